@@ -1,0 +1,136 @@
+//! Latency histograms in microseconds that merge without loss and travel as bytes.
+
+use hdrhistogram::serialization::{Deserializer, Serializer, V2Serializer};
+use serde::{Deserialize, Serialize, de::Error as _, ser::Error as _};
+
+/// Largest value that can be told apart: 71 minutes. Longer ones count as this.
+pub const MAX_MICROS: u64 = u32::MAX as u64;
+
+/// Significant digits of the histogram over all requests.
+pub const TOTAL_DIGITS: u8 = 3;
+/// Significant digits of the histogram of one request name.
+pub const NAME_DIGITS: u8 = 2;
+
+/// A histogram of microseconds, empty until the first value.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Histogram {
+    inner: Option<Box<hdrhistogram::Histogram<u64>>>,
+    /// Sum of all values, so that the mean is exact.
+    sum: u64,
+}
+
+impl Histogram {
+    /// Records one value.
+    ///
+    /// `digits` is used when this is the first one; a histogram keeps its precision for life.
+    pub fn record(&mut self, micros: u64, digits: u8) {
+        let micros = micros.min(MAX_MICROS);
+        if self.inner.is_none() {
+            self.inner = new_inner(digits);
+        }
+        if let Some(inner) = &mut self.inner {
+            inner.saturating_record(micros);
+            self.sum = self.sum.saturating_add(micros);
+        }
+    }
+
+    /// Adds all values of another histogram.
+    pub fn merge(&mut self, other: &Self) {
+        let Some(theirs) = &other.inner else { return };
+        match &mut self.inner {
+            None => self.inner = Some(theirs.clone()),
+            // Cannot fail: every histogram covers MAX_MICROS.
+            Some(ours) => drop(ours.add(&**theirs)),
+        }
+        self.sum = self.sum.saturating_add(other.sum);
+    }
+
+    /// Removes all values, keeps the memory.
+    pub fn clear(&mut self) {
+        if let Some(inner) = &mut self.inner {
+            inner.reset();
+        }
+        self.sum = 0;
+    }
+
+    /// How many values.
+    pub fn count(&self) -> u64 {
+        self.inner.as_ref().map_or(0, |h| h.len())
+    }
+
+    /// Whether there is no value.
+    pub fn is_empty(&self) -> bool {
+        self.count() == 0
+    }
+
+    /// The value at a share of one (0.99 for p99), 0 when empty.
+    pub fn quantile(&self, quantile: f64) -> u64 {
+        match &self.inner {
+            Some(inner) if !inner.is_empty() => inner.value_at_quantile(quantile).min(inner.max()),
+            _ => 0,
+        }
+    }
+
+    /// Smallest value, 0 when empty.
+    pub fn min(&self) -> u64 {
+        self.inner.as_ref().filter(|h| !h.is_empty()).map_or(0, |h| h.min())
+    }
+
+    /// Largest value, 0 when empty.
+    pub fn max(&self) -> u64 {
+        self.inner.as_ref().map_or(0, |h| h.max())
+    }
+
+    /// Exact mean, 0 when empty.
+    pub fn mean(&self) -> f64 {
+        if self.is_empty() { 0.0 } else { self.sum as f64 / self.count() as f64 }
+    }
+
+    /// Sum of all values.
+    pub fn sum(&self) -> u64 {
+        self.sum
+    }
+
+    /// Every bucket that has values: (highest equivalent value, count), ascending.
+    pub fn buckets(&self) -> impl Iterator<Item = (u64, u64)> + '_ {
+        self.inner.iter().flat_map(|inner| {
+            inner
+                .iter_recorded()
+                .map(|bucket| (bucket.value_iterated_to(), bucket.count_since_last_iteration()))
+        })
+    }
+}
+
+fn new_inner(digits: u8) -> Option<Box<hdrhistogram::Histogram<u64>>> {
+    hdrhistogram::Histogram::new_with_bounds(1, MAX_MICROS, digits).ok().map(Box::new)
+}
+
+/// Wire form: the sum and HDR's own V2 bytes (empty when there is no value).
+#[derive(Serialize, Deserialize)]
+struct Wire(u64, #[serde(with = "serde_bytes")] Vec<u8>);
+
+impl Serialize for Histogram {
+    fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        let mut bytes = Vec::new();
+        if let Some(inner) = self.inner.as_ref().filter(|h| !h.is_empty()) {
+            V2Serializer::new().serialize(inner, &mut bytes).map_err(S::Error::custom)?;
+        }
+        Wire(self.sum, bytes).serialize(to)
+    }
+}
+
+impl<'de> Deserialize<'de> for Histogram {
+    fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let Wire(sum, bytes) = Wire::deserialize(from)?;
+        if bytes.is_empty() {
+            return Ok(Self::default());
+        }
+        let inner: hdrhistogram::Histogram<u64> =
+            Deserializer::new().deserialize(&mut bytes.as_slice()).map_err(D::Error::custom)?;
+        // Only our own two shapes: a report with another one could make a merge fail or grow.
+        if inner.high() != MAX_MICROS || ![TOTAL_DIGITS, NAME_DIGITS].contains(&inner.sigfig()) {
+            return Err(D::Error::custom("histogram has bounds that no runner uses"));
+        }
+        Ok(Self { inner: Some(Box::new(inner)), sum })
+    }
+}

@@ -1,0 +1,385 @@
+//! The plan: a test with every default resolved, every name checked and every template parsed.
+//!
+//! It is what the operator writes into the run's `ConfigMap` and what `loadtest run` gives to local
+//! runners. It holds no secrets, only the paths where they are mounted.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    scalar::{Rate, StatusRange, duration_text},
+    template::Template,
+    threshold::Threshold,
+};
+
+/// At most this many request names per test; more would make every report and status grow.
+pub const MAX_SERIES: usize = 200;
+
+/// All that runners and the coordinator need to know of a run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Plan {
+    /// Which run this is.
+    pub run: RunIdentity,
+    /// Base of relative step urls: scheme, host and port, path without a trailing slash.
+    pub target: Target,
+    /// Loads that run side by side.
+    pub scenarios: Vec<Scenario>,
+    /// Every request name, in the order of first use; requests refer to it by index.
+    pub series: Vec<SeriesKey>,
+    /// Every check name, in the order of first use; checks refer to it by index.
+    pub checks: Vec<String>,
+    /// What must hold.
+    pub thresholds: Vec<Threshold>,
+    /// How many runners share the load.
+    pub runners: u32,
+    /// How long runners may take to register.
+    #[serde(with = "duration_text")]
+    pub start_timeout: Duration,
+    /// Hard end of the load part, from its start.
+    #[serde(with = "duration_text")]
+    pub max_duration: Duration,
+    /// Where results go besides the status.
+    pub results: Results,
+}
+
+/// Names of a run, as they appear in status, documents and the `User-Agent`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RunIdentity {
+    /// 32 hex digits, see [`crate::identity::run_id`].
+    pub id: String,
+    /// Namespace of the test; `local` for a local run.
+    pub namespace: String,
+    /// Name of the `LoadTest`.
+    pub test: String,
+    /// Name of the `LoadTestRun`, also of a local run.
+    pub name: String,
+    /// Number of the run within its test, from 1.
+    pub number: i64,
+    /// Seed of every random choice, so that a run can be repeated.
+    pub seed: u64,
+}
+
+/// The server under test.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Target {
+    /// As written, for people.
+    pub url: String,
+    /// Host name or address, an IPv6 address without brackets.
+    pub host: String,
+    /// Port.
+    pub port: u16,
+    /// Path before every relative url, without a trailing slash; often empty.
+    pub base_path: String,
+}
+
+impl Target {
+    /// The value of the `Host` header: the port is left out when it is http's own.
+    pub fn authority(&self) -> String {
+        let host =
+            if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.clone() };
+        if self.port == 80 { host } else { format!("{host}:{}", self.port) }
+    }
+}
+
+/// A named load and the tasks that its users do.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Scenario {
+    /// Unique name.
+    pub name: String,
+    /// Begins this long after the start of the run.
+    #[serde(with = "duration_text")]
+    pub start_after: Duration,
+    /// How much, and how long.
+    pub load: Load,
+    /// How long iterations that are under way at the end may take.
+    #[serde(with = "duration_text")]
+    pub graceful_stop: Duration,
+    /// Chosen by weight at each iteration.
+    pub tasks: Vec<Task>,
+}
+
+/// The shape of a load.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Load {
+    /// Open model: iterations begin at fixed times, whatever the target does.
+    #[serde(rename_all = "camelCase")]
+    ConstantRate {
+        /// Iterations begun per time.
+        rate: Rate,
+        /// For how long.
+        #[serde(with = "duration_text")]
+        duration: Duration,
+        /// Most users at once over all runners; beyond it arrivals wait, are late and are counted.
+        max_users: u32,
+    },
+    /// Closed model: users repeat their iterations one after the other.
+    #[serde(rename_all = "camelCase")]
+    ConstantUsers {
+        /// Users over all runners.
+        users: u32,
+        /// For how long.
+        #[serde(with = "duration_text")]
+        duration: Duration,
+    },
+}
+
+impl Load {
+    /// How long new iterations begin.
+    pub fn duration(&self) -> Duration {
+        match self {
+            Self::ConstantRate { duration, .. } | Self::ConstantUsers { duration, .. } => *duration,
+        }
+    }
+    /// Most users at once over all runners.
+    pub fn max_users(&self) -> u32 {
+        match self {
+            Self::ConstantRate { max_users, .. } => *max_users,
+            Self::ConstantUsers { users, .. } => *users,
+        }
+    }
+}
+
+/// A list of steps; one pass is an iteration.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Task {
+    /// Name, unique within the scenario.
+    pub name: String,
+    /// In each block of the sum of all weights a task runs exactly `weight` times.
+    pub weight: u32,
+    /// Wait after each iteration (closed models), drawn evenly from the range.
+    pub think_time: Option<PauseRange>,
+    /// What to do.
+    pub steps: Vec<Step>,
+}
+
+/// One step of a task.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Step {
+    /// Send a request and read the answer.
+    Request(Box<Request>),
+    /// Wait.
+    Pause(PauseRange),
+}
+
+/// A wait, drawn evenly from `min..=max`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PauseRange {
+    /// Shortest.
+    #[serde(with = "duration_text")]
+    pub min: Duration,
+    /// Longest.
+    #[serde(with = "duration_text")]
+    pub max: Duration,
+}
+
+/// An HTTP request, what counts as its success, and how it is named.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Request {
+    /// Number of this request step in the plan, from 0; raw records refer to it.
+    pub step: u32,
+    /// Index into [`Plan::series`].
+    pub series: u32,
+    /// Method in upper case.
+    pub method: String,
+    /// Path and query, base path included, beginning with `/`.
+    pub path: Template,
+    /// Headers in order; `Host`, `User-Agent` and `Content-Length` are added by the engine
+    /// unless they are here.
+    pub headers: Vec<(String, Template)>,
+    /// Body, if any.
+    pub body: Option<Template>,
+    /// From the send to the last byte of the answer.
+    #[serde(with = "duration_text")]
+    pub timeout: Duration,
+    /// Status codes of a success.
+    pub success: Vec<StatusRange>,
+    /// Into every raw document of this request.
+    pub labels: BTreeMap<String, String>,
+    /// A failed check makes the request failed.
+    pub checks: Vec<Check>,
+}
+
+/// Something an answer must fulfil.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Check {
+    /// Index into [`Plan::checks`].
+    pub index: u32,
+    /// What must hold.
+    pub condition: Condition,
+}
+
+/// What a check looks at.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Condition {
+    /// The status code lies in one of the ranges.
+    Status(Vec<StatusRange>),
+    /// The body has this text.
+    BodyContains(String),
+}
+
+/// A row of the results: a request name within a scenario.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SeriesKey {
+    /// Scenario name.
+    pub scenario: String,
+    /// Request name.
+    pub name: String,
+    /// Method of the first request of this name; for tables.
+    pub method: String,
+}
+
+/// Where results go.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Results {
+    /// Length of an exported interval.
+    #[serde(with = "duration_text")]
+    pub interval: Duration,
+    /// Search server, if any.
+    pub elasticsearch: Option<Elasticsearch>,
+    /// Files in the runner's output directory (local runs).
+    pub files: Option<Files>,
+    /// How long the exporter may go on sending after the load has ended.
+    #[serde(with = "duration_text")]
+    pub drain_timeout: Duration,
+}
+
+impl Results {
+    /// Whether any sink is set, so that exporters run and report.
+    pub fn exports(&self) -> bool {
+        self.elasticsearch.is_some() || self.files.is_some()
+    }
+    /// Whether any sink wants one document per request.
+    pub fn wants_raw(&self) -> bool {
+        self.elasticsearch.as_ref().is_some_and(|e| e.raw == RawMode::All)
+            || self.files.as_ref().is_some_and(|f| f.raw == RawMode::All)
+    }
+}
+
+/// Elasticsearch or OpenSearch.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Elasticsearch {
+    /// Base urls, tried in turn.
+    pub urls: Vec<String>,
+    /// Which server; `Auto` asks it.
+    pub flavor: Flavor,
+    /// Where the credentials are mounted.
+    pub auth: Option<Auth>,
+    /// Mounted file with the CA certificates to trust.
+    pub ca_file: Option<String>,
+    /// Which requests become documents.
+    pub raw: RawMode,
+}
+
+/// Kind of search server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Flavor {
+    /// Ask the server.
+    Auto,
+    /// Elasticsearch.
+    Elasticsearch,
+    /// OpenSearch.
+    #[allow(clippy::doc_markdown)]
+    OpenSearch,
+}
+
+/// Credentials by mounted file; read when needed, never kept in the plan.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Auth {
+    /// User name and password.
+    #[serde(rename_all = "camelCase")]
+    Basic {
+        /// File with the user name.
+        username_file: String,
+        /// File with the password.
+        password_file: String,
+    },
+    /// Encoded API key.
+    #[serde(rename_all = "camelCase")]
+    ApiKey {
+        /// File with the key.
+        key_file: String,
+    },
+    /// Bearer token.
+    #[serde(rename_all = "camelCase")]
+    Bearer {
+        /// File with the token.
+        token_file: String,
+    },
+}
+
+/// Files in a run directory.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Files {
+    /// Which requests become documents.
+    pub raw: RawMode,
+}
+
+/// Which requests become documents.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum RawMode {
+    /// Every request.
+    All,
+    /// None; aggregates only.
+    None,
+}
+
+impl Plan {
+    /// Every request step in the order of its number.
+    pub fn requests(&self) -> impl Iterator<Item = (&Scenario, &Task, &Request)> {
+        self.scenarios.iter().flat_map(|scenario| {
+            scenario.tasks.iter().flat_map(move |task| {
+                task.steps.iter().filter_map(move |step| match step {
+                    Step::Request(request) => Some((scenario, task, request.as_ref())),
+                    Step::Pause(_) => None,
+                })
+            })
+        })
+    }
+
+    /// When the last scenario stops to begin iterations, from the start of the run.
+    pub fn load_duration(&self) -> Duration {
+        self.scenarios
+            .iter()
+            .map(|scenario| scenario.start_after + scenario.load.duration())
+            .max()
+            .unwrap_or_default()
+            .min(self.max_duration)
+    }
+
+    /// The longest time that iterations may take to end after [`Self::load_duration`].
+    pub fn graceful_stop(&self) -> Duration {
+        self.scenarios.iter().map(|scenario| scenario.graceful_stop).max().unwrap_or_default()
+    }
+
+    /// The canonical bytes: what the `ConfigMap` holds and what the hash is made of.
+    ///
+    /// # Errors
+    /// Only when serialisation itself fails, which a plan made by us never does.
+    pub fn to_bytes(&self) -> Result<Vec<u8>, serde_json::Error> {
+        serde_json::to_vec(self)
+    }
+
+    /// Reads what [`Self::to_bytes`] wrote.
+    ///
+    /// # Errors
+    /// When the bytes are not a plan of this version.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, serde_json::Error> {
+        serde_json::from_slice(bytes)
+    }
+}
