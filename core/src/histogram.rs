@@ -15,8 +15,10 @@ pub const NAME_DIGITS: u8 = 2;
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Histogram {
     inner: Option<Box<hdrhistogram::Histogram<u64>>>,
-    /// Sum of all values, so that the mean is exact.
+    /// Exact, beside the buckets, which round.
     sum: u64,
+    min: u64,
+    max: u64,
 }
 
 impl Histogram {
@@ -29,20 +31,24 @@ impl Histogram {
             self.inner = new_inner(digits);
         }
         if let Some(inner) = &mut self.inner {
-            inner.saturating_record(micros);
+            self.min = if inner.is_empty() { micros } else { self.min.min(micros) };
+            self.max = self.max.max(micros);
             self.sum = self.sum.saturating_add(micros);
+            inner.saturating_record(micros);
         }
     }
 
     /// Adds all values of another histogram.
     pub fn merge(&mut self, other: &Self) {
-        let Some(theirs) = &other.inner else { return };
+        let Some(theirs) = other.inner.as_ref().filter(|theirs| !theirs.is_empty()) else { return };
+        self.min = if self.is_empty() { other.min } else { self.min.min(other.min) };
+        self.max = self.max.max(other.max);
+        self.sum = self.sum.saturating_add(other.sum);
         match &mut self.inner {
             None => self.inner = Some(theirs.clone()),
             // Cannot fail: every histogram covers MAX_MICROS.
             Some(ours) => drop(ours.add(&**theirs)),
         }
-        self.sum = self.sum.saturating_add(other.sum);
     }
 
     /// Removes all values, keeps the memory.
@@ -50,7 +56,7 @@ impl Histogram {
         if let Some(inner) = &mut self.inner {
             inner.reset();
         }
-        self.sum = 0;
+        (self.sum, self.min, self.max) = (0, 0, 0);
     }
 
     /// How many values.
@@ -63,27 +69,33 @@ impl Histogram {
         self.count() == 0
     }
 
-    /// The value at a share of one (0.99 for p99), 0 when empty.
+    /// The value at a share of one (0.99 for p99) within the precision, 0 when empty.
     pub fn quantile(&self, quantile: f64) -> u64 {
         match &self.inner {
-            Some(inner) if !inner.is_empty() => inner.value_at_quantile(quantile).min(inner.max()),
+            Some(inner) if !inner.is_empty() => {
+                inner.value_at_quantile(quantile).clamp(self.min, self.max)
+            }
             _ => 0,
         }
     }
 
-    /// Smallest value, 0 when empty.
+    /// Exact smallest value, 0 when empty.
     pub fn min(&self) -> u64 {
-        self.inner.as_ref().filter(|h| !h.is_empty()).map_or(0, |h| h.min())
+        self.min
     }
 
-    /// Largest value, 0 when empty.
+    /// Exact largest value, 0 when empty.
     pub fn max(&self) -> u64 {
-        self.inner.as_ref().map_or(0, |h| h.max())
+        self.max
     }
 
     /// Exact mean, 0 when empty.
     pub fn mean(&self) -> f64 {
-        if self.is_empty() { 0.0 } else { self.sum as f64 / self.count() as f64 }
+        if self.is_empty() {
+            0.0
+        } else {
+            self.sum as f64 / self.count() as f64
+        }
     }
 
     /// Sum of all values.
@@ -94,20 +106,25 @@ impl Histogram {
     /// Every bucket that has values: (highest equivalent value, count), ascending.
     pub fn buckets(&self) -> impl Iterator<Item = (u64, u64)> + '_ {
         self.inner.iter().flat_map(|inner| {
-            inner
-                .iter_recorded()
-                .map(|bucket| (bucket.value_iterated_to(), bucket.count_since_last_iteration()))
+            inner.iter_recorded().map(|bucket| {
+                (
+                    bucket.value_iterated_to(),
+                    bucket.count_since_last_iteration(),
+                )
+            })
         })
     }
 }
 
 fn new_inner(digits: u8) -> Option<Box<hdrhistogram::Histogram<u64>>> {
-    hdrhistogram::Histogram::new_with_bounds(1, MAX_MICROS, digits).ok().map(Box::new)
+    hdrhistogram::Histogram::new_with_bounds(1, MAX_MICROS, digits)
+        .ok()
+        .map(Box::new)
 }
 
-/// Wire form: the sum and HDR's own V2 bytes (empty when there is no value).
+/// Wire form: sum, smallest, largest and HDR's own V2 bytes (empty when there is no value).
 #[derive(Serialize, Deserialize)]
-struct Wire(u64, #[serde(with = "serde_bytes")] Vec<u8>);
+struct Wire(u64, u64, u64, #[serde(with = "serde_bytes")] Vec<u8>);
 
 impl Serialize for Histogram {
     fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
@@ -115,22 +132,25 @@ impl Serialize for Histogram {
         if let Some(inner) = self.inner.as_ref().filter(|h| !h.is_empty()) {
             V2Serializer::new().serialize(inner, &mut bytes).map_err(S::Error::custom)?;
         }
-        Wire(self.sum, bytes).serialize(to)
+        Wire(self.sum, self.min, self.max, bytes).serialize(to)
     }
 }
 
 impl<'de> Deserialize<'de> for Histogram {
     fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        let Wire(sum, bytes) = Wire::deserialize(from)?;
+        let Wire(sum, min, max, bytes) = Wire::deserialize(from)?;
         if bytes.is_empty() {
             return Ok(Self::default());
         }
         let inner: hdrhistogram::Histogram<u64> =
             Deserializer::new().deserialize(&mut bytes.as_slice()).map_err(D::Error::custom)?;
         // Only our own two shapes: a report with another one could make a merge fail or grow.
-        if inner.high() != MAX_MICROS || ![TOTAL_DIGITS, NAME_DIGITS].contains(&inner.sigfig()) {
+        let ours = inner.low() == 1
+            && inner.high() == MAX_MICROS
+            && [TOTAL_DIGITS, NAME_DIGITS].contains(&inner.sigfig());
+        if !ours || min > max {
             return Err(D::Error::custom("histogram has bounds that no runner uses"));
         }
-        Ok(Self { inner: Some(Box::new(inner)), sum })
+        Ok(Self { inner: Some(Box::new(inner)), sum, min, max })
     }
 }

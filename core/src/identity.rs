@@ -1,5 +1,7 @@
 //! Identities that are derived, never drawn: the same inputs name the same thing again.
 
+use std::fmt::Write as _;
+
 use sha2::{Digest, Sha256};
 
 /// First 32 hex digits of SHA-256 over the parts, each preceded by its length.
@@ -11,7 +13,7 @@ pub fn derive(parts: &[&str]) -> String {
         hash.update((part.len() as u64).to_be_bytes());
         hash.update(part.as_bytes());
     }
-    hash.finalize().iter().take(16).map(|byte| format!("{byte:02x}")).collect()
+    hex(&hash.finalize())
 }
 
 /// The id of a run: the same object (uid) is the same run, however often the operator restarts.
@@ -30,5 +32,16 @@ pub fn run_key(run_relevant: &serde_json::Value) -> String {
 
 /// The hash of a serialised plan, which every runner verifies before it starts.
 pub fn plan_hash(plan: &[u8]) -> String {
-    Sha256::digest(plan).iter().take(16).map(|byte| format!("{byte:02x}")).collect()
+    hex(&Sha256::digest(plan))
+}
+
+/// The first 16 bytes as hex digits.
+fn hex(bytes: &[u8]) -> String {
+    bytes
+        .iter()
+        .take(16)
+        .fold(String::with_capacity(32), |mut out, byte| {
+            let _ = write!(out, "{byte:02x}");
+            out
+        })
 }

@@ -8,15 +8,15 @@
 //! Architecture invariant: nothing here reads a clock, a file, a socket or the environment. Time
 //! enters as a parameter, so every behaviour can be tested without waiting.
 
-pub mod scalar;
-pub mod template;
-pub mod plan;
-pub mod shard;
+pub mod coordinator;
 pub mod histogram;
-pub mod series;
+pub mod identity;
+pub mod plan;
 pub mod report;
+pub mod scalar;
+pub mod series;
+pub mod shard;
+pub mod template;
 pub mod threshold;
 pub mod verdict;
 pub mod view;
-pub mod coordinator;
-pub mod identity;

@@ -79,9 +79,16 @@ pub struct Target {
 impl Target {
     /// The value of the `Host` header: the port is left out when it is http's own.
     pub fn authority(&self) -> String {
-        let host =
-            if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.clone() };
-        if self.port == 80 { host } else { format!("{host}:{}", self.port) }
+        let host = if self.host.contains(':') {
+            format!("[{}]", self.host)
+        } else {
+            self.host.clone()
+        };
+        if self.port == 80 {
+            host
+        } else {
+            format!("{host}:{}", self.port)
+        }
     }
 }
 
@@ -263,12 +270,14 @@ impl Results {
     }
     /// Whether any sink wants one document per request.
     pub fn wants_raw(&self) -> bool {
-        self.elasticsearch.as_ref().is_some_and(|e| e.raw == RawMode::All)
+        self.elasticsearch
+            .as_ref()
+            .is_some_and(|e| e.raw == RawMode::All)
             || self.files.as_ref().is_some_and(|f| f.raw == RawMode::All)
     }
 }
 
-/// Elasticsearch or OpenSearch.
+/// Elasticsearch or `OpenSearch`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Elasticsearch {
@@ -291,8 +300,7 @@ pub enum Flavor {
     Auto,
     /// Elasticsearch.
     Elasticsearch,
-    /// OpenSearch.
-    #[allow(clippy::doc_markdown)]
+    /// `OpenSearch`.
     OpenSearch,
 }
 
@@ -364,7 +372,11 @@ impl Plan {
 
     /// The longest time that iterations may take to end after [`Self::load_duration`].
     pub fn graceful_stop(&self) -> Duration {
-        self.scenarios.iter().map(|scenario| scenario.graceful_stop).max().unwrap_or_default()
+        self.scenarios
+            .iter()
+            .map(|scenario| scenario.graceful_stop)
+            .max()
+            .unwrap_or_default()
     }
 
     /// The canonical bytes: what the `ConfigMap` holds and what the hash is made of.

@@ -221,15 +221,11 @@ pub enum Desired {
     StartAt(UnixMicros),
     /// Begin no iterations; let those under way end within `gracefulStop`.
     Stop,
-    /// It is over. An engine exits; an exporter drains, runner 0's writes the end document.
-    Finish(Box<Final>),
-}
-
-/// What is known when all engines have ended.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct Final {
-    /// The merged result, for the run's end document. `None` towards engines.
-    pub view: Option<RunView>,
+    /// Only to exporters: all engines have ended and the run is judged. Drain, let runner 0 write
+    /// the end document with this view, and report `Finished`.
+    Finish(Box<RunView>),
+    /// Your final report is recorded where it survives the coordinator: exit.
+    Exit,
 }
 
 /// Why a body was refused.

@@ -1,6 +1,6 @@
 //! Scalars that people write (`1m30s`, `200/s`, `1%`, `200-399`) and that they read (`12.4ms`).
 
-use std::{fmt, str::FromStr, time::Duration};
+use std::{fmt, fmt::Write as _, str::FromStr, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
@@ -21,6 +21,9 @@ pub enum ScalarError {
     Status(String),
 }
 
+/// Longest duration that is taken: 10,000 days, in microseconds.
+const LONGEST: u64 = 10_000 * 24 * 3_600_000_000;
+
 /// Parses a Go-style duration of whole numbers (GEP-2257 and `us`): `1h`, `1m30s`, `250ms`.
 ///
 /// # Errors
@@ -31,7 +34,10 @@ pub fn parse_duration(text: &str) -> Result<Duration, ScalarError> {
     let mut micros: u64 = 0;
     while !rest.is_empty() {
         let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
-        let count: u64 = rest.get(..digits).and_then(|d| d.parse().ok()).ok_or_else(refused)?;
+        let count: u64 = rest
+            .get(..digits)
+            .and_then(|d| d.parse().ok())
+            .ok_or_else(refused)?;
         rest = rest.get(digits..).unwrap_or_default();
         let letters = rest.bytes().take_while(u8::is_ascii_alphabetic).count();
         let unit = match rest.get(..letters) {
@@ -43,10 +49,16 @@ pub fn parse_duration(text: &str) -> Result<Duration, ScalarError> {
             _ => return Err(refused()),
         };
         rest = rest.get(letters..).unwrap_or_default();
-        micros = count.checked_mul(unit).and_then(|v| micros.checked_add(v)).ok_or_else(refused)?;
+        micros = count
+            .checked_mul(unit)
+            .and_then(|v| micros.checked_add(v))
+            .ok_or_else(refused)?;
     }
-    const LONGEST: u64 = 10_000 * 24 * 3_600_000_000;
-    if text.is_empty() || micros > LONGEST { Err(refused()) } else { Ok(Duration::from_micros(micros)) }
+    if text.is_empty() || micros > LONGEST {
+        Err(refused())
+    } else {
+        Ok(Duration::from_micros(micros))
+    }
 }
 
 /// Writes a duration the way [`parse_duration`] reads it: `1m30s`, `250ms`, `0s`.
@@ -56,11 +68,15 @@ pub fn format_duration(duration: Duration) -> String {
         return "0s".to_owned();
     }
     let mut out = String::new();
-    for (unit, name) in
-        [(3_600_000_000, "h"), (60_000_000, "m"), (1_000_000, "s"), (1_000, "ms"), (1, "us")]
-    {
+    for (unit, name) in [
+        (3_600_000_000, "h"),
+        (60_000_000, "m"),
+        (1_000_000, "s"),
+        (1_000, "ms"),
+        (1, "us"),
+    ] {
         if micros >= unit {
-            out.push_str(&format!("{}{name}", micros / unit));
+            let _ = write!(out, "{}{name}", micros / unit);
             micros %= unit;
         }
     }
@@ -77,7 +93,7 @@ pub fn format_latency(micros: u64) -> String {
     } else {
         (micros as f64 / 1e6, "s")
     };
-    let decimals = if value < 9.995 { 2 } else if value < 99.95 { 1 } else { 0 };
+    let decimals = usize::from(value < 99.95) + usize::from(value < 9.995);
     format!("{value:.decimals$}{unit}")
 }
 
@@ -142,13 +158,16 @@ impl FromStr for Rate {
         let (events, unit) = text.split_once('/').ok_or_else(refused)?;
         let per = match unit {
             "s" => Duration::from_secs(1),
-            "m" => Duration::from_secs(60),
+            "m" => Duration::from_mins(1),
             _ => return Err(refused()),
         };
         if events.is_empty() || events.len() > 9 || !events.bytes().all(|b| b.is_ascii_digit()) {
             return Err(refused());
         }
-        Ok(Self { events: events.parse().map_err(|_| refused())?, per })
+        Ok(Self {
+            events: events.parse().map_err(|_| refused())?,
+            per,
+        })
     }
 }
 
@@ -167,7 +186,12 @@ impl From<Rate> for String {
 
 impl fmt::Display for Rate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.events, if self.per.as_secs() == 60 { "m" } else { "s" })
+        write!(
+            f,
+            "{}/{}",
+            self.events,
+            if self.per.as_secs() == 60 { "m" } else { "s" }
+        )
     }
 }
 
@@ -182,7 +206,11 @@ pub fn parse_percent(text: &str) -> Result<f64, ScalarError> {
         return Err(refused());
     }
     let value: f64 = number.parse().map_err(|_| refused())?;
-    if value > 100.0 { Err(refused()) } else { Ok(value / 100.0) }
+    if value > 100.0 {
+        Err(refused())
+    } else {
+        Ok(value / 100.0)
+    }
 }
 
 /// Status codes that count as success, both ends included.
@@ -214,7 +242,11 @@ impl FromStr for StatusRange {
             Some((from, to)) => (code(from)?, code(to)?),
             None => (code(text)?, code(text)?),
         };
-        if from > to { Err(refused()) } else { Ok(Self { from, to }) }
+        if from > to {
+            Err(refused())
+        } else {
+            Ok(Self { from, to })
+        }
     }
 }
 

@@ -10,9 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::histogram::Histogram;
 
 /// How a request ended. Closed: every way has its name, and only these.
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
-)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[repr(u8)]
 pub enum Outcome {
@@ -133,8 +131,9 @@ impl Series {
         self.bytes_received += sample.bytes_received;
         self.latency.record(sample.latency_us, digits);
         self.service_time.record(sample.service_us, digits);
-        if let Some(class) =
-            self.status_classes.get_mut((sample.status / 100).wrapping_sub(1) as usize)
+        if let Some(class) = self
+            .status_classes
+            .get_mut((sample.status / 100).wrapping_sub(1) as usize)
         {
             *class += 1;
         }
@@ -155,11 +154,17 @@ impl Series {
 
     /// Back to nothing, memory kept.
     pub fn clear(&mut self) {
-        let (mut latency, mut service_time) =
-            (std::mem::take(&mut self.latency), std::mem::take(&mut self.service_time));
+        let (mut latency, mut service_time) = (
+            std::mem::take(&mut self.latency),
+            std::mem::take(&mut self.service_time),
+        );
         latency.clear();
         service_time.clear();
-        *self = Self { latency, service_time, ..Self::default() };
+        *self = Self {
+            latency,
+            service_time,
+            ..Self::default()
+        };
     }
 }
 
@@ -210,7 +215,11 @@ impl SeriesSet {
     pub fn count_error(&mut self, key: ErrorKey, count: u64) {
         let full = self.errors.len() >= MAX_ERROR_KINDS && !self.errors.contains_key(&key);
         let key = if full {
-            ErrorKey { outcome: key.outcome, series: u32::MAX, message: "(other)".to_owned() }
+            ErrorKey {
+                outcome: key.outcome,
+                series: u32::MAX,
+                message: "(other)".to_owned(),
+            }
         } else {
             key
         };
@@ -221,7 +230,8 @@ impl SeriesSet {
     pub fn merge(&mut self, other: &Self) {
         self.total.merge(&other.total);
         if self.by_name.len() < other.by_name.len() {
-            self.by_name.resize_with(other.by_name.len(), Series::default);
+            self.by_name
+                .resize_with(other.by_name.len(), Series::default);
         }
         for (ours, theirs) in self.by_name.iter_mut().zip(&other.by_name) {
             ours.merge(theirs);
@@ -251,7 +261,11 @@ impl SeriesSet {
         let mut by_name = std::mem::take(&mut self.by_name);
         total.clear();
         by_name.iter_mut().for_each(Series::clear);
-        *self = Self { total, by_name, ..Self::default() };
+        *self = Self {
+            total,
+            by_name,
+            ..Self::default()
+        };
     }
 
     /// Whether nothing was measured.

@@ -23,13 +23,20 @@ impl Shard {
     /// Part `index` of `parts` of this part.
     #[must_use]
     pub fn split(self, index: u32, parts: u32) -> Self {
-        Self { index: self.index + self.parts * index, parts: self.parts * parts }
+        Self {
+            index: self.index + self.parts * index,
+            parts: self.parts * parts,
+        }
     }
 
     /// How many of the things `0..total` belong to this part: those `≡ index (mod parts)`.
     pub fn share(self, total: u64) -> u64 {
         let (index, parts) = (u64::from(self.index), u64::from(self.parts));
-        if total > index { (total - index).div_ceil(parts) } else { 0 }
+        if total > index {
+            (total - index).div_ceil(parts)
+        } else {
+            0
+        }
     }
 
     /// The number, in the whole, of this part's `k`-th thing.
@@ -49,7 +56,11 @@ pub struct ConstantArrivals {
 impl ConstantArrivals {
     /// The arrivals of one part.
     pub fn new(rate: Rate, duration: Duration, shard: Shard) -> Self {
-        Self { rate, duration, shard }
+        Self {
+            rate,
+            duration,
+            shard,
+        }
     }
 
     /// How many arrivals this part has.

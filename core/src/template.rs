@@ -4,7 +4,7 @@
 //! the few slots that only a runner knows. Names that do not exist are refused here, before
 //! anything runs. `$$(` is a literal `$(`.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt::Write as _};
 
 use serde::{Deserialize, Serialize};
 
@@ -80,7 +80,9 @@ pub enum TemplateError {
 impl Template {
     /// A template without slots.
     pub fn literal(text: impl Into<String>) -> Self {
-        Self { segments: vec![Segment::Text(text.into())] }
+        Self {
+            segments: vec![Segment::Text(text.into())],
+        }
     }
 
     /// Parses `text`, puts variables in, and keeps what a runner must put in as slots.
@@ -173,8 +175,12 @@ impl Template {
 
 impl Slot {
     /// Every slot there is.
-    pub const ALL: [Self; 4] =
-        [Self::UserIndex, Self::UserIteration, Self::RunId, Self::RunnerIndex];
+    pub const ALL: [Self; 4] = [
+        Self::UserIndex,
+        Self::UserIteration,
+        Self::RunId,
+        Self::RunnerIndex,
+    ];
 
     /// The name that people write.
     pub fn name(self) -> &'static str {
@@ -192,7 +198,11 @@ fn escape(value: &str, position: Position) -> String {
         Position::Url => percent_encode(value),
         Position::Json => {
             let quoted = serde_json::Value::String(value.to_owned()).to_string();
-            quoted.trim_start_matches('"').strip_suffix('"').map(str::to_owned).unwrap_or_default()
+            quoted
+                .trim_start_matches('"')
+                .strip_suffix('"')
+                .map(str::to_owned)
+                .unwrap_or_default()
         }
         Position::Header | Position::Text | Position::Form => value.to_owned(),
     }
@@ -205,7 +215,7 @@ pub fn percent_encode(value: &str) -> String {
         if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
             out.push(char::from(byte));
         } else {
-            out.push_str(&format!("%{byte:02X}"));
+            let _ = write!(out, "%{byte:02X}");
         }
     }
     out

@@ -170,13 +170,19 @@ impl Threshold {
 
     /// Whether it speaks of failed requests.
     pub fn is_about_errors(&self) -> bool {
-        matches!(self.metric, Metric::ErrorsRatio | Metric::ErrorsCount | Metric::ChecksRatio)
+        matches!(
+            self.metric,
+            Metric::ErrorsRatio | Metric::ErrorsCount | Metric::ChecksRatio
+        )
     }
 }
 
 /// Evaluates every threshold of a plan.
 pub fn evaluate_all(plan: &Plan, set: &SeriesSet, duration: Duration) -> Vec<ThresholdResult> {
-    plan.thresholds.iter().map(|threshold| threshold.evaluate(set, duration)).collect()
+    plan.thresholds
+        .iter()
+        .map(|threshold| threshold.evaluate(set, duration))
+        .collect()
 }
 
 impl Op {
@@ -207,7 +213,9 @@ impl Op {
 
 impl Metric {
     fn observe(self, set: &SeriesSet, duration: Duration) -> Option<f64> {
-        let Series { requests, failures, .. } = set.total;
+        let Series {
+            requests, failures, ..
+        } = set.total;
         let seconds = duration.as_secs_f64();
         let per_second = |count: u64| (seconds > 0.0).then(|| count as f64 / seconds);
         match self {
@@ -300,9 +308,9 @@ fn parse_value(metric: Metric, name: &str, text: &str) -> Result<f64, ThresholdE
             parse_duration(text).map(|duration| duration.as_micros() as f64)
         }
         Metric::ErrorsRatio | Metric::ChecksRatio | Metric::DeliveredRatio => parse_percent(text),
-        Metric::RequestsRate | Metric::IterationsRate => {
-            text.parse::<crate::scalar::Rate>().map(crate::scalar::Rate::per_second)
-        }
+        Metric::RequestsRate | Metric::IterationsRate => text
+            .parse::<crate::scalar::Rate>()
+            .map(crate::scalar::Rate::per_second),
         Metric::ErrorsCount
         | Metric::RequestsCount
         | Metric::IterationsCount
@@ -314,5 +322,8 @@ fn parse_value(metric: Metric, name: &str, text: &str) -> Result<f64, ThresholdE
                 .map_err(|_| ThresholdError::Count(text.to_owned()));
         }
     };
-    value.map_err(|source| ThresholdError::Value { metric: name.to_owned(), source })
+    value.map_err(|source| ThresholdError::Value {
+        metric: name.to_owned(),
+        source,
+    })
 }

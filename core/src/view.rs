@@ -66,6 +66,8 @@ pub struct RunView {
     pub progress: Option<Progress>,
     /// How the generators were doing.
     pub generator: Generator,
+    /// Whether the load that was asked for was delivered, from the end of the load on.
+    pub delivery: Option<Delivery>,
     /// Each threshold with what was observed.
     pub thresholds: Vec<ThresholdResult>,
     /// One document per request; `None` when nothing is exported.
@@ -75,6 +77,22 @@ pub struct RunView {
     /// The latest export problem, empty when there is none.
     pub export_problem: String,
 }
+
+/// Whether the load that was asked for was delivered, and who is to blame if not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Delivery {
+    /// Every arrival began in time, or there were no arrivals (closed models).
+    Delivered,
+    /// More than [`LATE_SHARE`] of the arrivals began late because of the generator.
+    GeneratorLate,
+    /// Arrivals waited or never began because all users were waiting for the target.
+    TargetSaturated,
+    /// A runner was lost, or the run ended early.
+    Incomplete,
+}
+
+/// Share of the due arrivals that may begin late because of the generator.
+pub const LATE_SHARE: f64 = 0.01;
 
 /// Runners by state.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -141,7 +159,11 @@ impl RequestStats {
         Self {
             requests: series.requests,
             failures: series.failures,
-            rate: if seconds > 0.0 { series.requests as f64 / seconds } else { 0.0 },
+            rate: if seconds > 0.0 {
+                series.requests as f64 / seconds
+            } else {
+                0.0
+            },
             bytes_sent: series.bytes_sent,
             bytes_received: series.bytes_received,
             latency: LatencyStats::from(&series.latency),
@@ -151,7 +173,11 @@ impl RequestStats {
 
     /// Failures over requests, 0 when there were none.
     pub fn error_ratio(&self) -> f64 {
-        if self.requests == 0 { 0.0 } else { self.failures as f64 / self.requests as f64 }
+        if self.requests == 0 {
+            0.0
+        } else {
+            self.failures as f64 / self.requests as f64
+        }
     }
 }
 
@@ -291,12 +317,20 @@ impl Summary {
 
 /// Share of the due arrivals that began; 1 when there was none.
 pub fn delivered(set: &SeriesSet) -> f64 {
-    if set.scheduled == 0 { 1.0 } else { set.started as f64 / set.scheduled as f64 }
+    if set.scheduled == 0 {
+        1.0
+    } else {
+        set.started as f64 / set.scheduled as f64
+    }
 }
 
 fn named_stats(plan: &Plan, set: &SeriesSet, duration: Duration) -> Vec<NamedStats> {
-    let mut rows: Vec<_> =
-        plan.series.iter().zip(&set.by_name).filter(|(_, series)| series.requests > 0).collect();
+    let mut rows: Vec<_> = plan
+        .series
+        .iter()
+        .zip(&set.by_name)
+        .filter(|(_, series)| series.requests > 0)
+        .collect();
     // A stable order: by count, then as written in the plan.
     rows.sort_by_key(|(_, series)| std::cmp::Reverse(series.requests));
     let mut other = Series::default();

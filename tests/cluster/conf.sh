@@ -51,8 +51,9 @@ starter_pid() {
 init_pid() {
   local starter child
   starter=$(starter_pid) || return 1
-  read -r child _ < "/proc/$starter/task/$starter/children" && echo "$child"
+  child=$(tr -d ' ' < "/proc/$starter/task/$starter/children")
+  [ -n "$child" ] && echo "$child"
 }
 
-# ctr on the running cluster's containerd. The socket's path must be absolute.
-cluster_ctr() { "$BIN/ctr" --address "$CONTAINERD_SOCKET" --namespace k8s.io "$@"; }
+# ctr on the running cluster's containerd, without a warning about cgroup v1 at every call.
+cluster_ctr() { CONTAINERD_SUPPRESS_DEPRECATION_WARNINGS=1 "$BIN/ctr" --address "$CONTAINERD_SOCKET" --namespace k8s.io "$@"; }

@@ -4,6 +4,7 @@
 set -uo pipefail
 # shellcheck source-path=SCRIPTDIR source=conf.sh
 . "$(dirname "$0")/conf.sh"
+export PATH=$BIN:$PATH # the shim asks for runc by name when it tells containerd its features
 pki=$RUN/pki
 log=$RUN/log
 
@@ -47,6 +48,11 @@ start() { # NAME COMMAND...
   "$@" >> "$log/$name.log" 2>&1 &
   name_of[$!]=$name
 }
+# For every wait below: a daemon that ended will never become ready.
+still_alive() {
+  local pid
+  for pid in "${!name_of[@]}"; do [ -e "/proc/$pid" ] || die "${name_of[$pid]} ended"; done
+}
 start_kube() { start "$1" "$BIN/kube" "$@"; }
 
 start netfwd "$BIN/netfwd" "$HOST_API" 127.0.0.1:6443 /proc/self/fd/9
@@ -79,12 +85,12 @@ start_kube kube-apiserver --bind-address 0.0.0.0 --secure-port 6443 --advertise-
 
 start containerd "$BIN/containerd" --config "$RUN/config/containerd.toml"
 {
-  until cluster_ctr version > /dev/null 2>&1; do sleep 0.1; done
+  until cluster_ctr version > /dev/null 2>&1; do still_alive && sleep 0.1; done
   for image in $BASE_IMAGES; do cluster_ctr images import --digests=false "$IMAGES/$image.tar" || die "cannot import $image"; done
 } >> "$log/import.log" 2>&1
 
 until curl -sf -o /dev/null --cacert "$pki/ca.crt" --cert "$pki/admin.crt" --key "$pki/admin.key" https://127.0.0.1:6443/readyz; do
-  sleep 0.1
+  still_alive && sleep 0.1
 done
 
 # At the default 20 requests a second, 5 s pass before the first namespace has its service account.

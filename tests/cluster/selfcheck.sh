@@ -1,5 +1,5 @@
 #!/bin/bash
-# Proves that the running cluster is a real one, in what our tests need of it. About 15 s. Starts and
+# Proves that the running cluster is a real one, in what our tests need of it. About 10 s. Starts and
 # stops nothing but what it makes in a namespace of its own; exits non-zero if a proof fails.
 set -euo pipefail
 # shellcheck source-path=SCRIPTDIR source=conf.sh
@@ -47,7 +47,7 @@ kubectl -n "$namespace" apply -f "$HERE/httpbin.yaml" > /dev/null
 # A server of the host, on a free port of its loopback, for pods to reach.
 "$BIN/probe" serve 127.0.0.1:0 > "$work/server" 2>&1 &
 servers+=($!)
-until grep -q '^listening on ' "$work/server"; do sleep 0.1; done
+until grep -qs '^listening on ' "$work/server"; do sleep 0.1; done
 "$HERE/import-service" "$port" "$(sed -n 's/^listening on //p' "$work/server")" > "$work/import" 2>&1 &
 servers+=($!)
 

@@ -76,10 +76,11 @@ exec 9< /proc/self/ns/net # the host's namespace, for the API server's one liste
 starter=$!
 exec 9<&-
 echo "$starter $(start_ticks $starter)" > "$RUN/starter"
+disown # or bash reports its end
 
 give_up() {
   echo "up: $1; the ends of the logs in $RUN/log:" >&2
-  tail -n 12 "$RUN"/log/{node-init,import,containerd,etcd,kube-apiserver,kubelet,kube-proxy}.log >&2 2> /dev/null || true
+  tail -n 12 "$RUN"/log/{containerd,etcd,kube-apiserver,kubelet,kube-proxy,import,netfwd,node-init}.log >&2 2> /dev/null || true
   "$HERE/down.sh"
   exit 1
 }

@@ -1,0 +1,230 @@
+//! CSV files in the columns that Locust writes, so that scripts made for Locust keep working.
+//!
+//! Three differences, all towards the truth: response times are latencies from the *intended*
+//! start; percentiles come from the merged histograms of all runners; and the last row of each file
+//! has every request, so `Aggregated` equals `summary.requests`.
+
+use std::{collections::BTreeMap, fs::File, path::Path, time::Duration};
+
+use loadtest_core::{
+    histogram::Histogram,
+    plan::Plan,
+    report::UnixMicros,
+    series::{ErrorKey, Series, SeriesSet},
+};
+
+use crate::run::clock::timestamp;
+
+/// The quantiles of the percentile columns, `100%` being the maximum.
+const QUANTILES: [f64; 11] = [
+    0.5, 0.66, 0.75, 0.8, 0.9, 0.95, 0.98, 0.99, 0.999, 0.9999, 1.0,
+];
+
+const PERCENTILES: [&str; 11] = [
+    "50%", "66%", "75%", "80%", "90%", "95%", "98%", "99%", "99.9%", "99.99%", "100%",
+];
+
+/// Endings of the three files.
+pub const FILES: [&str; 3] = ["stats.csv", "stats_history.csv", "failures.csv"];
+
+/// Writes `stats.csv`: a row for each method and name, then `Aggregated`.
+///
+/// # Errors
+/// When the file cannot be written.
+pub fn write_stats(
+    path: &Path,
+    plan: &Plan,
+    set: &SeriesSet,
+    duration: Duration,
+) -> csv::Result<()> {
+    let mut out = writer(path)?;
+    let columns = [
+        "Type",
+        "Name",
+        "Request Count",
+        "Failure Count",
+        "Median Response Time",
+        "Average Response Time",
+        "Min Response Time",
+        "Max Response Time",
+        "Average Content Size",
+        "Requests/s",
+        "Failures/s",
+    ];
+    out.write_record(columns.iter().chain(&PERCENTILES))?;
+    for ((name, method), series) in by_name_and_method(plan, set) {
+        out.write_record(stats_row(method, name, &series, duration))?;
+    }
+    out.write_record(stats_row("", "Aggregated", &set.total, duration))?;
+    Ok(out.flush()?)
+}
+
+/// Scenarios are unknown to Locust: the same name in two of them is one row.
+fn by_name_and_method<'a>(
+    plan: &'a Plan,
+    set: &SeriesSet,
+) -> BTreeMap<(&'a str, &'a str), Series> {
+    let mut rows: BTreeMap<(&str, &str), Series> = BTreeMap::new();
+    for (key, series) in plan.series.iter().zip(&set.by_name) {
+        if series.requests > 0 {
+            let row = rows.entry((key.name.as_str(), key.method.as_str()));
+            row.or_default().merge(series);
+        }
+    }
+    rows
+}
+
+fn stats_row(method: &str, name: &str, series: &Series, duration: Duration) -> Vec<String> {
+    let mut row = vec![
+        method.to_owned(),
+        name.to_owned(),
+        series.requests.to_string(),
+        series.failures.to_string(),
+    ];
+    row.extend(latency_columns(series));
+    row.push(per_second(series.requests, duration));
+    row.push(per_second(series.failures, duration));
+    row.extend(percentiles(&series.latency));
+    row
+}
+
+/// Median, average, minimum, maximum in milliseconds, then the average size of an answer.
+fn latency_columns(series: &Series) -> [String; 5] {
+    let latency = &series.latency;
+    let size = series.bytes_received as f64 / series.requests.max(1) as f64;
+    [
+        whole_millis(latency.quantile(0.5)),
+        (latency.mean() / 1e3).to_string(),
+        millis(latency.min()),
+        millis(latency.max()),
+        size.to_string(),
+    ]
+}
+
+fn percentiles(latency: &Histogram) -> impl Iterator<Item = String> {
+    QUANTILES.map(|q| whole_millis(latency.quantile(q))).into_iter()
+}
+
+fn whole_millis(micros: u64) -> String {
+    ((micros + 500) / 1_000).to_string()
+}
+
+fn millis(micros: u64) -> String {
+    (micros as f64 / 1e3).to_string()
+}
+
+fn per_second(count: u64, duration: Duration) -> String {
+    let seconds = duration.as_secs_f64();
+    let rate = if seconds > 0.0 {
+        count as f64 / seconds
+    } else {
+        0.0
+    };
+    rate.to_string()
+}
+
+/// Writes `stats_history.csv` while the run goes on: one `Aggregated` row a second.
+pub struct HistoryWriter {
+    out: csv::Writer<File>,
+}
+
+/// What one row of the history tells.
+#[derive(Debug, Clone, Copy)]
+pub struct Moment<'a> {
+    /// When.
+    pub at: UnixMicros,
+    /// Users of all runners.
+    pub users: u32,
+    /// The last seconds.
+    pub window: &'a Series,
+    /// How many seconds.
+    pub window_length: Duration,
+    /// Since the start.
+    pub total: &'a Series,
+}
+
+impl HistoryWriter {
+    /// Begins the file.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn create(path: &Path) -> csv::Result<Self> {
+        let mut out = writer(path)?;
+        let before = ["Timestamp", "User Count", "Type", "Name", "Requests/s", "Failures/s"];
+        let after = [
+            "Total Request Count",
+            "Total Failure Count",
+            "Total Median Response Time",
+            "Total Average Response Time",
+            "Total Min Response Time",
+            "Total Max Response Time",
+            "Total Average Content Size",
+        ];
+        out.write_record(before.iter().chain(&PERCENTILES).chain(&after))?;
+        out.flush()?;
+        Ok(Self { out })
+    }
+
+    /// Adds a row.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn write(&mut self, moment: &Moment<'_>) -> csv::Result<()> {
+        let window = moment.window;
+        let mut row = vec![
+            (moment.at / 1_000_000).to_string(),
+            moment.users.to_string(),
+            String::new(),
+            "Aggregated".to_owned(),
+            per_second(window.requests, moment.window_length),
+            per_second(window.failures, moment.window_length),
+        ];
+        if window.requests == 0 {
+            row.extend(PERCENTILES.map(|_| "N/A".to_owned()));
+        } else {
+            row.extend(percentiles(&window.latency));
+        }
+        row.push(moment.total.requests.to_string());
+        row.push(moment.total.failures.to_string());
+        row.extend(latency_columns(moment.total));
+        self.out.write_record(row)?;
+        Ok(self.out.flush()?)
+    }
+}
+
+/// Writes `failures.csv`: how often each kind of failure came, and when first and last.
+///
+/// # Errors
+/// When the file cannot be written.
+pub fn write_failures(
+    path: &Path,
+    plan: &Plan,
+    set: &SeriesSet,
+    seen: &BTreeMap<ErrorKey, (UnixMicros, UnixMicros)>,
+) -> csv::Result<()> {
+    let mut out = writer(path)?;
+    let columns = ["Method", "Name", "Error", "Occurrences", "First Seen", "Last Seen"];
+    out.write_record(columns)?;
+    for (key, count) in &set.errors {
+        let (method, name) = plan
+            .series
+            .get(key.series as usize)
+            .map_or(("", "(other)"), |s| (s.method.as_str(), s.name.as_str()));
+        let (first, last) = seen.get(key).copied().unwrap_or_default();
+        out.write_record([
+            method,
+            name,
+            &key.message,
+            &count.to_string(),
+            &timestamp(first).to_string(),
+            &timestamp(last).to_string(),
+        ])?;
+    }
+    Ok(out.flush()?)
+}
+
+fn writer(path: &Path) -> csv::Result<csv::Writer<File>> {
+    csv::WriterBuilder::new()
+        .terminator(csv::Terminator::CRLF)
+        .from_path(path)
+}

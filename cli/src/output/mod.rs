@@ -1,0 +1,5 @@
+//! What a run leaves for people and programs: table, status, files.
+
+pub mod locust;
+pub mod table;
+pub mod terminal;

@@ -1,0 +1,246 @@
+//! The end of a run as text for people: the table by name, what was asked, what came of it.
+
+use std::fmt::Write as _;
+
+use console::Style;
+use loadtest_core::{
+    report::ExportCounts,
+    scalar::{format_duration, format_latency, format_rate, format_ratio},
+    verdict::Verdict,
+    view::{NamedStats, RequestStats, RunView, Summary},
+};
+
+/// The whole text, ending with a newline.
+pub fn render(view: &RunView) -> String {
+    let mut out = String::new();
+    if let Some(summary) = &view.summary {
+        requests(&mut out, summary);
+        thresholds(&mut out, view);
+        checks(&mut out, summary);
+        errors(&mut out, summary);
+        load(&mut out, view, summary);
+    }
+    if let Some(export) = &view.export {
+        export_line(&mut out, export, &view.export_problem);
+    }
+    verdict(&mut out, view);
+    out
+}
+
+const COLUMNS: [&str; 8] = [
+    "Requests", "Failures", "Rate", "p50", "p90", "p95", "p99", "max",
+];
+
+/// Names longer than this are cut in the table; the files have them whole.
+const NAME_WIDTH: usize = 48;
+
+fn requests(out: &mut String, summary: &Summary) {
+    let mut rows: Vec<[String; 9]> = summary.by_name.iter().map(named_row).collect();
+    let total = row("Aggregated".to_owned(), &summary.total);
+    let mut widths = COLUMNS.map(str::len);
+    let mut name_width = "Name".len();
+    for cells in rows.iter().chain([&total]) {
+        let (name, numbers) = cells.split_first().map_or(("", cells.as_slice()), |(n, r)| (n, r));
+        name_width = name_width.max(console::measure_text_width(name));
+        for (width, cell) in widths.iter_mut().zip(numbers) {
+            *width = (*width).max(cell.len());
+        }
+    }
+    let bold = Style::new().bold();
+    let mut heading = format!("{:name_width$}", "Name");
+    for (column, width) in COLUMNS.iter().zip(widths) {
+        let _ = write!(heading, "  {column:>width$}");
+    }
+    let rule = "─".repeat(heading.chars().count());
+    let _ = writeln!(out, "{}\n{rule}", bold.apply_to(heading));
+    rows.push(total);
+    let last = rows.len() - 1;
+    for (index, cells) in rows.iter().enumerate() {
+        if index == last {
+            let _ = writeln!(out, "{rule}");
+        }
+        let (name, numbers) = cells.split_first().map_or(("", cells.as_slice()), |(n, r)| (n, r));
+        let _ = write!(out, "{}", console::pad_str(name, name_width, console::Alignment::Left, None));
+        for (cell, width) in numbers.iter().zip(widths) {
+            let _ = write!(out, "  {cell:>width$}");
+        }
+        out.push('\n');
+    }
+}
+
+fn named_row(named: &NamedStats) -> [String; 9] {
+    // A default name begins with the method already.
+    let name = if named.name.starts_with(&named.method) {
+        named.name.clone()
+    } else {
+        format!("{} {}", named.method, named.name)
+    };
+    row(console::truncate_str(&name, NAME_WIDTH, "…").into_owned(), &named.stats)
+}
+
+fn row(name: String, stats: &RequestStats) -> [String; 9] {
+    let failures = match stats.failures {
+        0 => "0".to_owned(),
+        count => format!("{} ({})", grouped(count), format_ratio(stats.error_ratio())),
+    };
+    let latency = &stats.latency;
+    [
+        name,
+        grouped(stats.requests),
+        failures,
+        format_rate(stats.rate),
+        format_latency(latency.p50),
+        format_latency(latency.p90),
+        format_latency(latency.p95),
+        format_latency(latency.p99),
+        format_latency(latency.max),
+    ]
+}
+
+fn thresholds(out: &mut String, view: &RunView) {
+    if view.thresholds.is_empty() {
+        return;
+    }
+    heading(out, "Thresholds");
+    let width = view.thresholds.iter().map(|t| t.expr.chars().count()).max();
+    let width = width.unwrap_or_default();
+    for threshold in &view.thresholds {
+        let observed = threshold.observed.as_deref().unwrap_or("nothing to observe");
+        let _ = writeln!(
+            out,
+            "  {} {:width$}  observed {observed}",
+            mark(threshold.passed),
+            threshold.expr
+        );
+    }
+}
+
+fn checks(out: &mut String, summary: &Summary) {
+    if summary.checks.is_empty() {
+        return;
+    }
+    heading(out, "Checks");
+    for check in &summary.checks {
+        let all = check.passed + check.failed;
+        let _ = writeln!(
+            out,
+            "  {} {}  {} of {}",
+            mark(check.failed == 0),
+            check.name,
+            grouped(check.passed),
+            grouped(all)
+        );
+    }
+}
+
+fn errors(out: &mut String, summary: &Summary) {
+    if summary.errors.is_empty() {
+        return;
+    }
+    heading(out, "Errors");
+    let widest = summary.errors.iter().map(|e| grouped(e.count).len()).max();
+    let width = widest.unwrap_or_default();
+    for error in &summary.errors {
+        let _ = writeln!(
+            out,
+            "  {:>width$} × {}{}{}",
+            grouped(error.count),
+            error.name,
+            if error.name.is_empty() { "" } else { ": " },
+            error.message
+        );
+    }
+}
+
+fn load(out: &mut String, view: &RunView, summary: &Summary) {
+    let _ = write!(
+        out,
+        "\nLoad      {} iterations in {}",
+        grouped(summary.iterations),
+        format_duration(rounded(summary.duration))
+    );
+    if let Some(offered) = summary.offered_rate {
+        let _ = write!(
+            out,
+            ", {} offered, {} delivered",
+            format_rate(offered),
+            format_ratio(summary.delivered)
+        );
+    }
+    let _ = writeln!(
+        out,
+        ", generator CPU {}",
+        format_ratio((view.generator.cpu * 100.0).round() / 100.0)
+    );
+}
+
+/// Milliseconds are enough for people.
+fn rounded(duration: std::time::Duration) -> std::time::Duration {
+    std::time::Duration::from_millis(duration.as_millis() as u64)
+}
+
+fn export_line(out: &mut String, export: &ExportCounts, problem: &str) {
+    let _ = write!(
+        out,
+        "Export    {} produced = {} indexed",
+        grouped(export.produced),
+        grouped(export.indexed)
+    );
+    for (count, name) in [
+        (export.rejected, "rejected"),
+        (export.sampled_out, "sampled out"),
+        (export.dropped, "dropped"),
+        (export.lost, "lost"),
+        (export.pending, "pending"),
+    ] {
+        if count > 0 {
+            let _ = write!(out, " + {} {name}", grouped(count));
+        }
+    }
+    out.push('\n');
+    if !export.complete() && !problem.is_empty() {
+        let _ = writeln!(out, "          {problem}");
+    }
+}
+
+fn verdict(out: &mut String, view: &RunView) {
+    let Some(judgement) = &view.judgement else {
+        return;
+    };
+    let color = match judgement.verdict {
+        Verdict::Passed => Style::new().green().bold(),
+        Verdict::Failed | Verdict::Error => Style::new().red().bold(),
+        Verdict::Invalid | Verdict::Aborted => Style::new().yellow().bold(),
+    };
+    let _ = writeln!(
+        out,
+        "Verdict   {}: {}",
+        color.apply_to(judgement.verdict.name()),
+        judgement.message
+    );
+}
+
+fn heading(out: &mut String, text: &str) {
+    let _ = writeln!(out, "\n{}", Style::new().bold().apply_to(text));
+}
+
+fn mark(passed: bool) -> String {
+    if passed {
+        Style::new().green().apply_to("✓").to_string()
+    } else {
+        Style::new().red().apply_to("✗").to_string()
+    }
+}
+
+/// A count with thousands apart: `1,234,567`.
+pub fn grouped(count: u64) -> String {
+    let digits = count.to_string();
+    let mut out = String::with_capacity(digits.len() + digits.len() / 3);
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index) % 3 == 0 {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
+}

@@ -1,0 +1,74 @@
+//! What the files of a run need besides the merged numbers: the course of the last seconds, and when
+//! each kind of failure came first and last.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    time::Duration,
+};
+
+use loadtest_core::{
+    coordinator::{Coordinator, Refused},
+    report::{Answer, EngineReport, UnixMicros},
+    series::{ErrorKey, Series},
+};
+
+/// Locust's own window of its current percentiles.
+const WINDOW: Duration = Duration::from_secs(10);
+
+/// Grows with the kinds of failures, which are bounded, and never with the length of the run.
+#[derive(Debug, Default)]
+pub struct History {
+    window: VecDeque<(UnixMicros, Series)>,
+    seen: BTreeMap<ErrorKey, (UnixMicros, UnixMicros)>,
+}
+
+impl History {
+    /// Hands a report to the coordinator and remembers what was new in it.
+    ///
+    /// # Errors
+    /// As [`Coordinator::engine_report`].
+    pub fn take(
+        &mut self,
+        coordinator: &mut Coordinator,
+        index: u32,
+        report: EngineReport,
+        now: UnixMicros,
+    ) -> Result<Answer, Refused> {
+        let delta = report.delta.as_ref().map(|delta| delta.set.clone());
+        let before = coordinator.merged().total.requests;
+        let answer = coordinator.engine_report(index, report, now)?;
+        // A delta that came twice was merged once and must be remembered once.
+        if coordinator.merged().total.requests > before
+            && let Some(set) = delta
+        {
+            for key in set.errors.into_keys() {
+                self.seen.entry(key).or_insert((now, now)).1 = now;
+            }
+            self.window.push_back((now, set.total));
+        }
+        Ok(answer)
+    }
+
+    /// Everything in the last ten seconds before `now`.
+    pub fn window(&mut self, now: UnixMicros) -> Series {
+        let oldest = now - i64::try_from(WINDOW.as_micros()).unwrap_or(0);
+        while self.window.front().is_some_and(|(at, _)| *at <= oldest) {
+            self.window.pop_front();
+        }
+        let mut merged = Series::default();
+        for (_, series) in &self.window {
+            merged.merge(series);
+        }
+        merged
+    }
+
+    /// How long the window is, `elapsed` after the start.
+    pub fn window_length(elapsed: Duration) -> Duration {
+        elapsed.min(WINDOW)
+    }
+
+    /// When each kind of failure was first and last reported.
+    pub fn seen(&self) -> &BTreeMap<ErrorKey, (UnixMicros, UnixMicros)> {
+        &self.seen
+    }
+}

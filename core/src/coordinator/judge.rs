@@ -1,0 +1,103 @@
+//! The judgement of a run: verdict, reason and a sentence a person can act on.
+
+use super::{Coordinator, Runner};
+use crate::{
+    report::UnixMicros,
+    threshold::Threshold,
+    verdict::{Judgement, Reason, Verdict},
+    view::{Delivery, LATE_SHARE, RunView, delivered},
+};
+
+impl Coordinator {
+    pub(super) fn judge(&mut self, now: UnixMicros) {
+        if self.judged.is_some() {
+            return;
+        }
+        let never_began = self.start.is_none() && self.ending.is_some();
+        let all_ended = self.runners.iter().all(Runner::engine_ended);
+        // Before a start nobody has anything to report: runners are told to exit.
+        if !(never_began || all_ended && (self.start.is_some() || self.ending.is_some())) {
+            return;
+        }
+        self.load_ended = Some(now);
+        let mut view = self.view_under_way(now);
+        let delivery = self.delivery();
+        view.progress = None;
+        view.delivery = Some(delivery);
+        view.judgement = Some(match &self.ending {
+            Some((judgement, _)) => judgement.clone(),
+            None => self.judge_load(&view, delivery),
+        });
+        self.judged = Some(Box::new(view));
+    }
+
+    fn judge_load(&self, view: &RunView, delivery: Delivery) -> Judgement {
+        let set = &self.merged;
+        let breached: Vec<_> = view.thresholds.iter().filter(|t| !t.passed).collect();
+        let about_errors = self.plan.thresholds.iter().any(Threshold::is_about_errors);
+        let (verdict, reason, message) = if set.total.requests == 0 {
+            let message = "no request was made, so nothing is known of the target".to_owned();
+            (Verdict::Invalid, Reason::NoRequests, message)
+        } else if delivery == Delivery::GeneratorLate {
+            let message = format!(
+                "{} of {} arrivals began late because of the generator: give the runners more CPU or use more of them",
+                set.late_by_generator, set.scheduled
+            );
+            (Verdict::Invalid, Reason::LoadNotDelivered, message)
+        } else if let Some(first) = breached.first() {
+            let observed = first.observed.as_deref().unwrap_or("nothing");
+            let more = match breached.len() - 1 {
+                0 => String::new(),
+                more => format!(" (and {more} more)"),
+            };
+            let message = format!("threshold {} was breached: {observed}{more}", first.expr);
+            (Verdict::Failed, Reason::ThresholdBreached, message)
+        } else if set.total.failures == set.total.requests && !about_errors {
+            let worst = view
+                .summary
+                .as_ref()
+                .and_then(|summary| summary.errors.first());
+            let why = worst.map(|e| e.message.clone()).unwrap_or_default();
+            let message = format!("all {} requests failed: {why}", set.total.requests);
+            (Verdict::Failed, Reason::AllRequestsFailed, message)
+        } else {
+            (
+                Verdict::Passed,
+                Reason::ThresholdsMet,
+                passed_message(view, delivery),
+            )
+        };
+        Judgement {
+            verdict,
+            reason,
+            message,
+        }
+    }
+
+    fn delivery(&self) -> Delivery {
+        let set = &self.merged;
+        if self.ending.is_some() || self.runners.iter().any(|runner| runner.lost) {
+            Delivery::Incomplete
+        } else if set.late_by_generator as f64 > set.scheduled as f64 * LATE_SHARE {
+            Delivery::GeneratorLate
+        } else if set.late_by_target > 0 || delivered(set) < 1.0 {
+            Delivery::TargetSaturated
+        } else {
+            Delivery::Delivered
+        }
+    }
+}
+
+fn passed_message(view: &RunView, delivery: Delivery) -> String {
+    let mut message = match view.thresholds.len() {
+        0 => "the load was sent; no thresholds are set".to_owned(),
+        1 => "the threshold held".to_owned(),
+        count => format!("all {count} thresholds held"),
+    };
+    if delivery == Delivery::TargetSaturated {
+        message.push_str("; but all users were busy waiting for the target, so arrivals waited");
+    } else if view.generator.saturated {
+        message.push_str("; the generator's CPU was full, so latencies may be its own");
+    }
+    message
+}

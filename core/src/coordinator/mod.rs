@@ -1,0 +1,461 @@
+//! The coordinator of one run, without clock or network.
+//!
+//! A driver (the operator's server, or `loadtest run`) hands in reports and the time, persists
+//! what must survive it, and sends the answers. The life of a run:
+//!
+//! 1. engines register; when all are here a start is *proposed*; the driver makes it durable and
+//!    [confirms](Coordinator::confirm_start) it; only then runners are told;
+//! 2. deltas are merged, each sequence of each runner once;
+//! 3. when all engines have ended (or are lost) the run is *judged*; the driver makes the judgement
+//!    durable and [confirms](Coordinator::confirm_judgement) it; only then engines may exit and
+//!    exporters are told the result;
+//! 4. when all exporters have ended (or the drain deadline passed) the run is complete; the driver
+//!    makes that durable and [confirms](Coordinator::confirm_completion) it; then exporters exit.
+//!
+//! So the driver may die at any moment: a successor that [resumes](Coordinator::resume) from what
+//! was durable asks the runners for the rest.
+
+mod judge;
+mod observe;
+
+use std::{collections::VecDeque, sync::Arc, time::Duration};
+
+use crate::{
+    plan::Plan,
+    report::{
+        Answer, Desired, EngineReport, EngineState, ExporterReport, ExporterState, UnixMicros,
+    },
+    scalar::format_duration,
+    series::{Series, SeriesSet},
+    verdict::{Judgement, Reason, Verdict},
+    view::RunView,
+};
+
+/// From the decision to start to the start: every runner reports once a second, so two report
+/// intervals reach each of them even when one report is lost.
+pub const START_LEAD: Duration = Duration::from_millis(2_500);
+
+/// How long past its latest possible end an engine may be silent before it counts as lost.
+pub const END_GRACE: Duration = Duration::from_secs(30);
+
+/// How long past the drain deadline an exporter's final report is awaited.
+pub const DRAIN_GRACE: Duration = Duration::from_secs(5);
+
+/// Length of the window behind `progress`.
+const PROGRESS_WINDOW: Duration = Duration::from_secs(5);
+
+/// Why a report was refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    /// The run has fewer runners.
+    #[error("the run has no runner {0}")]
+    UnknownRunner(u32),
+    /// The runner read another plan.
+    #[error("runner {runner} has plan {found}, the run has plan {expected}")]
+    OtherPlan {
+        /// Which runner.
+        runner: u32,
+        /// Its plan's hash.
+        found: String,
+        /// The run's.
+        expected: String,
+    },
+}
+
+/// What a successor knows of a run that was under way.
+#[derive(Debug, Clone, Default)]
+pub struct Resume {
+    /// The start that runners may have been told.
+    pub start: Option<UnixMicros>,
+    /// The view that was made durable with the judgement.
+    pub judged: Option<Box<RunView>>,
+}
+
+/// Merges, decides, judges. See the module.
+#[derive(Debug)]
+pub struct Coordinator {
+    plan: Arc<Plan>,
+    plan_hash: String,
+    epoch: u64,
+    created: UnixMicros,
+    runners: Vec<Runner>,
+    merged: SeriesSet,
+    recent: VecDeque<(UnixMicros, Series)>,
+    proposed: Option<UnixMicros>,
+    start: Option<UnixMicros>,
+    /// The first reason to end early, and when it came.
+    ending: Option<(Judgement, UnixMicros)>,
+    load_ended: Option<UnixMicros>,
+    judged: Option<Box<RunView>>,
+    judgement_durable: bool,
+    completed: Option<UnixMicros>,
+    completion_durable: bool,
+}
+
+/// What is known of one runner.
+#[derive(Debug, Default)]
+struct Runner {
+    engine: Option<EngineReport>,
+    merged_sequence: Option<u64>,
+    lost: bool,
+    exporter: Option<ExporterReport>,
+    exporter_gone: bool,
+}
+
+impl Runner {
+    fn engine_ended(&self) -> bool {
+        self.lost
+            || self
+                .engine
+                .as_ref()
+                .is_some_and(|e| e.state == EngineState::Finished)
+    }
+    fn exporter_ended(&self) -> bool {
+        self.exporter_gone
+            || self
+                .exporter
+                .as_ref()
+                .is_some_and(|e| e.state == ExporterState::Finished)
+    }
+}
+
+impl Coordinator {
+    /// A coordinator of a run that nobody has coordinated before. `epoch` must differ from that of
+    /// every other coordinator of this run and not be 0.
+    pub fn new(plan: Arc<Plan>, plan_hash: String, epoch: u64, now: UnixMicros) -> Self {
+        Self::resume(plan, plan_hash, epoch, now, Resume::default())
+    }
+
+    /// A successor. Runners will send everything they have, since the epoch is new to them.
+    pub fn resume(
+        plan: Arc<Plan>,
+        plan_hash: String,
+        epoch: u64,
+        now: UnixMicros,
+        known: Resume,
+    ) -> Self {
+        let runners = (0..plan.runners).map(|_| Runner::default()).collect();
+        let judgement_durable = known.judged.is_some();
+        Self {
+            plan,
+            plan_hash,
+            epoch,
+            created: now,
+            runners,
+            merged: SeriesSet::default(),
+            recent: VecDeque::new(),
+            proposed: None,
+            start: known.start,
+            ending: None,
+            load_ended: judgement_durable.then_some(now),
+            judged: known.judged,
+            judgement_durable,
+            completed: None,
+            completion_durable: false,
+        }
+    }
+
+    /// Takes an engine's report.
+    ///
+    /// # Errors
+    /// [`Refused`] when it cannot belong to this run; nothing was changed then.
+    pub fn engine_report(
+        &mut self,
+        index: u32,
+        mut report: EngineReport,
+        now: UnixMicros,
+    ) -> Result<Answer, Refused> {
+        if report.plan_hash != self.plan_hash {
+            return Err(Refused::OtherPlan {
+                runner: index,
+                found: report.plan_hash,
+                expected: self.plan_hash.clone(),
+            });
+        }
+        let epoch = self.epoch;
+        let runner = self
+            .runners
+            .get_mut(index as usize)
+            .ok_or(Refused::UnknownRunner(index))?;
+        if let Some(delta) = report.delta.take().filter(|_| report.epoch == epoch) {
+            // A delta that is not full needs the ones before it; a full one must be the first.
+            let fresh = runner
+                .merged_sequence
+                .map_or(delta.full, |last| delta.sequence > last);
+            if fresh {
+                runner.merged_sequence = Some(delta.sequence);
+                self.merged.merge(&delta.set);
+                // The first delta towards a successor is the whole past, not the last second.
+                let past = delta.full && now - self.start.unwrap_or(now) > micros(PROGRESS_WINDOW);
+                if !past {
+                    self.recent.push_back((now, delta.set.total));
+                }
+                let oldest = now - micros(PROGRESS_WINDOW);
+                while self.recent.front().is_some_and(|(at, _)| *at <= oldest) {
+                    self.recent.pop_front();
+                }
+            }
+        }
+        let final_and_merged = report.epoch == epoch || report.state != EngineState::Finished;
+        let failure = report.failure.clone();
+        if !final_and_merged {
+            // Its last numbers are still to come, in this coordinator's epoch.
+            report.state = EngineState::Stopping;
+        }
+        let acknowledged = runner.merged_sequence;
+        runner.engine = Some(report);
+        if let Some(message) = failure {
+            self.end_early(Verdict::Error, Reason::RunnerFailed, &message, now);
+        }
+        self.tick(now);
+        Ok(Answer {
+            epoch,
+            acknowledged,
+            clock: now,
+            desired: self.desired_of_engine(index),
+        })
+    }
+
+    /// Takes an exporter's report.
+    ///
+    /// # Errors
+    /// [`Refused::UnknownRunner`].
+    pub fn exporter_report(
+        &mut self,
+        index: u32,
+        report: ExporterReport,
+        now: UnixMicros,
+    ) -> Result<Answer, Refused> {
+        let runner = self
+            .runners
+            .get_mut(index as usize)
+            .ok_or(Refused::UnknownRunner(index))?;
+        runner.exporter = Some(report);
+        self.tick(now);
+        Ok(Answer {
+            epoch: self.epoch,
+            acknowledged: None,
+            clock: now,
+            desired: self.desired_of_exporter(),
+        })
+    }
+
+    /// Lets time pass: deadlines, the start, the judgement, the completion.
+    pub fn tick(&mut self, now: UnixMicros) {
+        self.propose_start(now);
+        self.check_deadlines(now);
+        self.judge(now);
+        self.complete(now);
+    }
+
+    /// The start that waits to be made durable, if any.
+    pub fn proposed_start(&self) -> Option<UnixMicros> {
+        self.proposed
+    }
+
+    /// The proposed start is durable: runners may be told.
+    pub fn confirm_start(&mut self) {
+        self.start = self.start.or(self.proposed.take());
+        self.proposed = None;
+    }
+
+    /// The judged view that waits to be made durable, if any.
+    pub fn unconfirmed_judgement(&self) -> Option<&RunView> {
+        self.judged.as_deref().filter(|_| !self.judgement_durable)
+    }
+
+    /// The judgement is durable: engines may exit.
+    pub fn confirm_judgement(&mut self) {
+        self.judgement_durable = self.judged.is_some();
+    }
+
+    /// Whether all is over, durable or not.
+    pub fn is_complete(&self) -> bool {
+        self.completed.is_some()
+    }
+
+    /// The final view is durable: exporters may exit.
+    pub fn confirm_completion(&mut self) {
+        self.completion_durable = self.completed.is_some();
+    }
+
+    /// Somebody asks the run to stop. Acts once.
+    pub fn cancel(&mut self, now: UnixMicros) {
+        self.end_early(
+            Verdict::Aborted,
+            Reason::CancelRequested,
+            "the run was cancelled",
+            now,
+        );
+        self.tick(now);
+    }
+
+    /// The run cannot go on, for a reason that the driver knows.
+    pub fn fail(&mut self, reason: Reason, message: &str, now: UnixMicros) {
+        self.end_early(Verdict::Error, reason, message, now);
+        self.tick(now);
+    }
+
+    /// A runner's engine is gone before its final report.
+    pub fn lose_engine(&mut self, index: u32, reason: Reason, message: &str, now: UnixMicros) {
+        let Some(runner) = self.runners.get_mut(index as usize) else {
+            return;
+        };
+        if !runner.engine_ended() {
+            runner.lost = true;
+            self.end_early(Verdict::Error, reason, message, now);
+        }
+        self.tick(now);
+    }
+
+    /// A runner's exporter is gone: what it last reported is final.
+    pub fn lose_exporter(&mut self, index: u32, now: UnixMicros) {
+        if let Some(runner) = self.runners.get_mut(index as usize) {
+            runner.exporter_gone = true;
+        }
+        self.tick(now);
+    }
+
+    /// Whether this runner's engine has made its final report or is lost.
+    pub fn engine_ended(&self, index: u32) -> bool {
+        self.runners
+            .get(index as usize)
+            .is_none_or(Runner::engine_ended)
+    }
+
+    /// Whether this runner's exporter has made its final report or is gone.
+    pub fn exporter_ended(&self, index: u32) -> bool {
+        self.runners
+            .get(index as usize)
+            .is_none_or(Runner::exporter_ended)
+    }
+
+    /// Everything that was measured so far, merged.
+    pub fn merged(&self) -> &SeriesSet {
+        &self.merged
+    }
+
+    /// The plan of the run.
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    fn propose_start(&mut self, now: UnixMicros) {
+        if self.start.is_some() || self.proposed.is_some() || self.ending.is_some() {
+            return;
+        }
+        if self.runners.iter().all(|runner| runner.engine.is_some()) {
+            // A successor that lost the memory of a start takes the one that runners know.
+            let begun = self
+                .runners
+                .iter()
+                .filter_map(|r| r.engine.as_ref()?.began)
+                .min();
+            self.proposed = Some(begun.unwrap_or(now + micros(START_LEAD)));
+        } else if now - self.created > micros(self.plan.start_timeout) {
+            let missing: Vec<_> = (0..)
+                .zip(&self.runners)
+                .filter(|(_, runner)| runner.engine.is_none())
+                .map(|(index, _): (u32, _)| index.to_string())
+                .collect();
+            let message = format!(
+                "runners {} did not register within {}",
+                missing.join(", "),
+                format_duration(self.plan.start_timeout)
+            );
+            self.end_early(Verdict::Error, Reason::StartTimeout, &message, now);
+        }
+    }
+
+    fn check_deadlines(&mut self, now: UnixMicros) {
+        let Some(start) = self.start else { return };
+        if self.judged.is_some() {
+            return;
+        }
+        let hard_end = start + micros(self.plan.max_duration);
+        let wanted = self
+            .plan
+            .scenarios
+            .iter()
+            .map(|s| s.start_after + s.load.duration())
+            .max();
+        if now >= hard_end && wanted.unwrap_or_default() > self.plan.max_duration {
+            let message = format!(
+                "maxDuration {} passed before the load was done",
+                format_duration(self.plan.max_duration)
+            );
+            self.end_early(Verdict::Error, Reason::DeadlineExceeded, &message, now);
+        }
+        let ended = self.ending.as_ref().map_or(i64::MAX, |(_, at)| *at);
+        let latest = (start + micros(self.plan.load_duration())).min(ended)
+            + micros(self.plan.graceful_stop() + END_GRACE);
+        // A successor gives runners the same time to find it.
+        if now > latest.max(self.created + micros(END_GRACE)) {
+            for index in 0..self.plan.runners {
+                if !self.engine_ended(index) {
+                    let message = format!("runner {index} made no final report");
+                    self.lose_engine_at(index, &message, now);
+                }
+            }
+        }
+    }
+
+    fn lose_engine_at(&mut self, index: u32, message: &str, now: UnixMicros) {
+        if let Some(runner) = self.runners.get_mut(index as usize) {
+            runner.lost = true;
+        }
+        self.end_early(Verdict::Error, Reason::RunnerLost, message, now);
+    }
+
+    fn end_early(&mut self, verdict: Verdict, reason: Reason, message: &str, now: UnixMicros) {
+        if self.ending.is_none() && self.judged.is_none() {
+            let judgement = Judgement {
+                verdict,
+                reason,
+                message: message.to_owned(),
+            };
+            self.ending = Some((judgement, now));
+        }
+    }
+
+    fn complete(&mut self, now: UnixMicros) {
+        let (Some(load_ended), true) = (self.load_ended, self.judgement_durable) else {
+            return;
+        };
+        if self.completed.is_some() {
+            return;
+        }
+        let deadline = load_ended + micros(self.plan.results.drain_timeout + DRAIN_GRACE);
+        let nobody_exports = !self.plan.results.exports() || self.start.is_none();
+        if nobody_exports || self.runners.iter().all(Runner::exporter_ended) || now > deadline {
+            self.completed = Some(now);
+        }
+    }
+
+    fn desired_of_engine(&self, index: u32) -> Desired {
+        let ended = self.engine_ended(index);
+        if self.judgement_durable && (ended || self.start.is_none()) {
+            return Desired::Exit;
+        }
+        match self.start {
+            _ if self.ending.is_some() => Desired::Stop,
+            Some(start) => Desired::StartAt(start),
+            None => Desired::Wait,
+        }
+    }
+
+    fn desired_of_exporter(&self) -> Desired {
+        if self.completion_durable {
+            return Desired::Exit;
+        }
+        match (&self.judged, self.start) {
+            (Some(view), _) if self.judgement_durable => Desired::Finish(view.clone()),
+            (_, Some(start)) => Desired::StartAt(start),
+            (_, None) => Desired::Wait,
+        }
+    }
+}
+
+fn micros(duration: Duration) -> i64 {
+    i64::try_from(duration.as_micros()).unwrap_or(i64::MAX / 4)
+}

@@ -1,0 +1,221 @@
+//! What is known of a run at a moment: see [`RunView`].
+
+use std::time::Duration;
+
+use super::{Coordinator, PROGRESS_WINDOW, micros};
+use crate::{
+    histogram::Histogram,
+    plan::{Load, Plan},
+    report::{ExportCounts, UnixMicros},
+    shard::{ConstantArrivals, Shard},
+    threshold,
+    view::{Generator, LATE_SHARE, Phase, Progress, RunView, RunnerCounts, Summary},
+};
+
+/// CPU share of a generator from which on its measurements are doubtful.
+const SATURATED_CPU: f64 = 0.95;
+
+impl Coordinator {
+    /// What is known now.
+    pub fn view(&self, now: UnixMicros) -> RunView {
+        let mut view = match &self.judged {
+            Some(judged) => (**judged).clone(),
+            None => self.view_under_way(now),
+        };
+        view.phase = self.phase(now);
+        view.completed = self.completed;
+        (view.export, view.aggregates) = self.export_counts();
+        view.export_problem = self
+            .runners
+            .iter()
+            .filter_map(|runner| runner.exporter.as_ref())
+            .map(|exporter| exporter.problem.clone())
+            .find(|problem| !problem.is_empty())
+            .unwrap_or_default();
+        view
+    }
+
+    pub(super) fn view_under_way(&self, now: UnixMicros) -> RunView {
+        let duration = self.measured_duration(now);
+        let running = self.start.is_some_and(|start| now >= start);
+        RunView {
+            phase: self.phase(now),
+            judgement: None,
+            started: self.start,
+            completed: None,
+            start_skew_us: self.start_skew(),
+            runners: self.runner_counts(),
+            summary: running.then(|| {
+                Summary::new(&self.plan, &self.merged, duration, offered_rate(&self.plan))
+            }),
+            progress: running.then(|| self.progress(now)),
+            generator: self.generator(),
+            delivery: None,
+            thresholds: if running {
+                threshold::evaluate_all(&self.plan, &self.merged, duration)
+            } else {
+                Vec::new()
+            },
+            export: None,
+            aggregates: None,
+            export_problem: String::new(),
+        }
+    }
+
+    fn phase(&self, now: UnixMicros) -> Phase {
+        let stopping = self.ending.is_some()
+            || self
+                .start
+                .is_some_and(|start| now >= start + micros(self.plan.load_duration()));
+        if self.completed.is_some() {
+            Phase::Finished
+        } else if self.judged.is_some() {
+            Phase::Exporting
+        } else if self.start.is_none_or(|start| now < start) {
+            Phase::Starting
+        } else if stopping {
+            Phase::Stopping
+        } else {
+            Phase::Running
+        }
+    }
+
+    fn measured_duration(&self, now: UnixMicros) -> Duration {
+        let Some(start) = self.start else {
+            return Duration::ZERO;
+        };
+        let planned = start + micros(self.plan.load_duration());
+        let stopped = self.ending.as_ref().map_or(i64::MAX, |(_, at)| *at);
+        let end = now.min(planned).min(stopped);
+        Duration::from_micros(u64::try_from(end - start).unwrap_or(0))
+    }
+
+    fn start_skew(&self) -> Option<u64> {
+        let began: Vec<_> = self
+            .runners
+            .iter()
+            .filter_map(|runner| runner.engine.as_ref()?.began)
+            .collect();
+        let (first, last) = (began.iter().min()?, began.iter().max()?);
+        Some(last.abs_diff(*first))
+    }
+
+    fn runner_counts(&self) -> RunnerCounts {
+        let lost = self.runners.iter().filter(|runner| runner.lost).count() as u32;
+        let known = self
+            .runners
+            .iter()
+            .filter(|r| r.engine.is_some() && !r.lost)
+            .count();
+        RunnerCounts {
+            expected: self.plan.runners,
+            ready: known as u32,
+            lost,
+        }
+    }
+
+    fn progress(&self, now: UnixMicros) -> Progress {
+        let start = self.start.unwrap_or(now);
+        let from = now - micros(PROGRESS_WINDOW);
+        let (mut requests, mut failures, mut latency) = (0, 0, Histogram::default());
+        for (_, series) in self.recent.iter().filter(|(at, _)| *at > from) {
+            requests += series.requests;
+            failures += series.failures;
+            latency.merge(&series.latency);
+        }
+        let elapsed = Duration::from_micros(u64::try_from(now - start).unwrap_or(0));
+        let window = elapsed.min(PROGRESS_WINDOW).as_secs_f64();
+        Progress {
+            elapsed,
+            remaining: self.plan.load_duration().saturating_sub(elapsed),
+            rate: if window > 0.0 {
+                requests as f64 / window
+            } else {
+                0.0
+            },
+            p50: latency.quantile(0.5),
+            p95: latency.quantile(0.95),
+            p99: latency.quantile(0.99),
+            error_ratio: if requests == 0 {
+                0.0
+            } else {
+                failures as f64 / requests as f64
+            },
+            users: self
+                .runners
+                .iter()
+                .filter_map(|r| Some(r.engine.as_ref()?.users))
+                .sum(),
+            updated: now,
+        }
+    }
+
+    fn generator(&self) -> Generator {
+        let health = || {
+            self.runners
+                .iter()
+                .filter_map(|r| Some(r.engine.as_ref()?.health))
+        };
+        let cpu = health().map(|h| h.cpu_max).fold(0.0, f64::max);
+        let set = &self.merged;
+        let late = set.late_by_generator as f64 > set.scheduled as f64 * LATE_SHARE;
+        Generator {
+            saturated: late || cpu >= SATURATED_CPU,
+            cpu,
+            late_starts: set.late_by_generator + set.late_by_target,
+            late_by_generator: set.late_by_generator,
+            worst_lateness_us: set.worst_lateness_us,
+            throttled_us: health().map(|h| h.throttled_us).sum(),
+        }
+    }
+
+    fn export_counts(&self) -> (Option<ExportCounts>, Option<ExportCounts>) {
+        if !self.plan.results.exports() {
+            return (None, None);
+        }
+        let (mut requests, mut aggregates) = (ExportCounts::default(), ExportCounts::default());
+        for runner in &self.runners {
+            let mut counts = runner
+                .exporter
+                .as_ref()
+                .map(|e| e.requests)
+                .unwrap_or_default();
+            // The engine may know of records that its exporter has not seen yet.
+            let produced = runner.engine.as_ref().map_or(0, |e| e.records.produced);
+            if produced > counts.produced {
+                let unseen = produced - counts.produced;
+                counts.produced = produced;
+                // An exporter that is gone will never send them.
+                if runner.exporter_gone {
+                    counts.lost += unseen;
+                } else {
+                    counts.pending += unseen;
+                }
+            }
+            if runner.exporter_gone || self.completed.is_some() {
+                counts.lost += std::mem::take(&mut counts.pending);
+            }
+            requests.merge(&counts);
+            if let Some(exporter) = &runner.exporter {
+                aggregates.merge(&exporter.aggregates);
+            }
+        }
+        (Some(requests), Some(aggregates))
+    }
+}
+
+/// Iterations per second that all open models of a plan ask for, over the whole load.
+fn offered_rate(plan: &Plan) -> Option<f64> {
+    let arrivals: Vec<u64> = plan
+        .scenarios
+        .iter()
+        .filter_map(|scenario| match &scenario.load {
+            Load::ConstantRate { rate, duration, .. } => {
+                Some(ConstantArrivals::new(*rate, *duration, Shard::WHOLE).count())
+            }
+            Load::ConstantUsers { .. } => None,
+        })
+        .collect();
+    let seconds = plan.load_duration().as_secs_f64();
+    (!arrivals.is_empty() && seconds > 0.0).then(|| arrivals.iter().sum::<u64>() as f64 / seconds)
+}

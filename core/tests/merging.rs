@@ -1,0 +1,127 @@
+//! Laws of what is measured: merging loses nothing, whatever the order, and travels exactly.
+
+use loadtest_core::{
+    histogram::{Histogram, MAX_MICROS, NAME_DIGITS, TOTAL_DIGITS},
+    report,
+    series::{ErrorKey, MAX_ERROR_KINDS, Outcome, Sample, SeriesSet},
+};
+use proptest::prelude::*;
+
+fn sample() -> impl Strategy<Value = (usize, Sample)> {
+    let outcome = (0_u8..13).prop_map(|n| Outcome::from_u8(n).unwrap());
+    (
+        0_usize..4,
+        outcome,
+        prop_oneof![Just(0_u16), 100_u16..600],
+        0_u64..MAX_MICROS * 2,
+        0..5_000_u64,
+    )
+        .prop_map(|(name, outcome, status, latency_us, bytes)| {
+            let sample = Sample {
+                outcome,
+                status,
+                latency_us,
+                service_us: latency_us / 2,
+                bytes_sent: bytes,
+                bytes_received: bytes * 2,
+            };
+            (name, sample)
+        })
+}
+
+fn set_of(samples: &[(usize, Sample)]) -> SeriesSet {
+    let mut set = SeriesSet::default();
+    for (name, sample) in samples {
+        set.by_name
+            .resize_with(set.by_name.len().max(name + 1), Default::default);
+        set.total.record(sample, TOTAL_DIGITS);
+        set.by_name[*name].record(sample, NAME_DIGITS);
+        if sample.outcome != Outcome::Ok {
+            let message = format!("{} {name}", sample.outcome.name());
+            let key = ErrorKey {
+                outcome: sample.outcome,
+                series: *name as u32,
+                message,
+            };
+            set.count_error(key, 1);
+        }
+    }
+    set
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(40))]
+
+    #[test]
+    fn any_split_and_order_merges_to_the_whole(
+        samples in prop::collection::vec(sample(), 0..120), cut in 0_usize..120, other in 0_usize..120,
+    ) {
+        let whole = set_of(&samples);
+        let (a, b) = (cut.min(other).min(samples.len()), cut.max(other).min(samples.len()));
+        let parts = [set_of(&samples[..a]), set_of(&samples[a..b]), set_of(&samples[b..])];
+        for order in [[0, 1, 2], [2, 1, 0], [1, 0, 2]] {
+            let mut merged = SeriesSet::default();
+            order.iter().for_each(|index| merged.merge(&parts[*index]));
+            merged.by_name.resize_with(whole.by_name.len().max(merged.by_name.len()), Default::default);
+            prop_assert_eq!(&merged, &whole);
+        }
+    }
+
+    #[test]
+    fn a_set_travels_exactly(samples in prop::collection::vec(sample(), 0..60)) {
+        let set = set_of(&samples);
+        let bytes = report::encode(&set).unwrap();
+        prop_assert_eq!(report::decode::<SeriesSet>(&bytes).unwrap(), set);
+    }
+
+    #[test]
+    fn quantiles_are_within_the_precision_of_the_sorted_values(
+        mut values in prop::collection::vec(1_u64..10_000_000, 1..400),
+    ) {
+        let mut histogram = Histogram::default();
+        values.iter().for_each(|value| histogram.record(*value, TOTAL_DIGITS));
+        values.sort_unstable();
+        for quantile in [0.5, 0.9, 0.99, 0.999] {
+            let rank = ((quantile * values.len() as f64).ceil() as usize).max(1) - 1;
+            let (exact, said) = (values[rank] as f64, histogram.quantile(quantile) as f64);
+            prop_assert!((said - exact).abs() <= exact * 0.001 + 1.0, "{said} for {exact}");
+        }
+        prop_assert_eq!(histogram.max(), *values.last().unwrap());
+        prop_assert_eq!(histogram.sum(), values.iter().sum::<u64>());
+        prop_assert_eq!(histogram.buckets().map(|(_, count)| count).sum::<u64>(), values.len() as u64);
+    }
+}
+
+#[test]
+fn more_kinds_of_errors_than_are_kept_are_still_counted() {
+    let mut set = SeriesSet::default();
+    for n in 0..200 {
+        let key = ErrorKey {
+            outcome: Outcome::Status,
+            series: 0,
+            message: format!("status {n}"),
+        };
+        set.count_error(key, 2);
+    }
+    assert_eq!(set.errors.len(), MAX_ERROR_KINDS + 1);
+    assert_eq!(set.errors.values().sum::<u64>(), 400);
+}
+
+#[test]
+fn hostile_bytes_are_refused_and_do_not_panic() {
+    let mut histogram = Histogram::default();
+    histogram.record(12, TOTAL_DIGITS);
+    let bytes = report::encode(&histogram).unwrap();
+    for index in 0..bytes.len() {
+        for bit in 0..8 {
+            let mut hostile = bytes.clone();
+            hostile[index] ^= 1 << bit;
+            // Either refused, or another histogram that still has our bounds.
+            if let Ok(read) = report::decode::<Histogram>(&hostile) {
+                let mut merged = histogram.clone();
+                merged.merge(&read);
+                assert_eq!(merged.count(), 1 + read.count(), "byte {index} bit {bit}");
+            }
+        }
+    }
+}

@@ -1,0 +1,204 @@
+//! The schema's CEL rules, each declared once: the text that the API server evaluates and the
+//! check that runs here come from the same value.
+//!
+//! The forms are few on purpose. "Exactly one" is written as a sum: it costs the API server a
+//! tenth of the list form, and its sentence is ours.
+
+use kube::core::Rule;
+use serde_json::Value;
+
+/// What must hold of a value.
+#[derive(Debug, Clone, Copy)]
+enum Form {
+    /// Exactly one of these members of an object is set.
+    ExactlyOne(&'static [&'static str]),
+    /// At least one of these members of an object is set.
+    AtLeastOne(&'static [&'static str]),
+    /// The text begins with one of these.
+    BeginsWith(&'static [&'static str]),
+    /// The text does not begin with this.
+    NotBeginsWith(&'static str),
+    /// `metadata.name` is a DNS label of at most so many characters.
+    Named(usize),
+    /// The member, once set, stays as it is; only an update can break this.
+    Fixed(&'static str),
+}
+
+/// A rule: what must hold, and the sentence for when it does not.
+#[derive(Debug, Clone, Copy)]
+pub struct Declared {
+    form: Form,
+    message: &'static str,
+}
+
+/// A load is one of the models.
+pub const LOAD: Declared = Declared {
+    form: Form::ExactlyOne(&["constantRate", "constantUsers"]),
+    message: "set exactly one of constantRate, constantUsers",
+};
+/// A step is one thing.
+pub const STEP: Declared = Declared {
+    form: Form::ExactlyOne(&["request", "pause"]),
+    message: "set exactly one of request, pause",
+};
+/// A body is of one kind.
+pub const BODY: Declared = Declared {
+    form: Form::ExactlyOne(&["json", "text", "form"]),
+    message: "set exactly one of json, text, form",
+};
+/// A check looks at one thing.
+pub const CHECK: Declared = Declared {
+    form: Form::ExactlyOne(&["status", "bodyContains"]),
+    message: "set exactly one of status, bodyContains",
+};
+/// Credentials are of one kind.
+pub const AUTH: Declared = Declared {
+    form: Form::ExactlyOne(&["basic", "apiKey", "bearer"]),
+    message: "set exactly one of basic, apiKey, bearer",
+};
+/// A CA comes from one place.
+pub const CA: Declared = Declared {
+    form: Form::ExactlyOne(&["configMap", "secret"]),
+    message: "set exactly one of configMap, secret",
+};
+/// A run needs a test.
+pub const RUN: Declared = Declared {
+    form: Form::AtLeastOne(&["loadTestRef", "test"]),
+    message: "set loadTestRef to run a LoadTest, or test to run one written here",
+};
+/// TLS towards the target is not built yet.
+pub const NOT_HTTPS: Declared = Declared {
+    form: Form::NotBeginsWith("https://"),
+    message: "https targets come with a later version; use an http:// url",
+};
+/// A target is absolute.
+pub const TARGET_HTTP: Declared = Declared {
+    form: Form::BeginsWith(&["http://", "https://"]),
+    message: "must be an absolute http url, such as http://shop.perf.svc:8080",
+};
+/// A step's url is relative to the target or absolute.
+pub const STEP_URL: Declared = Declared {
+    form: Form::BeginsWith(&["/", "http://", "https://"]),
+    message: "must begin with / (relative to target.url) or with http://",
+};
+/// A search server's url is absolute.
+pub const SEARCH_URL: Declared = Declared {
+    form: Form::BeginsWith(&["http://", "https://"]),
+    message: "must be an absolute http or https url, such as https://es-http.perf.svc:9200",
+};
+/// The longest name of a test. The run adds `-` and its number (up to five digits), the Job's pods
+/// `-` and their index (up to three): 52 + 6 + 4 = 62 of the 63 characters of a host name.
+pub const MAX_TEST_NAME: usize = 52;
+/// The longest name of a run: see [`MAX_TEST_NAME`].
+pub const MAX_RUN_NAME: usize = 58;
+/// Names of tests.
+pub const TEST_NAME: Declared = Declared {
+    form: Form::Named(MAX_TEST_NAME),
+    message: "metadata.name must be at most 52 characters of a-z, 0-9 and -, beginning and ending with a letter or digit: the names of the runs, their Jobs and pods are made from it",
+};
+/// Names of runs.
+pub const RUN_NAME: Declared = Declared {
+    form: Form::Named(MAX_RUN_NAME),
+    message: "metadata.name must be at most 58 characters of a-z, 0-9 and -, beginning and ending with a letter or digit: the names of the Job and its pods are made from it",
+};
+/// A run has one number for its life.
+pub const RUN_NUMBER: Declared = Declared {
+    form: Form::Fixed("number"),
+    message: "number cannot be changed: create another LoadTestRun",
+};
+/// A run belongs to one test for its life.
+pub const RUN_REF: Declared = Declared {
+    form: Form::Fixed("loadTestRef"),
+    message: "loadTestRef cannot be changed: create another LoadTestRun",
+};
+
+const ALL: [Declared; 15] = [
+    LOAD,
+    STEP,
+    BODY,
+    CHECK,
+    AUTH,
+    CA,
+    RUN,
+    NOT_HTTPS,
+    TARGET_HTTP,
+    STEP_URL,
+    SEARCH_URL,
+    TEST_NAME,
+    RUN_NAME,
+    RUN_NUMBER,
+    RUN_REF,
+];
+
+impl Declared {
+    /// The sentence.
+    pub fn message(&self) -> &'static str {
+        self.message
+    }
+
+    /// The CEL text.
+    pub fn cel(&self) -> String {
+        let count = |fields: &[&str]| {
+            let terms: Vec<_> =
+                fields.iter().map(|field| format!("(has(self.{field}) ? 1 : 0)")).collect();
+            terms.join(" + ")
+        };
+        match self.form {
+            Form::ExactlyOne(fields) => format!("{} == 1", count(fields)),
+            Form::AtLeastOne(fields) => format!("{} >= 1", count(fields)),
+            Form::BeginsWith(prefixes) => {
+                let terms: Vec<_> =
+                    prefixes.iter().map(|prefix| format!("self.startsWith('{prefix}')")).collect();
+                terms.join(" || ")
+            }
+            Form::NotBeginsWith(prefix) => format!("!self.startsWith('{prefix}')"),
+            Form::Named(longest) => format!(
+                "self.metadata.name.size() <= {longest} && self.metadata.name.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$')"
+            ),
+            Form::Fixed(field) => {
+                format!("!has(oldSelf.{field}) || (has(self.{field}) && self.{field} == oldSelf.{field})")
+            }
+        }
+    }
+
+    /// Whether a value fulfils it. Values of another type do: the schema refuses those.
+    pub fn holds(&self, value: &Value) -> bool {
+        let count = |fields: &[&str]| {
+            fields.iter().filter(|field| value.get(**field).is_some_and(|v| !v.is_null())).count()
+        };
+        match self.form {
+            Form::ExactlyOne(fields) => count(fields) == 1,
+            Form::AtLeastOne(fields) => count(fields) >= 1,
+            Form::BeginsWith(prefixes) => value
+                .as_str()
+                .is_none_or(|text| prefixes.iter().any(|prefix| text.starts_with(prefix))),
+            Form::NotBeginsWith(prefix) => {
+                value.as_str().is_none_or(|text| !text.starts_with(prefix))
+            }
+            Form::Named(longest) => value
+                .pointer("/metadata/name")
+                .and_then(Value::as_str)
+                .is_none_or(|name| name.chars().count() <= longest && is_label(name)),
+            Form::Fixed(_) => true,
+        }
+    }
+
+    /// The declaration of a rule in a schema.
+    pub(crate) fn find(cel: &str, message: &str) -> Option<Self> {
+        ALL.into_iter().find(|rule| rule.message == message && rule.cel() == cel)
+    }
+}
+
+impl From<Declared> for Rule {
+    fn from(rule: Declared) -> Self {
+        Self::new(rule.cel()).message(rule.message)
+    }
+}
+
+/// Whether a name has the form of a DNS label.
+pub fn is_label(name: &str) -> bool {
+    let inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+    name.bytes().next().is_some_and(inner)
+        && name.bytes().last().is_some_and(inner)
+        && name.bytes().all(|byte| inner(byte) || byte == b'-')
+}

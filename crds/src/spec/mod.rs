@@ -1,0 +1,231 @@
+//! The spec of a test, as people write it. No field has a default in the schema: a default inside
+//! a list makes every client-side apply say "configured". [`crate::plan`] resolves what is left
+//! out, and the plan shows it.
+
+mod results;
+mod scenario;
+mod step;
+
+use std::collections::BTreeMap;
+
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+pub use results::{
+    ApiKeyAuth, AuthRef, BasicAuth, BearerAuth, CaRef, Elasticsearch, Flavor, KeyRef, Raw, RawMode,
+    Results, SearchTls,
+};
+pub use scenario::{ConstantRate, ConstantUsers, Load, Pause, Scenario, Task};
+pub use step::{Body, Check, FormField, Method, Request, Step};
+
+use crate::{
+    rule,
+    scalar::{AnyObject, Duration, IntOrText, ObjectName},
+    status::{LoadTestRunStatus, LoadTestStatus},
+};
+
+/// A load test of an HTTP service. Applying it runs it: the operator makes a `LoadTestRun`, starts
+/// the runners together, merges what they measure and writes one verdict into the status.
+#[derive(CustomResource, KubeSchema, Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[kube(
+    group = "loadtest.dev",
+    version = "v1alpha1",
+    kind = "LoadTest",
+    plural = "loadtests",
+    namespaced,
+    shortname = "ltest",
+    category = "loadtesting",
+    status = "LoadTestStatus",
+    derive = "PartialEq",
+    doc = "A load test of an HTTP service. Applying it runs it: the operator makes a LoadTestRun, starts the runners together, merges what they measure and writes one verdict into the status.",
+    validation = Rule::from(rule::TEST_NAME),
+    printcolumn(name = "Phase", type_ = "string", json_path = ".status.phase"),
+    printcolumn(name = "Verdict", type_ = "string", json_path = ".status.verdict"),
+    printcolumn(name = "RPS", type_ = "string", json_path = ".status.summary.rate"),
+    printcolumn(name = "P95", type_ = "string", json_path = ".status.summary.latency.p95"),
+    printcolumn(name = "Errors", type_ = "string", json_path = ".status.summary.errorRatio"),
+    printcolumn(name = "Runners", type_ = "string", json_path = ".status.run.runnersReady"),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    printcolumn(name = "P99", type_ = "string", json_path = ".status.summary.latency.p99", priority = 1),
+    printcolumn(name = "Requests", type_ = "integer", json_path = ".status.summary.requests", priority = 1),
+    printcolumn(name = "Run", type_ = "integer", json_path = ".status.run.number", priority = 1),
+    printcolumn(name = "Target", type_ = "string", json_path = ".spec.target.url", priority = 1),
+    printcolumn(name = "Message", type_ = "string", json_path = ".status.message", priority = 1)
+)]
+#[serde(rename_all = "camelCase")]
+pub struct LoadTestSpec {
+    /// What is run.
+    #[serde(flatten)]
+    pub test: TestSpec,
+    /// When a run starts. OnApply (default): when the LoadTest is created, and again when an edit
+    /// changes what a run does or runToken. Manual: only when somebody creates a LoadTestRun.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub start: Option<Start>,
+    /// Change it to run the same test again: any number or text.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("maxLength" = 128))]
+    pub run_token: Option<IntOrText>,
+    /// true: start no runs. A run under way goes on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub suspend: Option<bool>,
+}
+
+/// One execution of a test. The operator makes them for a `LoadTest`; a pipeline may create its
+/// own with `generateName`. The status holds the full result.
+#[derive(CustomResource, KubeSchema, Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[kube(
+    group = "loadtest.dev",
+    version = "v1alpha1",
+    kind = "LoadTestRun",
+    plural = "loadtestruns",
+    namespaced,
+    shortname = "ltrun",
+    category = "loadtesting",
+    status = "LoadTestRunStatus",
+    derive = "PartialEq",
+    doc = "One execution of a test. The operator makes them for a LoadTest; a pipeline may create its own with generateName. The status holds the full result.",
+    validation = Rule::from(rule::RUN_NAME),
+    printcolumn(name = "Phase", type_ = "string", json_path = ".status.phase"),
+    printcolumn(name = "Verdict", type_ = "string", json_path = ".status.verdict"),
+    printcolumn(name = "RPS", type_ = "string", json_path = ".status.summary.rate"),
+    printcolumn(name = "P95", type_ = "string", json_path = ".status.summary.latency.p95"),
+    printcolumn(name = "Errors", type_ = "string", json_path = ".status.summary.errorRatio"),
+    printcolumn(name = "Runners", type_ = "string", json_path = ".status.run.runnersReady"),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    printcolumn(name = "P99", type_ = "string", json_path = ".status.summary.latency.p99", priority = 1),
+    printcolumn(name = "Requests", type_ = "integer", json_path = ".status.summary.requests", priority = 1),
+    printcolumn(name = "Run", type_ = "integer", json_path = ".status.run.number", priority = 1),
+    printcolumn(name = "Target", type_ = "string", json_path = ".spec.test.target.url", priority = 1),
+    printcolumn(name = "Message", type_ = "string", json_path = ".status.message", priority = 1)
+)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::from(rule::RUN),
+    validation = Rule::from(rule::RUN_NUMBER),
+    validation = Rule::from(rule::RUN_REF)
+)]
+pub struct LoadTestRunSpec {
+    /// The LoadTest that this is a run of. Without `test` its spec is taken as it is when the run
+    /// starts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub load_test_ref: Option<LoadTestRef>,
+    /// Number of the run within its test, from 1; set by the operator.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 99_999))]
+    pub number: Option<i64>,
+    /// What is run: a copy of the LoadTest's spec at the time, or a test of its own. It is read
+    /// once, when the run starts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub test: Option<TestSpec>,
+    /// true: stop the run gracefully. Works once and is harmless afterwards.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cancel: Option<bool>,
+}
+
+/// A `LoadTest` in the same namespace.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct LoadTestRef {
+    /// Its name.
+    pub name: ObjectName,
+}
+
+/// What a test does: target, load, expectations, runners and results.
+#[derive(KubeSchema, Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TestSpec {
+    /// The service under test.
+    pub target: Target,
+    /// Named loads that run side by side, 1 to 16.
+    #[schemars(length(min = 1, max = 16))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
+    pub scenarios: Vec<Scenario>,
+    /// Constants for templates: `region: eu` is `$(var.region)` in urls, headers and bodies.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 64))]
+    pub variables: BTreeMap<String, IntOrText>,
+    /// What must hold for the run to pass, evaluated on the merged results of all runners. Without
+    /// any, a run passes when its load was delivered and not all requests failed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64))]
+    pub thresholds: Vec<Threshold>,
+    /// The pods that send the load.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub runners: Option<Runners>,
+    /// Where results go besides the status.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub results: Option<Results>,
+    /// Hard end of the load, counted from its start; a run that reaches it ends with the verdict
+    /// Error. Default: what the scenarios need, their gracefulStop and one minute. It never cuts
+    /// the export of results.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_duration: Option<Duration>,
+}
+
+/// The service under test.
+#[derive(KubeSchema, Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Target {
+    /// Base of all step urls, such as http://shop.perf.svc:8080 or http://shop.perf.svc/api. Load
+    /// goes to this host and port only.
+    #[schemars(length(min = 1, max = 1024))]
+    #[x_kube(validation = Rule::from(rule::NOT_HTTPS), validation = Rule::from(rule::TARGET_HTTP))]
+    pub url: String,
+}
+
+/// Something that must hold for the run to pass.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Threshold {
+    /// Name in status and reports; default: the expression.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 64))]
+    pub name: Option<String>,
+    /// Metric, comparison and value with its unit: `latency.p99 < 250ms`, `errors.ratio < 1%`,
+    /// `requests.rate >= 100/s`. Metrics: latency and serviceTime with
+    /// p50, p75, p90, p95, p99, p999, mean, min or max; errors.ratio, errors.count, requests.rate,
+    /// requests.count, checks.ratio, iterations.count, iterations.rate, delivered.ratio,
+    /// bytes.sent, bytes.received.
+    #[schemars(length(min = 1, max = 64))]
+    pub expr: String,
+}
+
+/// The pods that send the load.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Runners {
+    /// How many pods share the load, 1 to 1000; default 1. Rates and users of a test are totals:
+    /// they are split so that the parts add up exactly.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 1000))]
+    pub count: Option<i32>,
+    /// How long all runners together may take to be ready; default 5m. Then the run ends with the
+    /// verdict Error and the cluster's own reason.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub start_timeout: Option<Duration>,
+    /// A pod template that is merged over the operator's own, lists by their keys: node selectors,
+    /// tolerations, resources and so on. The load container is named `runner`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub template: Option<AnyObject>,
+}
+
+/// When a run starts.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Start {
+    /// On creation and on changes of what a run does.
+    #[default]
+    OnApply,
+    /// Only by hand.
+    Manual,
+}
+
+impl TestSpec {
+    /// How many runners share the load.
+    pub fn runner_count(&self) -> u32 {
+        self.runners
+            .as_ref()
+            .and_then(|runners| runners.count)
+            .and_then(|count| u32::try_from(count).ok())
+            .unwrap_or(1)
+    }
+}

@@ -1,0 +1,147 @@
+//! Steps: requests and pauses.
+
+use std::collections::BTreeMap;
+
+use kube::KubeSchema;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::Pause;
+use crate::{
+    rule,
+    scalar::{AnyJson, Duration, IntOrText, Statuses},
+};
+
+/// One step of a task: exactly one member.
+#[derive(KubeSchema, Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::from(rule::STEP))]
+pub struct Step {
+    /// Send a request and read the answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub request: Option<Request>,
+    /// Wait, drawn evenly from the range.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pause: Option<Pause>,
+}
+
+/// An HTTP request and what counts as its success.
+#[derive(KubeSchema, Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Request {
+    /// Name in all results; requests of one name are one row. Default: method and url as written,
+    /// so that `$(user.index)` in a url does not make a row for each user.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 128))]
+    pub name: Option<String>,
+    /// Default GET.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub method: Option<Method>,
+    /// Path and query relative to target.url, beginning with /, or an absolute http:// url of the
+    /// target's host. May hold templates: `/product/$(var.product)?user=$(user.index)`.
+    #[schemars(length(min = 1, max = 2048))]
+    #[x_kube(validation = Rule::from(rule::NOT_HTTPS), validation = Rule::from(rule::STEP_URL))]
+    pub url: String,
+    /// Headers; values may hold templates. Host, User-Agent and Content-Length are added.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 64))]
+    pub headers: BTreeMap<String, IntOrText>,
+    /// Body: exactly one of json, text and form.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub body: Option<Body>,
+    /// From the send to the last byte of the answer, such as 2s; default 10s.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<Duration>,
+    /// Status codes of a success, single or ranges: [200-299, 404]; default 200-399.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 16))]
+    pub success: Option<Vec<Statuses>>,
+    /// Go into the document of each such request.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 16))]
+    pub labels: BTreeMap<String, IntOrText>,
+    /// What the answer must fulfil, at most 8; a failed check makes the request failed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 8))]
+    pub checks: Vec<Check>,
+}
+
+/// HTTP methods.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "UPPERCASE")]
+#[allow(missing_docs)]
+pub enum Method {
+    #[default]
+    Get,
+    Head,
+    Post,
+    Put,
+    Patch,
+    Delete,
+    Options,
+}
+
+impl Method {
+    /// In upper case.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Get => "GET",
+            Self::Head => "HEAD",
+            Self::Post => "POST",
+            Self::Put => "PUT",
+            Self::Patch => "PATCH",
+            Self::Delete => "DELETE",
+            Self::Options => "OPTIONS",
+        }
+    }
+}
+
+/// A request body: exactly one member.
+#[derive(KubeSchema, Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::from(rule::BODY))]
+pub struct Body {
+    /// Any JSON value; templates inside its texts are escaped as JSON. Adds the header
+    /// `content-type: application/json` unless there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub json: Option<AnyJson>,
+    /// Text, sent as it is after templates.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 65_536))]
+    pub text: Option<String>,
+    /// Fields of an HTML form, at most 64. Adds the header
+    /// `content-type: application/x-www-form-urlencoded` unless there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 64))]
+    pub form: Option<Vec<FormField>>,
+}
+
+/// A form field.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct FormField {
+    /// Name; may hold templates.
+    #[schemars(length(min = 1, max = 256))]
+    pub name: String,
+    /// Value; may hold templates.
+    pub value: IntOrText,
+}
+
+/// Something that an answer must fulfil: exactly one of status and bodyContains.
+#[derive(KubeSchema, Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::from(rule::CHECK))]
+pub struct Check {
+    /// Name in the results; default: the check in words.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 128))]
+    pub name: Option<String>,
+    /// The status code is one of these, single or ranges: [200, 201-204].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 16))]
+    pub status: Option<Vec<Statuses>>,
+    /// The body has this text.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 1024))]
+    pub body_contains: Option<String>,
+}

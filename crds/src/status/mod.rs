@@ -1,0 +1,365 @@
+//! The status of a test and of a run, as people and programs read it.
+//!
+//! Numbers are counts; everything with a unit is text that is ready to be read: `12.4ms`, `0.25%`,
+//! `199.9/s`. `loadtest run -o json` prints the same shape.
+
+mod conditions;
+mod convert;
+
+use kube::KubeSchema;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+pub use conditions::{Condition, ConditionStatus, Observed, kind, merge as merge_conditions};
+pub use convert::{
+    Facts, load_test_status, run_status, time_of,
+};
+pub use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+/// Status of a `LoadTestRun`.
+#[derive(KubeSchema, Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LoadTestRunStatus {
+    /// The generation of the spec that this status speaks of.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// Where the run stands, for people: Pending, Starting, Running, Stopping, Exporting, Finished.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
+    pub phase: Option<String>,
+    /// What it came to; empty while active. Passed; Failed: a threshold was breached; Invalid: the
+    /// load was not delivered, so the numbers say nothing about the target; Error: the run could
+    /// not be carried out; Aborted: somebody stopped it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
+    pub verdict: Option<String>,
+    /// One sentence that a person can act on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 1024))]
+    pub message: Option<String>,
+    /// Identity, times and runners of the run.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub run: Option<RunFacts>,
+    /// Results merged over all runners.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub summary: Option<Summary>,
+    /// The last five seconds of a run under way; written at most every 5 seconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub progress: Option<Progress>,
+    /// How the load generator itself was doing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub generator: Option<Generator>,
+    /// Each threshold with what was observed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64))]
+    pub thresholds: Vec<ThresholdRow>,
+    /// What became of the document of each request:
+    /// produced = indexed + rejected + sampledOut + dropped + lost + pending, always.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub export: Option<Export>,
+    /// Accepted, Started, Finished, Succeeded, LoadDelivered, ResultsExported, Reconciling,
+    /// Stalled. Wait for a run with `kubectl wait --for=condition=Finished`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
+    pub conditions: Vec<Condition>,
+}
+
+/// Status of a `LoadTest`: that of its last run, and which run that is.
+#[derive(KubeSchema, Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LoadTestStatus {
+    /// The last run, in short.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_run: Option<LastRun>,
+    /// The last run's status.
+    #[serde(flatten)]
+    pub result: LoadTestRunStatus,
+}
+
+/// The last run of a test, in short.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct LastRun {
+    /// Name of the `LoadTestRun`.
+    #[schemars(length(max = 253))]
+    pub name: String,
+    /// Its number.
+    pub number: i64,
+    /// What it came to; empty while active.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
+    pub verdict: Option<String>,
+    /// When its load began.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "time_schema")]
+    pub start_time: Option<Time>,
+    /// When all was over.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "time_schema")]
+    pub completion_time: Option<Time>,
+    /// Hash of what the run was made from; another one asks for another run.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
+    pub run_key: Option<String>,
+}
+
+/// Identity, times and runners of a run.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RunFacts {
+    /// Number within the test, from 1.
+    pub number: i64,
+    /// Id of the run in every document, and in the User-Agent of every request.
+    #[schemars(length(max = 64))]
+    pub id: String,
+    /// Hash of the plan that every runner verified.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
+    pub plan_hash: Option<String>,
+    /// When the load began.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "time_schema")]
+    pub start_time: Option<Time>,
+    /// When all was over.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "time_schema")]
+    pub completion_time: Option<Time>,
+    /// Largest measured difference between the runners' beginnings.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 32))]
+    pub start_skew: Option<String>,
+    /// Runners by state.
+    pub runners: RunnerRow,
+    /// Ready of expected runners, such as 2/2; once finished, those that were not lost.
+    #[schemars(length(max = 32))]
+    pub runners_ready: String,
+}
+
+/// Runners by state.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RunnerRow {
+    /// Asked for.
+    pub expected: i32,
+    /// Registered and not lost.
+    pub ready: i32,
+    /// Gone before their final report.
+    pub lost: i32,
+}
+
+/// Results merged over all runners.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Summary {
+    /// Length of the load, as far as it went.
+    #[schemars(length(max = 32))]
+    pub duration: String,
+    /// Requests that ended.
+    pub requests: i64,
+    /// Those that failed: no success by status, a failed check, or no answer.
+    pub failures: i64,
+    /// Failures over requests.
+    #[schemars(length(max = 32))]
+    pub error_ratio: String,
+    /// Requests per second.
+    #[schemars(length(max = 32))]
+    pub rate: String,
+    /// Iterations per second that the test asks for; left out for closed models.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 32))]
+    pub offered: Option<String>,
+    /// Share of the due iterations that began.
+    #[schemars(length(max = 32))]
+    pub delivered: String,
+    /// Iterations that ended.
+    pub iterations: i64,
+    /// Bytes written.
+    pub bytes_sent: i64,
+    /// Bytes read.
+    pub bytes_received: i64,
+    /// From the intended start to the last byte of the answer.
+    pub latency: Latencies,
+    /// From the send to the last byte of the answer.
+    pub service_time: Latencies,
+    /// By request name, most requests first; at most 50 and then one row "(other)".
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 51))]
+    pub requests_by_name: Vec<NameRow>,
+    /// Kinds of failure, most frequent first; at most 10.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 10))]
+    pub errors: Vec<ErrorRow>,
+    /// Checks with how often they held; at most 32.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32))]
+    pub checks: Vec<CheckRow>,
+}
+
+/// Latencies with three significant digits; `–` when there was no request.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[allow(missing_docs)]
+pub struct Latencies {
+    #[schemars(length(max = 32))]
+    pub min: String,
+    #[schemars(length(max = 32))]
+    pub mean: String,
+    #[schemars(length(max = 32))]
+    pub p50: String,
+    #[schemars(length(max = 32))]
+    pub p75: String,
+    #[schemars(length(max = 32))]
+    pub p90: String,
+    #[schemars(length(max = 32))]
+    pub p95: String,
+    #[schemars(length(max = 32))]
+    pub p99: String,
+    #[schemars(length(max = 32))]
+    pub p999: String,
+    #[schemars(length(max = 32))]
+    pub max: String,
+}
+
+/// Results of the requests of one name.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct NameRow {
+    /// Request name.
+    #[schemars(length(max = 128))]
+    pub name: String,
+    /// Scenario; empty for "(other)".
+    #[schemars(length(max = 128))]
+    pub scenario: String,
+    /// Requests that ended.
+    pub requests: i64,
+    /// Those that failed.
+    pub failures: i64,
+    /// Requests per second.
+    #[schemars(length(max = 32))]
+    pub rate: String,
+    /// From the intended start.
+    pub latency: Latencies,
+}
+
+/// A kind of failure.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ErrorRow {
+    /// How the requests ended: status, check, timeout, connect_refused and so on.
+    #[serde(rename = "type")]
+    #[schemars(length(max = 64))]
+    pub kind: String,
+    /// Name of the requests.
+    #[schemars(length(max = 128))]
+    pub request: String,
+    /// What was said.
+    #[schemars(length(max = 1024))]
+    pub message: String,
+    /// How often.
+    pub count: i64,
+}
+
+/// How often a check held.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct CheckRow {
+    /// Name of the check.
+    #[schemars(length(max = 128))]
+    pub name: String,
+    /// Answers that fulfilled it.
+    pub passed: i64,
+    /// Answers that did not.
+    pub failed: i64,
+}
+
+/// The last seconds of a run under way.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Progress {
+    /// Since the start of the load.
+    #[schemars(length(max = 32))]
+    pub elapsed: String,
+    /// Requests per second over the last five seconds.
+    #[schemars(length(max = 32))]
+    pub rate: String,
+    /// 95th percentile of latency over the last five seconds.
+    #[schemars(length(max = 32))]
+    pub p95: String,
+    /// Failures over requests in the last five seconds.
+    #[schemars(length(max = 32))]
+    pub error_ratio: String,
+    /// Users of all runners.
+    pub users: i32,
+    /// When this was computed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "time_schema")]
+    pub updated_at: Option<Time>,
+}
+
+/// How the load generator itself was doing.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Generator {
+    /// Whether it was at its limit, so that results may speak of it and not of the target.
+    pub saturated: bool,
+    /// Highest CPU share of any runner in any second.
+    #[schemars(length(max = 32))]
+    pub cpu: String,
+    /// Iterations that began late, whoever's fault.
+    pub late_starts: i64,
+    /// How late the latest began.
+    #[schemars(length(max = 32))]
+    pub worst_lateness: String,
+    /// Time for which runners were kept from their CPUs by a limit.
+    #[schemars(length(max = 32))]
+    pub throttled: String,
+}
+
+/// A threshold with what was observed.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ThresholdRow {
+    /// Its name; the expression when none was given.
+    #[schemars(length(max = 128))]
+    pub name: String,
+    /// As written.
+    #[schemars(length(max = 128))]
+    pub expr: String,
+    /// What was observed; `–` when there was nothing to observe.
+    #[schemars(length(max = 64))]
+    pub observed: String,
+    /// Whether it held.
+    pub passed: bool,
+}
+
+/// What became of the document of each request.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Export {
+    /// Requests that ended.
+    pub produced: i64,
+    /// The server has them; confirmed repeats included.
+    pub indexed: i64,
+    /// The server refused them for good.
+    pub rejected: i64,
+    /// Left out because raw.mode says so.
+    pub sampled_out: i64,
+    /// Never reached the exporter: its pool was full.
+    pub dropped: i64,
+    /// Reached the exporter and are gone.
+    pub lost: i64,
+    /// On their way.
+    pub pending: i64,
+    /// Requests to the server that were repeated.
+    pub retries: i64,
+    /// true: the server was asked and counts the same as indexed.
+    pub verified: bool,
+    /// The latest problem, in the server's words.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 1024))]
+    pub problem: Option<String>,
+}
+
+fn time_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+    schemars::json_schema!({ "type": "string", "format": "date-time" })
+}

@@ -1,0 +1,240 @@
+//! The head of a response: status, where the body ends, whether the connection stays.
+
+use std::mem::MaybeUninit;
+
+use super::ProtocolError;
+
+/// Most headers that a response may have.
+pub const MAX_HEADERS: usize = 64;
+
+/// Longest head of a response, its last line end included.
+pub const MAX_HEAD_BYTES: usize = 32 << 10;
+
+/// How the end of a body is found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Framing {
+    /// So many bytes; 0 also where a body is forbidden.
+    Length(u64),
+    /// Chunks.
+    Chunked,
+    /// All until the server closes.
+    UntilClose,
+}
+
+/// What is needed of a head.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Head {
+    /// Length of the head in bytes.
+    pub len: usize,
+    pub status: u16,
+    pub framing: Framing,
+    pub keep_alive: bool,
+}
+
+/// Reads a head from the beginning of `bytes`; `None` when it goes on beyond them.
+///
+/// # Errors
+/// The first malformation, which is the same one for every longer input.
+pub(super) fn parse(bytes: &[u8], head_request: bool) -> Result<Option<Head>, ProtocolError> {
+    // The same window for every way of cutting the input, so that the outcome is the same too.
+    let window = bytes.get(..MAX_HEAD_BYTES).unwrap_or(bytes);
+    // httparse skips empty lines first, as a server should; a client has no reason to.
+    if matches!(window.first(), Some(b'\r' | b'\n')) {
+        return Err(ProtocolError::NotHttp);
+    }
+    let mut headers = [const { MaybeUninit::uninit() }; MAX_HEADERS];
+    let mut response = httparse::Response::new(&mut []);
+    let parsed = httparse::ParserConfig::default().parse_response_with_uninit_headers(
+        &mut response,
+        window,
+        &mut headers,
+    );
+    let len = match parsed {
+        Ok(httparse::Status::Complete(len)) => len,
+        Ok(httparse::Status::Partial) if window.len() == MAX_HEAD_BYTES => {
+            return Err(ProtocolError::HeadTooLarge);
+        }
+        Ok(httparse::Status::Partial) => return Ok(None),
+        Err(error) => return Err(name_error(error, window)),
+    };
+    let status = response.code.unwrap_or(0);
+    if status < 100 {
+        return Err(ProtocolError::StatusLine);
+    }
+    let http_10 = response.version == Some(0);
+    let fields = Fields::read(response.headers);
+    let framing = if head_request || status < 200 || status == 204 || status == 304 {
+        // Such a response ends with its head, whatever that says (RFC 9112, 6.3).
+        Framing::Length(0)
+    } else {
+        fields.framing(http_10)?
+    };
+    let keep_alive = !fields.close
+        && (!http_10 || fields.keep_alive)
+        && framing != Framing::UntilClose;
+    Ok(Some(Head { len, status, framing, keep_alive }))
+}
+
+/// The headers that decide about framing and reuse.
+#[derive(Debug, Default)]
+struct Fields {
+    content_length: ContentLength,
+    transfer_encoding: TransferEncoding,
+    close: bool,
+    keep_alive: bool,
+}
+
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+enum ContentLength {
+    #[default]
+    Absent,
+    Is(u64),
+    /// Only an error where the length matters.
+    Refused(ProtocolError),
+}
+
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+enum TransferEncoding {
+    #[default]
+    Absent,
+    Chunked,
+    Other,
+}
+
+impl Fields {
+    fn read(headers: &[httparse::Header<'_>]) -> Self {
+        let mut fields = Self::default();
+        for header in headers {
+            // Most headers are told apart by the length of their name alone.
+            match header.name.len() {
+                10 if header.name.eq_ignore_ascii_case("connection") => {
+                    fields.read_connection(header.value);
+                }
+                14 if header.name.eq_ignore_ascii_case("content-length") => {
+                    fields.content_length = fields.content_length.and(header.value);
+                }
+                17 if header.name.eq_ignore_ascii_case("transfer-encoding") => {
+                    fields.transfer_encoding = fields.transfer_encoding.and(header.value);
+                }
+                _ => {}
+            }
+        }
+        fields
+    }
+
+    fn read_connection(&mut self, value: &[u8]) {
+        for option in list(value) {
+            if option.eq_ignore_ascii_case(b"close") {
+                self.close = true;
+            } else if option.eq_ignore_ascii_case(b"keep-alive") {
+                self.keep_alive = true;
+            }
+        }
+    }
+
+    fn framing(&self, http_10: bool) -> Result<Framing, ProtocolError> {
+        match (self.transfer_encoding, self.content_length) {
+            (TransferEncoding::Absent, ContentLength::Absent) => Ok(Framing::UntilClose),
+            (TransferEncoding::Absent, ContentLength::Is(length)) => Ok(Framing::Length(length)),
+            (TransferEncoding::Absent, ContentLength::Refused(error)) => Err(error),
+            (_, ContentLength::Is(_) | ContentLength::Refused(_)) => {
+                Err(ProtocolError::ContentLengthWithTransferEncoding)
+            }
+            _ if http_10 => Err(ProtocolError::TransferEncodingInHttp10),
+            (TransferEncoding::Chunked, ContentLength::Absent) => Ok(Framing::Chunked),
+            (TransferEncoding::Other, ContentLength::Absent) => Err(ProtocolError::TransferCoding),
+        }
+    }
+}
+
+impl ContentLength {
+    /// With one more header; repeated equal values are one (RFC 9110, 8.6).
+    fn and(mut self, value: &[u8]) -> Self {
+        for item in value.split(|byte| *byte == b',') {
+            let Some(length) = decimal(item.trim_ascii()) else {
+                return Self::Refused(ProtocolError::ContentLength);
+            };
+            self = match self {
+                Self::Absent => Self::Is(length),
+                Self::Is(known) if known == length => self,
+                Self::Is(_) => Self::Refused(ProtocolError::ConflictingContentLengths),
+                Self::Refused(_) => return self,
+            };
+        }
+        self
+    }
+}
+
+impl TransferEncoding {
+    /// With one more header. Only `chunked`, once, is understood: nothing else was asked for.
+    fn and(mut self, value: &[u8]) -> Self {
+        for coding in list(value) {
+            self = if self == Self::Absent && coding.eq_ignore_ascii_case(b"chunked") {
+                Self::Chunked
+            } else {
+                Self::Other
+            };
+        }
+        // A header without a coding is still a header that nobody can act on.
+        if self == Self::Absent { Self::Other } else { self }
+    }
+}
+
+/// The items of a comma-separated list, empty ones left out (RFC 9110, 5.6.1).
+fn list(value: &[u8]) -> impl Iterator<Item = &[u8]> {
+    value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii).filter(|item| !item.is_empty())
+}
+
+/// Digits only: no sign, no space, no more than 64 bits.
+fn decimal(digits: &[u8]) -> Option<u64> {
+    if digits.is_empty() {
+        return None;
+    }
+    digits.iter().try_fold(0u64, |value, byte| {
+        let digit = byte.wrapping_sub(b'0');
+        if digit > 9 {
+            return None;
+        }
+        value.checked_mul(10)?.checked_add(u64::from(digit))
+    })
+}
+
+/// Gives httparse's errors the names that people need.
+#[cold]
+fn name_error(error: httparse::Error, head: &[u8]) -> ProtocolError {
+    match error {
+        httparse::Error::Version if !head.starts_with(b"HTTP/") => ProtocolError::NotHttp,
+        httparse::Error::Version
+            if !head.starts_with(b"HTTP/1.0") && !head.starts_with(b"HTTP/1.1") =>
+        {
+            ProtocolError::Version
+        }
+        httparse::Error::Version | httparse::Error::Status | httparse::Error::Token => {
+            ProtocolError::StatusLine
+        }
+        httparse::Error::HeaderName if folds(head) => ProtocolError::FoldedHeader,
+        httparse::Error::HeaderName => ProtocolError::HeaderName,
+        httparse::Error::HeaderValue => ProtocolError::HeaderValue,
+        httparse::Error::NewLine => ProtocolError::LineEnd,
+        httparse::Error::TooManyHeaders => ProtocolError::TooManyHeaders,
+    }
+}
+
+/// Whether the first line with a malformed name is one that begins with white space.
+fn folds(head: &[u8]) -> bool {
+    for line in head.split(|byte| *byte == b'\n').skip(1) {
+        if matches!(line.first(), Some(b' ' | b'\t')) {
+            return true;
+        }
+        let name = line.split(|byte| *byte == b':').next().unwrap_or_default();
+        if name.len() == line.len() || name.is_empty() || !name.iter().all(|byte| is_token(*byte)) {
+            return false;
+        }
+    }
+    false
+}
+
+/// A byte of a header name (RFC 9110, 5.6.2).
+pub(super) fn is_token(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+}

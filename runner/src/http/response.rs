@@ -1,0 +1,275 @@
+//! One response after the other from the bytes of a connection.
+
+use super::{
+    MAX_HEAD_BYTES, ProtocolError,
+    chunked::Chunked,
+    head::{self, Framing, Head},
+};
+
+/// Interim responses before a final one: nobody sends more than a few, and no end of them would
+/// otherwise be no end of the request.
+const MAX_INTERIM_RESPONSES: u8 = 32;
+
+/// What came of some bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Progress {
+    /// All bytes were taken; the response goes on.
+    NeedMore,
+    /// The response is over.
+    Done {
+        /// Bytes of the last input that belonged to it.
+        consumed: usize,
+    },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// In a head, an interim one or the final one.
+    Head,
+    /// In a body, so many bytes before its end.
+    Length(u64),
+    Chunked(Chunked),
+    UntilClose,
+    Done,
+    Failed(ProtocolError),
+}
+
+/// Reads the response to one request at a time.
+///
+/// ```
+/// use loadtest_runner::http::{Progress, ResponseParser};
+///
+/// let mut parser = ResponseParser::new();
+/// let mut body = Vec::new();
+/// let input = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello";
+/// let progress = parser.feed(input, |part| body.extend_from_slice(part))?;
+/// assert_eq!(progress, Progress::Done { consumed: input.len() });
+/// assert_eq!((parser.status(), body.as_slice()), (200, b"hello".as_slice()));
+/// assert!(parser.keep_alive());
+/// # Ok::<(), loadtest_runner::http::ProtocolError>(())
+/// ```
+#[derive(Debug)]
+pub struct ResponseParser {
+    state: State,
+    /// The beginning of a head that has not all arrived; empty and without memory at other times.
+    spill: Vec<u8>,
+    body_bytes: u64,
+    status: u16,
+    interim: u8,
+    head_request: bool,
+    keep_alive: bool,
+    started: bool,
+}
+
+impl Default for ResponseParser {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl ResponseParser {
+    /// Ready for the response to a request other than `HEAD`.
+    pub const fn new() -> Self {
+        Self {
+            state: State::Head,
+            spill: Vec::new(),
+            body_bytes: 0,
+            status: 0,
+            interim: 0,
+            head_request: false,
+            keep_alive: false,
+            started: false,
+        }
+    }
+
+    /// Makes it ready for the next response. The response to a `HEAD` request has no body,
+    /// whatever its head says.
+    pub fn reset(&mut self, head_request: bool) {
+        *self = Self { head_request, ..Self::new() };
+    }
+
+    /// Consumes bytes that the server sent. Any split of the input gives the same result. Bytes of
+    /// the body, freed from chunking, go to `body` in order and in pieces of any size but 0.
+    ///
+    /// Bytes after the end of the response are not taken, and the connection is not reusable then:
+    /// nothing was asked that they could answer.
+    ///
+    /// # Errors
+    /// The first malformation; the same again for all further input until [`reset`](Self::reset).
+    pub fn feed(
+        &mut self,
+        bytes: &[u8],
+        mut body: impl FnMut(&[u8]),
+    ) -> Result<Progress, ProtocolError> {
+        let mut consumed = 0;
+        self.started |= !bytes.is_empty();
+        if self.state == State::Head {
+            match self.feed_heads(bytes) {
+                Ok(Some(taken)) => consumed = taken,
+                Ok(None) => return Ok(Progress::NeedMore),
+                Err(error) => return Err(self.fail(error)),
+            }
+        }
+        let rest = bytes.get(consumed..).unwrap_or_default();
+        match self.feed_body(rest, &mut body) {
+            Ok(Some(taken)) => {
+                consumed += taken;
+                if consumed < bytes.len() {
+                    self.keep_alive = false;
+                }
+                Ok(Progress::Done { consumed })
+            }
+            Ok(None) => Ok(Progress::NeedMore),
+            Err(error) => Err(self.fail(error)),
+        }
+    }
+
+    /// The server closed the connection.
+    ///
+    /// # Errors
+    /// When the response is not over and its end was not to be marked so.
+    pub fn end_of_stream(&mut self) -> Result<(), ProtocolError> {
+        self.keep_alive = false;
+        let error = match self.state {
+            State::Done => return Ok(()),
+            State::UntilClose => {
+                self.state = State::Done;
+                return Ok(());
+            }
+            State::Failed(error) => error,
+            State::Head if !self.started => ProtocolError::ClosedBeforeResponse,
+            State::Head => ProtocolError::TruncatedHead,
+            State::Length(_) | State::Chunked(_) => ProtocolError::TruncatedBody,
+        };
+        Err(self.fail(error))
+    }
+
+    /// Status of the final response; 0 until its head is complete.
+    pub fn status(&self) -> u16 {
+        self.status
+    }
+
+    /// Whether the connection may carry another request: only after [`Progress::Done`], if both
+    /// sides know where the response ended and the server means to go on.
+    pub fn keep_alive(&self) -> bool {
+        self.keep_alive && self.state == State::Done
+    }
+
+    /// Whether any byte has arrived since the last reset.
+    pub fn started(&self) -> bool {
+        self.started
+    }
+
+    /// Bytes of the body so far, without those of chunking.
+    pub fn body_bytes(&self) -> u64 {
+        self.body_bytes
+    }
+
+    /// Reads heads up to and including the final one; returns how many bytes they took, `None`
+    /// when they took all and more is needed.
+    fn feed_heads(&mut self, bytes: &[u8]) -> Result<Option<usize>, ProtocolError> {
+        let mut consumed = 0;
+        loop {
+            let rest = bytes.get(consumed..).unwrap_or_default();
+            let head = if self.spill.is_empty() {
+                head::parse(rest, self.head_request)?
+            } else {
+                self.feed_spilled(rest)?
+            };
+            let Some(head) = head else {
+                if self.spill.is_empty() {
+                    self.spill.extend_from_slice(rest);
+                }
+                return Ok(None);
+            };
+            consumed += head.len;
+            if head.status >= 200 {
+                self.begin_body(&head);
+                return Ok(Some(consumed));
+            }
+            self.interim += 1;
+            if head.status == 101 {
+                return Err(ProtocolError::SwitchedProtocols);
+            }
+            if self.interim > MAX_INTERIM_RESPONSES {
+                return Err(ProtocolError::TooManyInterimResponses);
+            }
+        }
+    }
+
+    /// Goes on with a head that began in earlier input. Returned is the length of the part in
+    /// `bytes`.
+    fn feed_spilled(&mut self, bytes: &[u8]) -> Result<Option<Head>, ProtocolError> {
+        let before = self.spill.len();
+        // No more than a head can have: what follows in `bytes` may be a body of any size.
+        let most = bytes.len().min(MAX_HEAD_BYTES.saturating_sub(before));
+        self.spill.extend_from_slice(bytes.get(..most).unwrap_or(bytes));
+        let Some(head) = head::parse(&self.spill, self.head_request)? else { return Ok(None) };
+        self.spill = Vec::new();
+        // Without its last byte it was not complete, so that part is at least one byte.
+        Ok(Some(Head { len: head.len.saturating_sub(before), ..head }))
+    }
+
+    fn begin_body(&mut self, head: &Head) {
+        self.status = head.status;
+        self.keep_alive = head.keep_alive;
+        self.state = match head.framing {
+            Framing::Length(0) => State::Done,
+            Framing::Length(length) => State::Length(length),
+            Framing::Chunked => State::Chunked(Chunked::new()),
+            Framing::UntilClose => State::UntilClose,
+        };
+    }
+
+    /// Returns how many bytes were taken when the response ended with them.
+    fn feed_body(
+        &mut self,
+        bytes: &[u8],
+        body: &mut impl FnMut(&[u8]),
+    ) -> Result<Option<usize>, ProtocolError> {
+        match &mut self.state {
+            State::Head => Ok(None),
+            State::Length(left) => {
+                let here = usize::try_from(*left).map_or(bytes.len(), |n| n.min(bytes.len()));
+                let data = bytes.get(..here).unwrap_or(bytes);
+                if !data.is_empty() {
+                    body(data);
+                }
+                self.body_bytes += here as u64;
+                *left -= here as u64;
+                if *left > 0 {
+                    return Ok(None);
+                }
+                self.state = State::Done;
+                Ok(Some(here))
+            }
+            State::Chunked(chunked) => {
+                let body_bytes = &mut self.body_bytes;
+                let end = chunked.feed(bytes, &mut |data: &[u8]| {
+                    *body_bytes += data.len() as u64;
+                    body(data);
+                })?;
+                if end.is_some() {
+                    self.state = State::Done;
+                }
+                Ok(end)
+            }
+            State::UntilClose => {
+                if !bytes.is_empty() {
+                    body(bytes);
+                }
+                self.body_bytes += bytes.len() as u64;
+                Ok(None)
+            }
+            State::Done => Ok(Some(0)),
+            State::Failed(error) => Err(*error),
+        }
+    }
+
+    #[cold]
+    fn fail(&mut self, error: ProtocolError) -> ProtocolError {
+        self.state = State::Failed(error);
+        self.spill = Vec::new();
+        error
+    }
+}

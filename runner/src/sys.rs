@@ -1,0 +1,122 @@
+//! The few system calls that std has no safe form of.
+#![allow(unsafe_code)] // each block is one call with arguments that live on this stack
+
+use std::{
+    io,
+    os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd},
+};
+
+const NANOS_PER_SECOND: u64 = 1_000_000_000;
+
+/// Nanoseconds of `CLOCK_MONOTONIC`, the clock that timers are armed with.
+#[inline]
+pub fn monotonic_ns() -> u64 {
+    clock_ns(libc::CLOCK_MONOTONIC)
+}
+
+/// CPU time of the calling thread in nanoseconds.
+pub fn thread_cpu_ns() -> u64 {
+    clock_ns(libc::CLOCK_THREAD_CPUTIME_ID)
+}
+
+#[inline]
+fn clock_ns(clock: libc::clockid_t) -> u64 {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: writes one timespec; both clocks exist on every Linux.
+    unsafe { libc::clock_gettime(clock, &raw mut time) };
+    time.tv_sec as u64 * NANOS_PER_SECOND + time.tv_nsec as u64
+}
+
+/// A timer on `CLOCK_MONOTONIC` that becomes readable when it is due.
+#[derive(Debug)]
+pub struct TimerFd(OwnedFd);
+
+impl TimerFd {
+    /// A timer that is not armed.
+    ///
+    /// # Errors
+    /// When no file descriptor is left.
+    pub fn new() -> io::Result<Self> {
+        // SAFETY: no pointers; the descriptor is owned by nobody else.
+        unsafe {
+            let fd = libc::timerfd_create(
+                libc::CLOCK_MONOTONIC,
+                libc::TFD_NONBLOCK | libc::TFD_CLOEXEC,
+            );
+            if fd < 0 {
+                return Err(io::Error::last_os_error());
+            }
+            Ok(Self(OwnedFd::from_raw_fd(fd)))
+        }
+    }
+
+    /// Arms the timer for an absolute time, at once when that has passed. What was armed before,
+    /// and an expiry that nobody has read, are forgotten.
+    ///
+    /// # Errors
+    /// None that a valid descriptor could have; passed on all the same.
+    pub fn arm(&self, at_ns: u64) -> io::Result<()> {
+        // A time of zero would disarm.
+        let at_ns = at_ns.max(1);
+        let spec = libc::itimerspec {
+            it_interval: libc::timespec { tv_sec: 0, tv_nsec: 0 },
+            it_value: libc::timespec {
+                tv_sec: (at_ns / NANOS_PER_SECOND) as libc::time_t,
+                tv_nsec: (at_ns % NANOS_PER_SECOND) as libc::c_long,
+            },
+        };
+        // SAFETY: reads one itimerspec; the old value is not asked for.
+        let result = unsafe {
+            libc::timerfd_settime(
+                self.0.as_raw_fd(),
+                libc::TFD_TIMER_ABSTIME,
+                &raw const spec,
+                std::ptr::null_mut(),
+            )
+        };
+        if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    }
+}
+
+impl AsRawFd for TimerFd {
+    fn as_raw_fd(&self) -> RawFd {
+        self.0.as_raw_fd()
+    }
+}
+
+/// Raises the soft limit of open files to the hard one and returns it.
+///
+/// # Errors
+/// When the limits can neither be read nor raised.
+pub fn raise_open_files() -> io::Result<u64> {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: writes one rlimit.
+    if unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    limit.rlim_cur = limit.rlim_max;
+    // SAFETY: reads one rlimit.
+    if unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(limit.rlim_max)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn time_goes_on() {
+        let (wall, cpu) = (monotonic_ns(), thread_cpu_ns());
+        while thread_cpu_ns() - cpu < 1_000_000 {}
+        assert!(monotonic_ns() - wall >= 1_000_000);
+    }
+
+    #[test]
+    fn the_soft_limit_becomes_the_hard_one() {
+        let raised = raise_open_files().unwrap();
+        assert_eq!(raise_open_files().unwrap(), raised);
+        assert!(raised > 64);
+    }
+}
