@@ -1,1 +1,15 @@
-//! The Kubernetes API.
+//! The Kubernetes API of the project: the kinds `LoadTest` and `LoadTestRun`, what is a valid one,
+//! and the way from a spec to a [`Plan`](loadtest_core::plan::Plan).
+//!
+//! Architecture invariant: everything here is a pure function of its arguments. Nothing talks to
+//! a cluster, and what `loadtest validate` refuses is what the API server and the operator refuse.
+
+pub mod scalar;
+pub mod rule;
+pub mod problem;
+pub mod spec;
+pub mod status;
+
+pub use problem::{Place, Problem, Problems, Stage};
+pub use spec::{LoadTest, LoadTestRun, LoadTestRunSpec, LoadTestSpec, TestSpec};
+pub use status::{LoadTestRunStatus, LoadTestStatus};

@@ -76,7 +76,7 @@ fetch_jars() {
 }
 
 install_maven() {
-    [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null || fail "mvn is missing: install Maven (apt-get install maven)"
+    { [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; } || fail "mvn is missing: install Maven (apt-get install maven)"
     step "apt-get install maven" apt-get install -qq -y --no-install-recommends maven >/dev/null </dev/null
 }
 

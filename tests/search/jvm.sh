@@ -1,3 +1,4 @@
+# shellcheck shell=bash disable=SC2034 # the arrays are used where this is sourced
 # Sourced by build.sh and start.sh: the folders, the JDK, and the JVM's command line.
 
 search=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)

@@ -5,15 +5,16 @@
 
 mod conditions;
 mod convert;
+mod mirror;
+mod rows;
 
 use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use conditions::{Condition, ConditionStatus, Observed, kind, merge as merge_conditions};
-pub use convert::{
-    Facts, load_test_status, run_status, time_of,
-};
+pub use convert::{Facts, refusal, refused_run_status, run_status, time_of};
+pub use mirror::{LastRunFacts, Next, TestFacts, load_test_status};
 pub use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 /// Status of a `LoadTestRun`.

@@ -47,7 +47,12 @@ pub(super) struct Chunked {
 
 impl Chunked {
     pub(super) fn new() -> Self {
-        Self { place: Place::Size, left: 0, line_bytes: 0, trailers: 0 }
+        Self {
+            place: Place::Size,
+            left: 0,
+            line_bytes: 0,
+            trailers: 0,
+        }
     }
 
     /// Takes bytes, hands on those of the body. Returns how many were taken when the body ended
@@ -72,7 +77,9 @@ impl Chunked {
                 }
                 self.place = Place::DataReturn;
             }
-            let Some((byte, after)) = rest.split_first() else { return Ok(None) };
+            let Some((byte, after)) = rest.split_first() else {
+                return Ok(None);
+            };
             rest = after;
             if self.step(*byte)? {
                 return Ok(Some(bytes.len() - rest.len()));
@@ -133,9 +140,8 @@ impl Chunked {
                 self.count_extension()?; // leading zeros have no end otherwise
                 Ok(Place::SizeDigits)
             }
-            (Place::Size, _) => Err(ProtocolError::ChunkSize),
+            (Place::Size, _) | (Place::Extension, b'\n') => Err(ProtocolError::ChunkSize),
             (_, b'\r') => Ok(Place::SizeLineFeed),
-            (Place::Extension, b'\n') => Err(ProtocolError::ChunkSize),
             (Place::Extension, _) => {
                 self.count_extension()?;
                 Ok(Place::Extension)
@@ -171,10 +177,11 @@ impl Chunked {
                 }
                 Ok(Place::TrailerName)
             }
-            (Place::TrailerName, b':') => Ok(Place::TrailerValue),
+            (Place::TrailerName, b':') | (Place::TrailerValue, b'\t' | b' '..=0x7e | 0x80..) => {
+                Ok(Place::TrailerValue)
+            }
             (Place::TrailerName, _) if is_token(byte) => Ok(Place::TrailerName),
             (Place::TrailerValue, b'\r') => Ok(Place::TrailerLineFeed),
-            (Place::TrailerValue, b'\t' | b' '..=0x7e | 0x80..) => Ok(Place::TrailerValue),
             (Place::TrailerLineFeed, b'\n') => Ok(Place::TrailerStart),
             _ => Err(ProtocolError::Trailer),
         }

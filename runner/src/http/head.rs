@@ -69,10 +69,14 @@ pub(super) fn parse(bytes: &[u8], head_request: bool) -> Result<Option<Head>, Pr
     } else {
         fields.framing(http_10)?
     };
-    let keep_alive = !fields.close
-        && (!http_10 || fields.keep_alive)
-        && framing != Framing::UntilClose;
-    Ok(Some(Head { len, status, framing, keep_alive }))
+    let keep_alive =
+        !fields.close && (!http_10 || fields.keep_alive) && framing != Framing::UntilClose;
+    Ok(Some(Head {
+        len,
+        status,
+        framing,
+        keep_alive,
+    }))
 }
 
 /// The headers that decide about framing and reuse.
@@ -176,13 +180,20 @@ impl TransferEncoding {
             };
         }
         // A header without a coding is still a header that nobody can act on.
-        if self == Self::Absent { Self::Other } else { self }
+        if self == Self::Absent {
+            Self::Other
+        } else {
+            self
+        }
     }
 }
 
 /// The items of a comma-separated list, empty ones left out (RFC 9110, 5.6.1).
 fn list(value: &[u8]) -> impl Iterator<Item = &[u8]> {
-    value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii).filter(|item| !item.is_empty())
+    value
+        .split(|byte| *byte == b',')
+        .map(<[u8]>::trim_ascii)
+        .filter(|item| !item.is_empty())
 }
 
 /// Digits only: no sign, no space, no more than 64 bits.

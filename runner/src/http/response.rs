@@ -85,7 +85,10 @@ impl ResponseParser {
     /// Makes it ready for the next response. The response to a `HEAD` request has no body,
     /// whatever its head says.
     pub fn reset(&mut self, head_request: bool) {
-        *self = Self { head_request, ..Self::new() };
+        *self = Self {
+            head_request,
+            ..Self::new()
+        };
     }
 
     /// Consumes bytes that the server sent. Any split of the input gives the same result. Bytes of
@@ -199,15 +202,24 @@ impl ResponseParser {
 
     /// Goes on with a head that began in earlier input. Returned is the length of the part in
     /// `bytes`.
+    ///
+    /// All of it is parsed anew, which 32 KiB bound even if every byte comes alone; in return there
+    /// is one parser for heads, and an error is found at the same byte in either case.
     fn feed_spilled(&mut self, bytes: &[u8]) -> Result<Option<Head>, ProtocolError> {
         let before = self.spill.len();
         // No more than a head can have: what follows in `bytes` may be a body of any size.
         let most = bytes.len().min(MAX_HEAD_BYTES.saturating_sub(before));
-        self.spill.extend_from_slice(bytes.get(..most).unwrap_or(bytes));
-        let Some(head) = head::parse(&self.spill, self.head_request)? else { return Ok(None) };
+        self.spill
+            .extend_from_slice(bytes.get(..most).unwrap_or(bytes));
+        let Some(head) = head::parse(&self.spill, self.head_request)? else {
+            return Ok(None);
+        };
         self.spill = Vec::new();
         // Without its last byte it was not complete, so that part is at least one byte.
-        Ok(Some(Head { len: head.len.saturating_sub(before), ..head }))
+        Ok(Some(Head {
+            len: head.len.saturating_sub(before),
+            ..head
+        }))
     }
 
     fn begin_body(&mut self, head: &Head) {

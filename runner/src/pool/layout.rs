@@ -62,6 +62,11 @@ pub(super) mod state {
     pub(in crate::pool) const FULL: u32 = 2;
 }
 
+/// Where a worker's counters are.
+pub(super) fn counters(worker: u32) -> usize {
+    COUNTERS + worker as usize * COUNTER_LINE
+}
+
 /// Sizes of a pool.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Geometry {
@@ -72,10 +77,6 @@ pub(super) struct Geometry {
 impl Geometry {
     fn blocks(self) -> usize {
         self.workers as usize * self.blocks_per_worker as usize
-    }
-
-    pub(super) fn counters(self, worker: u32) -> usize {
-        COUNTERS + worker as usize * COUNTER_LINE
     }
 
     pub(super) fn descriptor(self, worker: u32, block: u32) -> usize {
@@ -96,7 +97,7 @@ impl Geometry {
     }
 
     fn descriptors(self) -> usize {
-        self.counters(self.workers)
+        counters(self.workers)
     }
 
     fn first_block(self) -> usize {

@@ -289,7 +289,7 @@ impl<'a> Records<'a> {
         let sent_ns = self.context.sent_ns.wrapping_add(delta.cast_unsigned());
         let (wait_us, receive_us) = (self.number()?, self.number()?);
         let (step, user, iteration) = (self.number()?, self.number()?, self.number()?);
-        let n = self.context.next_n + self.optional(header, bit::GAP)?;
+        let n = self.context.next_n.wrapping_add(self.optional(header, bit::GAP)?);
         let late_us = self.optional_number(header, bit::LATE, 0)?;
         let send_us = self.optional_number(header, bit::SEND, 0)?;
         let failed_checks = self.optional(header, bit::CHECKS)?;
@@ -305,7 +305,7 @@ impl<'a> Records<'a> {
         let dns_us = self.optional_number(ext, ext::DNS, 0)?;
         let connect_us = self.optional_number(ext, ext::CONNECT, 0)?;
         let error = if ext & ext::ERROR == 0 { None } else { Some(self.text()?) };
-        self.context = Context { sent_ns, next_n: n + 1, bytes_sent, bytes_received };
+        self.context = Context { sent_ns, next_n: n.wrapping_add(1), bytes_sent, bytes_received };
         let record = Record {
             sent_ns,
             late_us,

@@ -1,0 +1,47 @@
+# `make` alone lists the targets. Everything runs on a fresh Debian machine as root; `make demo` needs
+# only the Rust toolchain.
+.DEFAULT_GOAL := help
+.PHONY: help demo build test test-unit test-search test-api e2e cluster-up cluster-demo cluster-down bench crds
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: ## the main job on this machine: a target, 20 s of load, the verdict, every request in a file
+	cargo build --release --locked -p loadtest-cli
+	target/release/loadtest demo
+
+build: ## release binaries
+	cargo build --release --locked --workspace --bins
+
+test: ## everything: unit, real search servers, real API server, real cluster
+	tests/run.sh
+
+test-unit: ## lints, unit tests, engine and exporter against scripted servers, local runs
+	tests/run.sh unit
+
+test-search: ## the exporter against a real OpenSearch and a real Elasticsearch
+	tests/run.sh search
+
+test-api: ## the API against a real kube-apiserver
+	tests/run.sh api
+
+e2e: ## the operator in a real cluster, from helm install to the verdict
+	tests/run.sh e2e
+
+cluster-up: ## a real one-node Kubernetes with the operator and a search server, to play with
+	cargo build --release --locked --workspace --bins
+	tests/environment.sh operator
+
+cluster-demo: ## examples/httpbin.yaml in that cluster, from apply to verdict
+	cargo build --release --locked --workspace --bins
+	tests/environment.sh demo
+
+cluster-down: ## stops it and leaves nothing behind
+	tests/environment.sh down
+
+bench: ## requests per CPU-second beside wrk, written to docs/performance.md
+	cargo build --release --locked -p loadtest-cli
+	tests/bench/run.sh
+
+crds: ## regenerates the CRD files of the chart from the types
+	cargo run --locked -p loadtest-crds --bin generate-crds

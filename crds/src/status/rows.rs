@@ -1,0 +1,188 @@
+//! Messages and conditions of a run, and the mirror of it in its `LoadTest`.
+
+use loadtest_core::{
+    report::ExportCounts,
+    verdict::{Judgement, Reason, Verdict},
+    view::{Phase, RunView},
+};
+
+use super::{
+    ConditionStatus, Observed,
+    convert::{MAX_MESSAGE, cut},
+    kind,
+};
+
+/// Share of late or missing arrivals, not the generator's fault, from which on the target counts
+/// as saturated.
+const SATURATED: f64 = 0.01;
+
+/// One sentence on where the run stands.
+pub(super) fn message(view: &RunView, note: Option<&str>) -> String {
+    let counts = view.runners;
+    let own = match (view.phase, &view.judgement) {
+        (Phase::Finished, Some(judgement)) => judgement.message.clone(),
+        (Phase::Finished, None) => "the run is over".to_owned(),
+        (_, _) if note.is_some() => note.unwrap_or_default().to_owned(),
+        (Phase::Pending, _) => "the run is about to be prepared".to_owned(),
+        (Phase::Starting, _) => {
+            format!("waiting for runners: {} of {} are ready", counts.ready, counts.expected)
+        }
+        (Phase::Running, _) => format!("{} send load", runners(counts.expected)),
+        (Phase::Stopping, _) => "no new iterations begin; those under way may end".to_owned(),
+        (Phase::Exporting, _) => "the load is over; results are being sent".to_owned(),
+    };
+    cut(&own, MAX_MESSAGE)
+}
+
+fn runners(count: u32) -> String {
+    if count == 1 { "1 runner".to_owned() } else { format!("{count} runners") }
+}
+
+/// Collects conditions of one generation.
+struct Conditions {
+    generation: i64,
+    all: Vec<Observed>,
+}
+
+impl Conditions {
+    fn add(
+        &mut self,
+        kind: &'static str,
+        status: impl Into<ConditionStatus>,
+        reason: &str,
+        message: &str,
+    ) {
+        self.all.push(Observed {
+            kind,
+            status: status.into(),
+            reason: word(reason),
+            message: message.to_owned(),
+            generation: self.generation,
+        });
+    }
+}
+
+/// A reason that the schema of conditions takes, whatever the cluster said.
+fn word(reason: &str) -> String {
+    let word: String =
+        reason.chars().filter(char::is_ascii_alphanumeric).take(64).collect();
+    if word.starts_with(|first: char| first.is_ascii_alphabetic()) { word } else { "Unknown".to_owned() }
+}
+
+/// The conditions of a run.
+pub(super) fn run_conditions(view: &RunView, generation: i64, message: &str) -> Vec<Observed> {
+    let finished = view.phase == Phase::Finished;
+    let phase = view.phase.name();
+    let verdict = view.judgement.as_ref().filter(|_| finished);
+    let reason = verdict.map_or(phase, |judgement| judgement.reason.name());
+    let passed = verdict.is_some_and(|judgement| judgement.verdict == Verdict::Passed);
+    let mut to = Conditions { generation, all: Vec::with_capacity(8) };
+
+    to.add(kind::ACCEPTED, true, "Accepted", "the test was understood");
+    match view.started {
+        Some(_) => to.add(kind::STARTED, true, "LoadStarted", "load was sent"),
+        None => to.add(kind::STARTED, false, reason, message),
+    }
+    to.add(kind::FINISHED, finished, reason, message);
+    match verdict {
+        Some(_) => to.add(kind::SUCCEEDED, passed, reason, message),
+        None => to.add(kind::SUCCEEDED, ConditionStatus::Unknown, reason, message),
+    }
+    load_delivered(&mut to, view);
+    results_exported(&mut to, view);
+    if finished {
+        to.add(kind::RECONCILING, false, "Finished", "");
+    } else {
+        to.add(kind::RECONCILING, true, phase, message);
+    }
+    match verdict {
+        Some(judgement) if !passed => {
+            to.add(kind::STALLED, true, judgement.verdict.name(), message);
+        }
+        _ => to.add(kind::STALLED, false, if finished { "Passed" } else { phase }, ""),
+    }
+    to.all
+}
+
+fn load_delivered(to: &mut Conditions, view: &RunView) {
+    let over = matches!(view.phase, Phase::Exporting | Phase::Finished);
+    let Some(Judgement { verdict, reason, .. }) = view.judgement.as_ref().filter(|_| over) else {
+        to.add(kind::LOAD_DELIVERED, ConditionStatus::Unknown, view.phase.name(), "");
+        return;
+    };
+    let unfinished = matches!(verdict, Verdict::Error | Verdict::Aborted | Verdict::Invalid);
+    let (missing, late) = shortfall(view);
+    if unfinished || *reason == Reason::NoRequests {
+        to.add(kind::LOAD_DELIVERED, false, reason.name(), "the load was not sent as the test asks");
+    } else if missing > 0.0 || late > SATURATED {
+        let text = format!(
+            "all users waited for the target: {} of the iterations did not begin and {} began late; raise maxUsers if the target should have got more load",
+            loadtest_core::scalar::format_ratio(missing),
+            loadtest_core::scalar::format_ratio(late),
+        );
+        to.add(kind::LOAD_DELIVERED, false, "TargetSaturated", &text);
+    } else {
+        to.add(kind::LOAD_DELIVERED, true, "Delivered", "the load was sent as the test asks");
+    }
+}
+
+/// Shares of the due arrivals that never began, and that began late through the target's fault.
+fn shortfall(view: &RunView) -> (f64, f64) {
+    let Some(summary) = view.summary.as_ref().filter(|summary| summary.offered_rate.is_some())
+    else {
+        return (0.0, 0.0);
+    };
+    let by_target = view.generator.late_starts.saturating_sub(view.generator.late_by_generator);
+    let iterations = summary.iterations.max(1) as f64;
+    (1.0 - summary.delivered, by_target as f64 / iterations)
+}
+
+fn results_exported(to: &mut Conditions, view: &RunView) {
+    let Some(requests) = &view.export else {
+        let text = "the test names no place for results besides the status";
+        to.add(kind::RESULTS_EXPORTED, true, "NothingToExport", text);
+        return;
+    };
+    if view.phase != Phase::Finished {
+        to.add(kind::RESULTS_EXPORTED, ConditionStatus::Unknown, view.phase.name(), "");
+        return;
+    }
+    let whole = |counts: &ExportCounts| {
+        counts.balanced() && counts.complete() && counts.verified != Some(false)
+    };
+    if whole(requests) && view.aggregates.as_ref().is_none_or(whole) {
+        let text = format!("all {} documents are stored", requests.indexed);
+        to.add(kind::RESULTS_EXPORTED, true, "Exported", &text);
+        return;
+    }
+    let mut text = format!(
+        "{} of {} documents are stored: rejected {}, dropped {}, lost {}, pending {}",
+        requests.indexed,
+        requests.produced - requests.sampled_out.min(requests.produced),
+        requests.rejected,
+        requests.dropped,
+        requests.lost,
+        requests.pending
+    );
+    if let Some(aggregates) = view.aggregates.as_ref().filter(|counts| !whole(counts)) {
+        text += &format!("; {} of {} intervals", aggregates.indexed, aggregates.produced);
+    }
+    if !view.export_problem.is_empty() {
+        text += &format!("; {}", view.export_problem);
+    }
+    to.add(kind::RESULTS_EXPORTED, false, "ExportIncomplete", &cut(&text, MAX_MESSAGE));
+}
+
+/// The conditions of an object whose spec was refused: nothing is made, and whoever waits for the
+/// end is told at once.
+pub(super) fn refused_conditions(generation: i64, message: &str) -> Vec<Observed> {
+    const REASON: &str = "InvalidSpec";
+    let mut to = Conditions { generation, all: Vec::with_capacity(6) };
+    to.add(kind::ACCEPTED, false, REASON, message);
+    to.add(kind::STARTED, false, REASON, "");
+    to.add(kind::FINISHED, true, REASON, message);
+    to.add(kind::SUCCEEDED, false, REASON, message);
+    to.add(kind::RECONCILING, false, REASON, "");
+    to.add(kind::STALLED, true, REASON, message);
+    to.all
+}

@@ -1,0 +1,156 @@
+//! Why a request failed, small enough to be compared and counted without making text of it.
+
+use std::{io, rc::Rc};
+
+use loadtest_core::{scalar::format_duration, series::Outcome};
+
+use crate::{clock::Nanos, http::ProtocolError};
+
+/// How a request ended that did not end well.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Failure {
+    /// The closed name.
+    pub outcome: Outcome,
+    /// What makes up the message.
+    pub detail: Detail,
+}
+
+/// What a failure's message is made of.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Detail {
+    /// A status that is no success.
+    Status(u16),
+    /// Index of the first check that failed.
+    Check(u32),
+    /// The answer broke the protocol, or off.
+    Protocol(ProtocolError),
+    /// What the system said, by number.
+    Os(i32),
+    /// What a library said.
+    Said(Rc<str>),
+    /// A timeout of this length.
+    After(Nanos),
+    /// The outcome says all.
+    Nothing,
+}
+
+impl Failure {
+    /// The request was cut off because the run ended.
+    pub const ABORTED: Self = Self { outcome: Outcome::Aborted, detail: Detail::Nothing };
+
+    /// No connection could be made.
+    pub fn connect(error: &io::Error) -> Self {
+        let outcome = match error.raw_os_error() {
+            Some(libc::ECONNREFUSED) => Outcome::ConnectRefused,
+            Some(libc::ETIMEDOUT) => Outcome::ConnectTimeout,
+            Some(libc::EADDRNOTAVAIL) => Outcome::LocalPorts,
+            Some(libc::EMFILE | libc::ENFILE) => Outcome::LocalFiles,
+            _ => Outcome::Connect,
+        };
+        Self { outcome, detail: Detail::of(error) }
+    }
+
+    /// The target's name has no address.
+    pub fn dns(text: Rc<str>) -> Self {
+        Self { outcome: Outcome::Dns, detail: Detail::Said(text) }
+    }
+
+    /// An established connection broke while it was written to or read from.
+    pub fn broken(error: &io::Error) -> Self {
+        Self { outcome: Outcome::Reset, detail: Detail::of(error) }
+    }
+
+    /// The server closed before the answer was whole.
+    pub fn closed(error: ProtocolError) -> Self {
+        Self { outcome: Outcome::Reset, detail: Detail::Protocol(error) }
+    }
+
+    /// The answer is not one.
+    pub fn protocol(error: ProtocolError) -> Self {
+        Self { outcome: Outcome::Protocol, detail: Detail::Protocol(error) }
+    }
+
+    /// The request's timeout passed.
+    pub fn timeout(outcome: Outcome, after: Nanos) -> Self {
+        Self { outcome, detail: Detail::After(after) }
+    }
+
+    /// Whether there never was a connection: a closed-model user rests before it tries again.
+    pub fn before_connection(&self) -> bool {
+        matches!(
+            self.outcome,
+            Outcome::Dns
+                | Outcome::ConnectRefused
+                | Outcome::ConnectTimeout
+                | Outcome::Connect
+                | Outcome::LocalPorts
+                | Outcome::LocalFiles
+        )
+    }
+
+    /// What people read.
+    pub fn message(&self, check_names: &[String]) -> String {
+        match &self.detail {
+            Detail::Status(status) => format!("status {status}"),
+            Detail::Check(index) => {
+                let name = check_names.get(*index as usize).map_or("", String::as_str);
+                format!("check {name:?} failed")
+            }
+            Detail::Protocol(error) => error.to_string(),
+            Detail::Os(number) => os_text(*number),
+            Detail::Said(text) => text.to_string(),
+            Detail::After(after) => {
+                let after = format_duration(std::time::Duration::from_nanos(*after));
+                match self.outcome {
+                    Outcome::ConnectTimeout => format!("no connection within {after}"),
+                    _ => format!("no whole answer within {after}"),
+                }
+            }
+            Detail::Nothing => match self.outcome {
+                Outcome::Aborted => "stopped while it was under way".to_owned(),
+                outcome => outcome.name().to_owned(),
+            },
+        }
+    }
+}
+
+impl Detail {
+    fn of(error: &io::Error) -> Self {
+        match error.raw_os_error() {
+            Some(number) => Self::Os(number),
+            None => Self::Said(error.to_string().into()),
+        }
+    }
+}
+
+/// `connection refused` rather than `Connection refused (os error 111)`.
+fn os_text(number: i32) -> String {
+    let text = io::Error::from_raw_os_error(number).to_string();
+    text.split(" (os error").next().unwrap_or_default().to_lowercase()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn system_errors_have_their_names() {
+        let of = |number| Failure::connect(&io::Error::from_raw_os_error(number));
+        assert_eq!(of(libc::ECONNREFUSED).outcome, Outcome::ConnectRefused);
+        assert_eq!(of(libc::EADDRNOTAVAIL).outcome, Outcome::LocalPorts);
+        assert_eq!(of(libc::EMFILE).outcome, Outcome::LocalFiles);
+        assert_eq!(of(libc::EHOSTUNREACH).outcome, Outcome::Connect);
+        assert_eq!(of(libc::ECONNREFUSED).message(&[]), "connection refused");
+        assert!(of(libc::EMFILE).before_connection());
+    }
+
+    #[test]
+    fn messages_name_what_people_know() {
+        let names = vec!["ok".to_owned(), "in stock".to_owned()];
+        let check = Failure { outcome: Outcome::Check, detail: Detail::Check(1) };
+        assert_eq!(check.message(&names), "check \"in stock\" failed");
+        let timeout = Failure::timeout(Outcome::Timeout, 1_500_000_000);
+        assert_eq!(timeout.message(&[]), "no whole answer within 1s500ms");
+        assert_eq!(Failure::ABORTED.message(&[]), "stopped while it was under way");
+    }
+}

@@ -1,0 +1,452 @@
+//! What one worker measures: a window at a time, handed over as a pointer.
+//!
+//! A window lasts a second and ends on the wall clock's full seconds. The first completion at or
+//! after its end closes it; an idle worker's timer does so too. The sets go back and forth between
+//! worker and control thread, so histograms are allocated once.
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::HashMap,
+    sync::{Arc, mpsc as std_mpsc},
+};
+
+use loadtest_core::{
+    histogram::{NAME_DIGITS, TOTAL_DIGITS},
+    series::{ErrorKey, Outcome, Sample, Series, SeriesSet},
+};
+use tokio::sync::mpsc;
+
+use super::{
+    compile::{Compiled, CompiledCondition, CompiledRequest},
+    failure::{Detail, Failure},
+};
+use crate::{
+    clock::{MICRO, Nanos, SECOND, WallAnchor},
+    pool::{Record, RecordWriter},
+    sys,
+};
+
+/// Failures of more kinds than this are forgotten as kinds at the end of a window, not as counts.
+const KINDS_KEPT: usize = 1_024;
+
+/// Longest message of a failure, in bytes.
+const MESSAGE_BYTES: usize = 256;
+
+/// What a worker says to the control thread.
+#[derive(Debug)]
+pub enum FromWorker {
+    /// It began to send load.
+    Began(Nanos),
+    /// A second of measurements, the last one perhaps less.
+    Window(Window),
+    /// All its users have ended; no more windows come.
+    Ended,
+}
+
+/// What one worker measured in a second.
+#[derive(Debug)]
+pub struct Window {
+    /// Which worker.
+    pub worker: usize,
+    /// When it began.
+    pub begin: Nanos,
+    /// When it was to end: a full second of the wall clock, or the end of the load.
+    pub end: Nanos,
+    /// What was measured.
+    pub set: Box<SeriesSet>,
+    /// Users of this worker at the end.
+    pub users: u32,
+    /// CPU time of the thread since its start.
+    pub cpu_ns: u64,
+    /// Worst time by which the loop was late.
+    pub worst_lag: Nanos,
+}
+
+/// When the parts of a request happened. Later ones are never before earlier ones.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Times {
+    /// When it was to begin.
+    pub intended: Nanos,
+    /// When the user turned to it.
+    pub turned: Nanos,
+    /// How long the target's name was looked up.
+    pub dns: Nanos,
+    /// When there was a connection and sending began; the end if there never was one.
+    pub sent: Nanos,
+    /// When all was written.
+    pub written: Nanos,
+    /// When the first byte of the answer was here.
+    pub first_byte: Nanos,
+    /// When it was over.
+    pub end: Nanos,
+}
+
+/// A request that ended.
+#[derive(Debug)]
+pub struct Ended<'a> {
+    /// Which.
+    pub request: &'a CompiledRequest,
+    /// When.
+    pub times: Times,
+    /// Whose.
+    pub user: u32,
+    /// In which iteration of the user.
+    pub iteration: u32,
+    /// Status, 0 without an answer.
+    pub status: u16,
+    /// The body, if a check looks at it; `None` when it was longer than is kept.
+    pub body: Option<&'a [u8]>,
+    /// Bytes written.
+    pub bytes_sent: u64,
+    /// Bytes read.
+    pub bytes_received: u64,
+    /// Whether the connection had served a request before.
+    pub reused: bool,
+    /// Why there is no whole answer.
+    pub failure: Option<Failure>,
+}
+
+/// Where a worker's raw records go.
+#[derive(Debug)]
+pub enum RawLane {
+    /// Nothing is exported.
+    None,
+    /// Aggregates only; requests are counted.
+    Counted(RecordWriter),
+    /// Every request.
+    All(RecordWriter),
+}
+
+/// A worker's measurements.
+#[derive(Debug)]
+pub struct Meter {
+    /// Users that are in an iteration or between two.
+    pub users: Cell<u32>,
+    inner: RefCell<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    set: Box<SeriesSet>,
+    window_begin: Nanos,
+    window_end: Nanos,
+    anchor: WallAnchor,
+    worker: usize,
+    worst_lag: Nanos,
+    kinds: HashMap<(u32, Failure), Kind>,
+    raw: RawLane,
+    compiled: Arc<Compiled>,
+    outbox: mpsc::Sender<FromWorker>,
+    spares: std_mpsc::Receiver<Box<SeriesSet>>,
+}
+
+#[derive(Debug)]
+struct Kind {
+    message: String,
+    count: u64,
+}
+
+impl Meter {
+    /// An empty meter.
+    pub fn new(
+        worker: usize,
+        compiled: Arc<Compiled>,
+        anchor: WallAnchor,
+        raw: RawLane,
+        outbox: mpsc::Sender<FromWorker>,
+        spares: std_mpsc::Receiver<Box<SeriesSet>>,
+    ) -> Self {
+        let mut set = Box::<SeriesSet>::default();
+        prepare(&mut set, &compiled);
+        Self {
+            users: Cell::new(0),
+            inner: RefCell::new(Inner {
+                set,
+                window_begin: 0,
+                window_end: Nanos::MAX,
+                anchor,
+                worker,
+                worst_lag: 0,
+                kinds: HashMap::new(),
+                raw,
+                compiled,
+                outbox,
+                spares,
+            }),
+        }
+    }
+
+    /// Begins the first window and tells so.
+    pub fn begin(&self, now: Nanos) {
+        let mut inner = self.inner.borrow_mut();
+        inner.window_begin = now;
+        inner.window_end = inner.anchor.next_boundary(now, SECOND);
+        // Room is certain: it is the first message.
+        drop(inner.outbox.try_send(FromWorker::Began(now)));
+    }
+
+    /// When the window ends.
+    pub fn window_end(&self) -> Nanos {
+        self.inner.borrow().window_end
+    }
+
+    /// Closes the window if it is over.
+    pub fn roll(&self, now: Nanos) {
+        let mut inner = self.inner.borrow_mut();
+        if now >= inner.window_end {
+            inner.close_window(now, self.users.get());
+        }
+    }
+
+    /// The loop was late by so much.
+    pub fn lagged(&self, lag: Nanos) {
+        let mut inner = self.inner.borrow_mut();
+        inner.worst_lag = inner.worst_lag.max(lag);
+    }
+
+    /// Changes counters of the window that `now` lies in.
+    pub fn count(&self, now: Nanos, change: impl FnOnce(&mut SeriesSet)) {
+        self.roll(now);
+        change(&mut self.inner.borrow_mut().set);
+    }
+
+    /// Records a request, exactly once for each that was begun. Returns how it ended.
+    pub fn record(&self, ended: &Ended<'_>) -> Outcome {
+        let mut inner = self.inner.borrow_mut();
+        if ended.times.end >= inner.window_end {
+            inner.close_window(ended.times.end, self.users.get());
+        }
+        inner.record(ended)
+    }
+
+    /// Hands the last window over, however long that takes.
+    pub async fn finish(&self, now: Nanos) {
+        let (outbox, window) = {
+            let mut inner = self.inner.borrow_mut();
+            let window = inner.take_window(now, self.users.get());
+            inner.window_end = Nanos::MAX;
+            (inner.outbox.clone(), window)
+        };
+        // Fails only when the control thread is gone, and with it everybody who would listen.
+        drop(outbox.send(FromWorker::Window(window)).await);
+        drop(outbox.send(FromWorker::Ended).await);
+    }
+}
+
+impl Inner {
+    #[inline]
+    fn record(&mut self, ended: &Ended<'_>) -> Outcome {
+        let (failure, failed_checks) = match &ended.failure {
+            Some(failure) => (Some(failure.clone()), 0),
+            None => self.judge(ended),
+        };
+        let outcome = failure.as_ref().map_or(Outcome::Ok, |failure| failure.outcome);
+        let phases = Phases::new(&ended.times, self.anchor.mono_ns);
+        let sample = Sample {
+            outcome,
+            status: ended.status,
+            latency_us: phases.latency_us(),
+            service_us: phases.service_us(),
+            bytes_sent: ended.bytes_sent,
+            bytes_received: ended.bytes_received,
+        };
+        self.set.total.record(&sample, TOTAL_DIGITS);
+        if let Some(series) = self.set.by_name.get_mut(ended.request.series as usize) {
+            series.record(&sample, NAME_DIGITS);
+        }
+        let kind = failure.map(|failure| {
+            let names = &self.compiled.check_names;
+            let kind =
+                self.kinds.entry((ended.request.series, failure)).or_insert_with_key(|key| Kind {
+                    message: cut(key.1.message(names)),
+                    count: 0,
+                });
+            kind.count += 1;
+            &*kind
+        });
+        match &mut self.raw {
+            RawLane::None => {}
+            RawLane::Counted(writer) => writer.skip(),
+            RawLane::All(writer) => writer.record(&Record {
+                sent_ns: ended.times.sent.saturating_sub(self.anchor.mono_ns),
+                late_us: phases.late,
+                dns_us: phases.dns,
+                connect_us: phases.connect,
+                send_us: phases.send,
+                wait_us: phases.wait,
+                receive_us: phases.receive,
+                step: ended.request.step,
+                user: ended.user,
+                iteration: ended.iteration,
+                status: ended.status,
+                outcome,
+                failed_checks,
+                bytes_sent: u32::try_from(ended.bytes_sent).unwrap_or(u32::MAX),
+                bytes_received: u32::try_from(ended.bytes_received).unwrap_or(u32::MAX),
+                reused: ended.reused,
+                error: kind
+                    .filter(|_| !matches!(outcome, Outcome::Status | Outcome::Check))
+                    .map(|kind| kind.message.as_str()),
+            }),
+        }
+        outcome
+    }
+
+    /// Looks at status and checks of a whole answer and counts each check.
+    #[inline]
+    fn judge(&mut self, ended: &Ended<'_>) -> (Option<Failure>, u64) {
+        let mut failed = 0u64;
+        let mut first = None;
+        for (place, check) in ended.request.checks.iter().enumerate() {
+            let holds = match &check.condition {
+                CompiledCondition::Status(set) => set.contains(ended.status),
+                CompiledCondition::BodyContains(finder) => {
+                    ended.body.is_some_and(|body| finder.find(body).is_some())
+                }
+            };
+            if let Some(counts) = self.set.checks.get_mut(check.index as usize) {
+                counts.0 += u64::from(holds);
+                counts.1 += u64::from(!holds);
+            }
+            if !holds {
+                failed |= 1 << place.min(63);
+                first.get_or_insert(check.index);
+            }
+        }
+        let failure = if ended.request.success.contains(ended.status) {
+            first.map(|index| Failure { outcome: Outcome::Check, detail: Detail::Check(index) })
+        } else {
+            Some(Failure { outcome: Outcome::Status, detail: Detail::Status(ended.status) })
+        };
+        (failure, failed)
+    }
+
+    fn close_window(&mut self, now: Nanos, users: u32) {
+        let window = self.take_window(self.window_end, users);
+        self.window_begin = window.end;
+        self.window_end = self.anchor.next_boundary(now, SECOND);
+        match self.outbox.try_send(FromWorker::Window(window)) {
+            // The control thread is a minute behind: what was measured goes on with the next one.
+            Err(mpsc::error::TrySendError::Full(FromWorker::Window(window))) => {
+                self.window_begin = window.begin;
+                self.set = window.set;
+                self.worst_lag = window.worst_lag;
+            }
+            Ok(()) | Err(_) => {}
+        }
+    }
+
+    fn take_window(&mut self, end: Nanos, users: u32) -> Window {
+        for ((series, failure), kind) in &mut self.kinds {
+            let count = std::mem::take(&mut kind.count);
+            if count > 0 {
+                let message = kind.message.clone();
+                let key = ErrorKey { outcome: failure.outcome, series: *series, message };
+                self.set.count_error(key, count);
+            }
+        }
+        if self.kinds.len() > KINDS_KEPT {
+            self.kinds.clear();
+        }
+        if let RawLane::Counted(writer) | RawLane::All(writer) = &mut self.raw {
+            writer.flush();
+        }
+        let mut next = self.spares.try_recv().unwrap_or_default();
+        prepare(&mut next, &self.compiled);
+        Window {
+            worker: self.worker,
+            begin: self.window_begin,
+            end,
+            set: std::mem::replace(&mut self.set, next),
+            users,
+            cpu_ns: sys::thread_cpu_ns(),
+            worst_lag: std::mem::take(&mut self.worst_lag),
+        }
+    }
+}
+
+/// Gives an empty set its rows.
+fn prepare(set: &mut SeriesSet, compiled: &Compiled) {
+    set.by_name.resize_with(compiled.series, Series::default);
+    set.checks.resize(compiled.check_names.len(), (0, 0));
+}
+
+fn cut(mut message: String) -> String {
+    if message.len() > MESSAGE_BYTES {
+        let end = (0..=MESSAGE_BYTES).rev().find(|at| message.is_char_boundary(*at));
+        message.truncate(end.unwrap_or(0));
+    }
+    message
+}
+
+/// Lengths in whole microseconds that add up: times are cut to microseconds first, then
+/// subtracted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Phases {
+    late: u32,
+    dns: u32,
+    connect: u32,
+    send: u32,
+    wait: u32,
+    receive: u32,
+}
+
+impl Phases {
+    #[inline]
+    fn new(times: &Times, origin: Nanos) -> Self {
+        let us = |at: Nanos| at.saturating_sub(origin) / MICRO;
+        let between =
+            |from: u64, to: u64| u32::try_from(to.saturating_sub(from)).unwrap_or(u32::MAX);
+        let (turned, sent) = (us(times.turned), us(times.sent));
+        let (written, first) = (us(times.written), us(times.first_byte));
+        let before_send = between(turned, sent);
+        let dns = u32::try_from(times.dns / MICRO).unwrap_or(u32::MAX).min(before_send);
+        Self {
+            late: between(us(times.intended), turned),
+            dns,
+            connect: before_send - dns,
+            send: between(sent, written),
+            wait: between(written, first),
+            receive: between(first, us(times.end)),
+        }
+    }
+
+    fn service_us(&self) -> u64 {
+        u64::from(self.send) + u64::from(self.wait) + u64::from(self.receive)
+    }
+
+    fn latency_us(&self) -> u64 {
+        u64::from(self.late) + u64::from(self.dns) + u64::from(self.connect) + self.service_us()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn phases_add_up_to_the_whole() {
+        let times = Times {
+            intended: 1_999,
+            turned: 3_001,
+            dns: 2_500,
+            sent: 7_999,
+            written: 9_000,
+            first_byte: 19_999,
+            end: 20_000,
+        };
+        let phases = Phases::new(&times, 0);
+        assert_eq!(
+            phases,
+            Phases { late: 2, dns: 2, connect: 2, send: 2, wait: 10, receive: 1 }
+        );
+        assert_eq!(phases.latency_us(), 19);
+        assert_eq!(phases.service_us(), 13);
+    }
+
+    #[test]
+    fn long_messages_are_cut_between_characters() {
+        assert_eq!(cut("é".repeat(200)).len(), 256);
+        assert_eq!(cut(format!("a{}", "é".repeat(200))).len(), 255);
+    }
+}

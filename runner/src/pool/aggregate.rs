@@ -1,0 +1,164 @@
+//! The lane of aggregates: a file of intervals, each with its length and checksum before it.
+//!
+//! Never dropped, so it lives in a file that can grow instead of in blocks; what the exporter has
+//! delivered gives its memory back.
+
+use std::{
+    fs::{File, OpenOptions},
+    io::{self, Write},
+    os::unix::fs::FileExt,
+    path::{Path, PathBuf},
+};
+
+use loadtest_core::{
+    report::{GeneratorHealth, RecordCounts, UnixMicros, decode, encode},
+    series::SeriesSet,
+};
+use serde::{Deserialize, Serialize};
+
+use super::{PoolError, map};
+
+/// Bytes before an interval: length and crc32, little endian.
+const PREFIX: usize = 8;
+
+/// What a runner measured in one interval of the wall-clock grid.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Interval {
+    /// From 0, one more each.
+    pub sequence: u64,
+    /// Begin, Unix microseconds.
+    pub start_us: UnixMicros,
+    /// End, Unix microseconds.
+    pub end_us: UnixMicros,
+    /// Whether it is shorter than the grid: the first and the last.
+    pub partial: bool,
+    /// What was measured, by time of completion.
+    pub set: SeriesSet,
+    /// Users at its end.
+    pub users: u32,
+    /// Raw records, cumulative at its end.
+    pub records: RecordCounts,
+    /// The generator at its end.
+    pub health: GeneratorHealth,
+}
+
+fn path(dir: &Path) -> PathBuf {
+    dir.join("aggregates")
+}
+
+/// Makes the empty file, in place of any that was there.
+pub(super) fn create(dir: &Path) -> Result<(), PoolError> {
+    let path = path(dir);
+    match File::create(&path) {
+        Ok(_) => Ok(()),
+        Err(error) => Err(PoolError::File { path, error }),
+    }
+}
+
+/// Appends intervals.
+#[derive(Debug)]
+pub struct AggregateWriter {
+    file: File,
+    path: PathBuf,
+}
+
+impl AggregateWriter {
+    pub(super) fn open(dir: &Path) -> Result<Self, PoolError> {
+        let path = path(dir);
+        match OpenOptions::new().append(true).open(&path) {
+            Ok(file) => Ok(Self { file, path }),
+            Err(error) => Err(PoolError::File { path, error }),
+        }
+    }
+
+    /// Appends an interval.
+    ///
+    /// # Errors
+    /// When it cannot be written, above all because the memory is full.
+    pub fn append(&mut self, interval: &Interval) -> Result<(), PoolError> {
+        let body = encode(interval)?;
+        let mut bytes = Vec::with_capacity(PREFIX + body.len());
+        bytes.extend_from_slice(&(body.len() as u32).to_le_bytes());
+        bytes.extend_from_slice(&crc32fast::hash(&body).to_le_bytes());
+        bytes.extend_from_slice(&body);
+        let in_file = |error| PoolError::File { path: self.path.clone(), error };
+        let before = self.file.metadata().map_err(in_file)?.len();
+        self.file.write_all(&bytes).map_err(|error| {
+            // A half-written interval would hide all after it.
+            let _ = self.file.set_len(before);
+            in_file(error)
+        })
+    }
+}
+
+/// Reads intervals as they come.
+#[derive(Debug)]
+pub struct AggregateReader {
+    file: File,
+    path: PathBuf,
+    offset: u64,
+}
+
+/// What a read found.
+#[derive(Debug)]
+pub enum Next {
+    /// An interval.
+    Interval(Box<Interval>),
+    /// Nothing more at present.
+    End,
+    /// Bytes that are no interval; they were passed over.
+    Damaged,
+}
+
+impl AggregateReader {
+    pub(super) fn open(dir: &Path, offset: u64) -> Result<Self, PoolError> {
+        let path = path(dir);
+        match OpenOptions::new().read(true).write(true).open(&path) {
+            Ok(file) => Ok(Self { file, path, offset }),
+            Err(error) => Err(PoolError::File { path, error }),
+        }
+    }
+
+    /// Where the next interval begins.
+    pub fn offset(&self) -> u64 {
+        self.offset
+    }
+
+    /// The next interval.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn next_interval(&mut self) -> Result<Next, PoolError> {
+        self.read().map_err(|error| PoolError::File { path: self.path.clone(), error })
+    }
+
+    fn read(&mut self) -> io::Result<Next> {
+        let available = self.file.metadata()?.len().saturating_sub(self.offset);
+        let mut prefix = [0; PREFIX];
+        if available < PREFIX as u64 {
+            return Ok(Next::End);
+        }
+        self.file.read_exact_at(&mut prefix, self.offset)?;
+        let [l0, l1, l2, l3, c0, c1, c2, c3] = prefix;
+        let (len, checksum) =
+            (u32::from_le_bytes([l0, l1, l2, l3]), u32::from_le_bytes([c0, c1, c2, c3]));
+        // A writer appends in one call, but a call may be cut by a signal that kills it.
+        if available < PREFIX as u64 + u64::from(len) {
+            return Ok(Next::End);
+        }
+        let mut body = vec![0; len as usize];
+        self.file.read_exact_at(&mut body, self.offset + PREFIX as u64)?;
+        self.offset += PREFIX as u64 + u64::from(len);
+        if crc32fast::hash(&body) != checksum {
+            return Ok(Next::Damaged);
+        }
+        Ok(decode(&body).map_or(Next::Damaged, Next::Interval))
+    }
+
+    /// Gives back the memory of all bytes before `offset`, which are not needed again.
+    pub fn forget_before(&self, offset: u64) {
+        if let Err(error) = map::give_back(&self.file, offset) {
+            tracing::debug!(%error, "the memory of delivered aggregates stays in use");
+        }
+    }
+}

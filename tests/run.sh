@@ -1,0 +1,98 @@
+#!/usr/bin/env bash
+# run.sh [unit] [search] [api] [e2e]: runs the test layers (all of them without arguments), prints
+# how long each took, and ends with one summary line. What it starts it stops.
+set -uo pipefail
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+root=$(dirname "$here")
+cd "$root" || exit 1
+export LOADTEST_TEST_ROOT=$root
+
+begun=$SECONDS
+rows=()
+failed=0
+servers=()
+
+# stage NAME COMMAND...: runs, times and notes; goes on after a failure, so that one run tells all.
+stage() {
+  local name=$1 at=$SECONDS result=ok
+  shift
+  printf '\n=== %s\n' "$name"
+  "$@" || { result=FAILED; failed=$((failed + 1)); }
+  rows+=("$(printf '%-28s %6d s  %s' "$name" $((SECONDS - at)) "$result")")
+  [ "$result" = ok ]
+}
+
+cleanup() {
+  local pid
+  for pid in "${servers[@]}"; do kill "$pid" 2> /dev/null; wait "$pid" 2> /dev/null; done
+  if [ "${cluster_was_up-}" = no ]; then "$here/environment.sh" down; fi
+}
+trap cleanup EXIT
+trap 'exit 130' INT TERM
+
+# --- layers ----------------------------------------------------------------------------------------
+lint() { cargo fmt --all --check && cargo clippy --workspace --all-targets --locked -- -D warnings; }
+unit_tests() { cargo test --workspace --locked --no-fail-fast; }
+release() { cargo build --release --locked --workspace --bins; }
+
+# Real servers for the exporter's tests: $1 is the name; its url is appended to $search_urls.
+search_urls=
+start_search() {
+  local output
+  output=$(mktemp)
+  "$here/search/start.sh" "$1" > "$output" 2> "$output.err" < /dev/null &
+  servers+=($!)
+  for _ in $(seq 600); do
+    grep -q '^READY' "$output" && break
+    kill -0 $! 2> /dev/null || break
+    sleep 0.2
+  done
+  local ready
+  ready=$(sed -n 's/^READY //p' "$output")
+  [ -n "$ready" ] || { tail -20 "$output.err"; rm -f "$output" "$output.err"; return 1; }
+  rm -f "$output" "$output.err"
+  search_urls=${search_urls:+$search_urls,}$ready
+}
+search_servers() {
+  "$here/search/build.sh" opensearch elasticsearch && start_search opensearch && start_search elasticsearch
+}
+search_tests() {
+  LOADTEST_TEST_SEARCH_URLS=$search_urls cargo test --locked -p loadtest-runner --test search -- --ignored
+}
+
+# The cluster that a person has running is used and left running; one of ours is stopped at the end.
+cluster() {
+  if [ -z "${cluster_was_up-}" ]; then
+    cluster_was_up=no
+    "$here/cluster/kubectl" get --raw /readyz > /dev/null 2>&1 && cluster_was_up=yes
+  fi
+  "$here/environment.sh" "$1"
+}
+api_tests() { cargo test --locked -p loadtest-tests --test api -- --ignored; }
+# Two at a time: each run has runner pods of its own on this machine's cores.
+e2e_tests() { cargo test --locked -p loadtest-tests --test e2e -- --ignored --test-threads=2; }
+
+# --- what to run -----------------------------------------------------------------------------------
+layers=("$@")
+[ $# -gt 0 ] || layers=(unit search api e2e)
+for layer in "${layers[@]}"; do
+  case $layer in
+  unit) stage "lints" lint; stage "unit, wire and local runs" unit_tests ;;
+  search) stage "search servers" search_servers && stage "search server tests" search_tests
+    for pid in "${servers[@]}"; do kill "$pid" 2> /dev/null; wait "$pid" 2> /dev/null; done
+    servers=() ;;
+  api) stage "cluster" cluster up && stage "API server tests" api_tests ;;
+  e2e) stage "release build" release && stage "operator in the cluster" cluster operator &&
+    stage "end-to-end tests" e2e_tests ;;
+  *) echo "run.sh: no layer $layer: use unit, search, api or e2e" >&2; exit 2 ;;
+  esac
+done
+
+printf '\n'
+printf '%s\n' "${rows[@]}"
+if [ $failed = 0 ]; then
+  echo "PASSED: ${#rows[@]} stages in $((SECONDS - begun)) s"
+else
+  echo "FAILED: $failed of ${#rows[@]} stages in $((SECONDS - begun)) s"
+  exit 1
+fi

@@ -1,0 +1,171 @@
+//! The real cluster, as a user sees it.
+
+use std::{
+    io::Write as _,
+    process::{Command, Output, Stdio},
+    sync::atomic::{AtomicU32, Ordering},
+    thread,
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result, bail};
+use serde_json::Value;
+
+use crate::{root, wait};
+
+/// Runs `kubectl` with these arguments, `input` on its standard input.
+///
+/// # Errors
+/// Only when it cannot be started; what it says is in the output.
+pub fn kubectl(arguments: &[&str], input: &str) -> Result<Output> {
+    let mut child = Command::new(root().join("tests/cluster/kubectl"))
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .context("cannot start kubectl: run `make cluster-up` first")?;
+    let mut stdin = child.stdin.take().context("no standard input")?;
+    // In a thread: kubectl may write more than a pipe holds before it has read everything.
+    let text = input.to_owned();
+    let writer = thread::spawn(move || stdin.write_all(text.as_bytes()));
+    let output = child.wait_with_output()?;
+    let _ = writer.join();
+    Ok(output)
+}
+
+/// Runs `kubectl` and takes what it prints.
+///
+/// # Errors
+/// What it says on its standard error when it fails.
+pub fn ok(arguments: &[&str], input: &str) -> Result<String> {
+    let output = kubectl(arguments, input)?;
+    if !output.status.success() {
+        bail!("kubectl {}: {}", arguments.join(" "), String::from_utf8_lossy(&output.stderr).trim());
+    }
+    Ok(String::from_utf8(output.stdout)?)
+}
+
+/// A namespace that goes with the test.
+#[derive(Debug)]
+pub struct Namespace {
+    name: String,
+}
+
+static NUMBER: AtomicU32 = AtomicU32::new(0);
+
+impl Namespace {
+    /// Makes a namespace that no other test has.
+    ///
+    /// # Errors
+    /// When the cluster cannot be reached.
+    pub fn new(purpose: &str) -> Result<Self> {
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let name = format!("test-{purpose}-{}-{number}", std::process::id());
+        ok(&["create", "namespace", &name], "")?;
+        // Everything that our operator runs must fit the strictest standard.
+        let level = "pod-security.kubernetes.io/enforce=restricted";
+        ok(&["label", "namespace", &name, level], "")?;
+        let namespace = Self { name };
+        wait::until("the default service account", Duration::from_secs(30), || {
+            Ok(namespace.kubectl(&["get", "serviceaccount", "default"]).ok())
+        })?;
+        Ok(namespace)
+    }
+
+    /// Makes a namespace with go-httpbin and the host's search server in it.
+    ///
+    /// # Errors
+    /// When they do not become ready.
+    pub fn with_target(purpose: &str) -> Result<Self> {
+        let namespace = Self::new(purpose)?;
+        for file in ["tests/cluster/httpbin.yaml", "tests/search-service.yaml"] {
+            let path = root().join(file);
+            namespace.kubectl(&["apply", "-f", &path.to_string_lossy()])?;
+        }
+        namespace.kubectl(&["rollout", "status", "deployment/httpbin", "--timeout=90s"])?;
+        Ok(namespace)
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// `kubectl` in this namespace.
+    ///
+    /// # Errors
+    /// What it says when it fails.
+    pub fn kubectl(&self, arguments: &[&str]) -> Result<String> {
+        self.kubectl_with(arguments, "")
+    }
+
+    /// `kubectl` in this namespace, with standard input.
+    ///
+    /// # Errors
+    /// What it says when it fails.
+    pub fn kubectl_with(&self, arguments: &[&str], input: &str) -> Result<String> {
+        ok(&[&["--namespace", self.name.as_str()], arguments].concat(), input)
+    }
+
+    /// `kubectl apply` of a manifest; what it said.
+    ///
+    /// # Errors
+    /// What it says when it refuses.
+    pub fn apply(&self, manifest: &str) -> Result<String> {
+        self.kubectl_with(&["apply", "-f", "-"], manifest)
+    }
+
+    /// An object as JSON.
+    ///
+    /// # Errors
+    /// When it does not exist.
+    pub fn get(&self, object: &str) -> Result<Value> {
+        Ok(serde_json::from_str(&self.kubectl(&["get", object, "-o", "json"])?)?)
+    }
+
+    /// `kubectl wait --for=condition=Finished`, as a pipeline does it.
+    ///
+    /// # Errors
+    /// With the state of everything when it did not finish in time.
+    pub fn wait_finished(&self, object: &str, limit: Duration) -> Result<Value> {
+        let timeout = format!("--timeout={}s", limit.as_secs());
+        self.kubectl(&["wait", "--for=condition=Finished", object, &timeout])?;
+        self.get(object)
+    }
+
+    /// Runs a test's body and, when it fails, adds the state of the namespace to the error.
+    ///
+    /// # Errors
+    /// The body's.
+    pub fn explain<T>(&self, body: impl FnOnce(&Self) -> Result<T>) -> Result<T> {
+        body(self).map_err(|error| error.context(self.describe()))
+    }
+
+    fn describe(&self) -> String {
+        let mut text = format!("state of namespace {}\n", self.name);
+        for arguments in [
+            &["get", "ltest,ltrun", "-o", "yaml"][..],
+            &["get", "jobs,pods,configmaps", "-o", "wide"],
+            &["get", "events", "--sort-by=.lastTimestamp"],
+            &["logs", "-l", "loadtest.dev/run", "--all-containers", "--tail=40", "--prefix"],
+        ] {
+            let said = self.kubectl(arguments).unwrap_or_else(|error| format!("{error:#}"));
+            text.push_str(&format!("\n$ kubectl {}\n{said}\n", arguments.join(" ")));
+        }
+        let logs = ["-n", OPERATOR_NAMESPACE, "logs", OPERATOR, "--tail=80"];
+        text.push_str(&ok(&logs, "").unwrap_or_else(|error| format!("{error:#}")));
+        text
+    }
+}
+
+impl Drop for Namespace {
+    fn drop(&mut self) {
+        let _ = kubectl(&["delete", "namespace", &self.name, "--wait=false"], "");
+    }
+}
+
+/// Where `tests/environment.sh` installs the operator.
+pub const OPERATOR_NAMESPACE: &str = "loadtest-system";
+/// Its deployment.
+pub const OPERATOR: &str = "deployment/loadtest-loadtest-operator";
