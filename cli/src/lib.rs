@@ -1,1 +1,8 @@
-//! To be written.
+//! `loadtest`: the manifests of the operator, run and checked on this machine.
+//!
+//! A local run has the same plan, coordinator, engine, exporter and verdict as a run in a cluster;
+//! only the driver differs ([`run`]). Nothing here talks to a cluster.
+
+pub mod exit;
+pub mod output;
+pub mod run;

@@ -31,7 +31,11 @@ impl Histogram {
             self.inner = new_inner(digits);
         }
         if let Some(inner) = &mut self.inner {
-            self.min = if inner.is_empty() { micros } else { self.min.min(micros) };
+            self.min = if inner.is_empty() {
+                micros
+            } else {
+                self.min.min(micros)
+            };
             self.max = self.max.max(micros);
             self.sum = self.sum.saturating_add(micros);
             inner.saturating_record(micros);
@@ -40,8 +44,14 @@ impl Histogram {
 
     /// Adds all values of another histogram.
     pub fn merge(&mut self, other: &Self) {
-        let Some(theirs) = other.inner.as_ref().filter(|theirs| !theirs.is_empty()) else { return };
-        self.min = if self.is_empty() { other.min } else { self.min.min(other.min) };
+        let Some(theirs) = other.inner.as_ref().filter(|theirs| !theirs.is_empty()) else {
+            return;
+        };
+        self.min = if self.is_empty() {
+            other.min
+        } else {
+            self.min.min(other.min)
+        };
         self.max = self.max.max(other.max);
         self.sum = self.sum.saturating_add(other.sum);
         match &mut self.inner {
@@ -130,7 +140,9 @@ impl Serialize for Histogram {
     fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
         let mut bytes = Vec::new();
         if let Some(inner) = self.inner.as_ref().filter(|h| !h.is_empty()) {
-            V2Serializer::new().serialize(inner, &mut bytes).map_err(S::Error::custom)?;
+            V2Serializer::new()
+                .serialize(inner, &mut bytes)
+                .map_err(S::Error::custom)?;
         }
         Wire(self.sum, self.min, self.max, bytes).serialize(to)
     }
@@ -142,8 +154,9 @@ impl<'de> Deserialize<'de> for Histogram {
         if bytes.is_empty() {
             return Ok(Self::default());
         }
-        let inner: hdrhistogram::Histogram<u64> =
-            Deserializer::new().deserialize(&mut bytes.as_slice()).map_err(D::Error::custom)?;
+        let inner: hdrhistogram::Histogram<u64> = Deserializer::new()
+            .deserialize(&mut bytes.as_slice())
+            .map_err(D::Error::custom)?;
         // Only our own two shapes: a report with another one could make a merge fail or grow.
         let ours = inner.low() == 1
             && inner.high() == MAX_MICROS
@@ -151,6 +164,11 @@ impl<'de> Deserialize<'de> for Histogram {
         if !ours || min > max {
             return Err(D::Error::custom("histogram has bounds that no runner uses"));
         }
-        Ok(Self { inner: Some(Box::new(inner)), sum, min, max })
+        Ok(Self {
+            inner: Some(Box::new(inner)),
+            sum,
+            min,
+            max,
+        })
     }
 }

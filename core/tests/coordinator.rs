@@ -1,4 +1,5 @@
 //! The life of a run, told by the coordinator alone: no clock, no network.
+#![allow(clippy::unwrap_used, reason = "in a test, a panic is the report")]
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 

@@ -1,4 +1,5 @@
 //! Laws of what is measured: merging loses nothing, whatever the order, and travels exactly.
+#![allow(clippy::unwrap_used, reason = "in a test, a panic is the report")]
 
 use loadtest_core::{
     histogram::{Histogram, MAX_MICROS, NAME_DIGITS, TOTAL_DIGITS},

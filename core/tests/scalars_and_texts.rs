@@ -1,4 +1,5 @@
 //! What people write and read: scalars, templates, threshold expressions.
+#![allow(clippy::unwrap_used, reason = "in a test, a panic is the report")]
 
 use std::{collections::BTreeMap, time::Duration};
 

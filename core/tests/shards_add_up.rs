@@ -1,4 +1,5 @@
 //! Law: the shards of any split are the whole, nothing twice and nothing missing.
+#![allow(clippy::unwrap_used, reason = "in a test, a panic is the report")]
 
 use std::{collections::BTreeSet, time::Duration};
 

@@ -9,6 +9,7 @@ pub mod rule;
 pub mod problem;
 pub mod spec;
 pub mod status;
+pub mod plan;
 
 pub use problem::{Place, Problem, Problems, Stage};
 pub use spec::{LoadTest, LoadTestRun, LoadTestRunSpec, LoadTestSpec, TestSpec};

@@ -2,11 +2,11 @@
 
 use std::sync::{
     Arc,
-    atomic::{AtomicI64, Ordering},
+    atomic::{AtomicBool, AtomicI64, Ordering},
 };
 
 use axum::{Router, extract::State, http::StatusCode, routing::get};
-use tokio::{net::TcpListener, sync::watch};
+use tokio::net::TcpListener;
 
 use crate::{clock, metrics::Metrics};
 
@@ -17,14 +17,14 @@ const STUCK_AFTER_US: i64 = 15_000_000;
 #[derive(Debug)]
 pub struct Health {
     beat: AtomicI64,
-    ready: watch::Sender<bool>,
+    ready: AtomicBool,
     metrics: Arc<Metrics>,
 }
 
 impl Health {
     /// Not ready yet, and alive from now on.
     pub fn new(metrics: Arc<Metrics>) -> Self {
-        Self { beat: AtomicI64::new(clock::now()), ready: watch::Sender::new(false), metrics }
+        Self { beat: AtomicI64::new(clock::now()), ready: AtomicBool::new(false), metrics }
     }
 
     /// The clock task runs.
@@ -34,7 +34,7 @@ impl Health {
 
     /// Caches are filled and the coordination server listens.
     pub fn ready(&self) {
-        self.ready.send_replace(true);
+        self.ready.store(true, Ordering::Relaxed);
     }
 
     fn is_alive(&self) -> bool {
@@ -67,7 +67,7 @@ async fn livez(State(health): State<Arc<Health>>) -> (StatusCode, &'static str) 
 }
 
 async fn readyz(State(health): State<Arc<Health>>) -> (StatusCode, &'static str) {
-    if *health.ready.borrow() {
+    if health.ready.load(Ordering::Relaxed) {
         (StatusCode::OK, "ok\n")
     } else {
         (StatusCode::SERVICE_UNAVAILABLE, "caches are being filled\n")

@@ -1,6 +1,7 @@
 //! The real cluster, as a user sees it.
 
 use std::{
+    fmt::Write as _,
     io::Write as _,
     process::{Command, Output, Stdio},
     sync::atomic::{AtomicU32, Ordering},
@@ -41,7 +42,11 @@ pub fn kubectl(arguments: &[&str], input: &str) -> Result<Output> {
 pub fn ok(arguments: &[&str], input: &str) -> Result<String> {
     let output = kubectl(arguments, input)?;
     if !output.status.success() {
-        bail!("kubectl {}: {}", arguments.join(" "), String::from_utf8_lossy(&output.stderr).trim());
+        bail!(
+            "kubectl {}: {}",
+            arguments.join(" "),
+            String::from_utf8_lossy(&output.stderr).trim()
+        );
     }
     Ok(String::from_utf8(output.stdout)?)
 }
@@ -67,9 +72,15 @@ impl Namespace {
         let level = "pod-security.kubernetes.io/enforce=restricted";
         ok(&["label", "namespace", &name, level], "")?;
         let namespace = Self { name };
-        wait::until("the default service account", Duration::from_secs(30), || {
-            Ok(namespace.kubectl(&["get", "serviceaccount", "default"]).ok())
-        })?;
+        wait::until(
+            "the default service account",
+            Duration::from_secs(30),
+            || {
+                Ok(namespace
+                    .kubectl(&["get", "serviceaccount", "default"])
+                    .ok())
+            },
+        )?;
         Ok(namespace)
     }
 
@@ -105,7 +116,10 @@ impl Namespace {
     /// # Errors
     /// What it says when it fails.
     pub fn kubectl_with(&self, arguments: &[&str], input: &str) -> Result<String> {
-        ok(&[&["--namespace", self.name.as_str()], arguments].concat(), input)
+        ok(
+            &[&["--namespace", self.name.as_str()], arguments].concat(),
+            input,
+        )
     }
 
     /// `kubectl apply` of a manifest; what it said.
@@ -121,7 +135,9 @@ impl Namespace {
     /// # Errors
     /// When it does not exist.
     pub fn get(&self, object: &str) -> Result<Value> {
-        Ok(serde_json::from_str(&self.kubectl(&["get", object, "-o", "json"])?)?)
+        Ok(serde_json::from_str(
+            &self.kubectl(&["get", object, "-o", "json"])?,
+        )?)
     }
 
     /// `kubectl wait --for=condition=Finished`, as a pipeline does it.
@@ -148,10 +164,19 @@ impl Namespace {
             &["get", "ltest,ltrun", "-o", "yaml"][..],
             &["get", "jobs,pods,configmaps", "-o", "wide"],
             &["get", "events", "--sort-by=.lastTimestamp"],
-            &["logs", "-l", "loadtest.dev/run", "--all-containers", "--tail=40", "--prefix"],
+            &[
+                "logs",
+                "-l",
+                "loadtest.dev/run",
+                "--all-containers",
+                "--tail=40",
+                "--prefix",
+            ],
         ] {
-            let said = self.kubectl(arguments).unwrap_or_else(|error| format!("{error:#}"));
-            text.push_str(&format!("\n$ kubectl {}\n{said}\n", arguments.join(" ")));
+            let said = self
+                .kubectl(arguments)
+                .unwrap_or_else(|error| format!("{error:#}"));
+            let _ = write!(text, "\n$ kubectl {}\n{said}\n", arguments.join(" "));
         }
         let logs = ["-n", OPERATOR_NAMESPACE, "logs", OPERATOR, "--tail=80"];
         text.push_str(&ok(&logs, "").unwrap_or_else(|error| format!("{error:#}")));

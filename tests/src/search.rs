@@ -22,10 +22,13 @@ impl Search {
     /// # Errors
     /// When none runs.
     pub fn connect() -> Result<Self> {
-        let run = std::env::var("CLUSTER_RUN").unwrap_or_else(|_| "/tmp/loadtest-cluster".to_owned());
+        let run =
+            std::env::var("CLUSTER_RUN").unwrap_or_else(|_| "/tmp/loadtest-cluster".to_owned());
         let url = std::fs::read_to_string(PathBuf::from(run).join("search.url"))
             .context("no search server runs: run `make cluster-up` first")?;
-        Ok(Self { address: url.trim().trim_start_matches("http://").to_owned() })
+        Ok(Self {
+            address: url.trim().trim_start_matches("http://").to_owned(),
+        })
     }
 
     /// Sends a request and takes the JSON answer.
@@ -33,7 +36,11 @@ impl Search {
     /// # Errors
     /// When the server cannot be reached or answers with an error.
     pub fn request(&self, method: &str, path: &str, body: &Value) -> Result<Value> {
-        let body = if body.is_null() { String::new() } else { body.to_string() };
+        let body = if body.is_null() {
+            String::new()
+        } else {
+            body.to_string()
+        };
         let mut stream = TcpStream::connect(&self.address)?;
         stream.set_read_timeout(Some(Duration::from_secs(30)))?;
         // HTTP/1.0: the answer is not chunked and ends with the connection.
@@ -70,8 +77,13 @@ impl Search {
                 query["search_after"] = after;
             }
             let answer = self.request("POST", &format!("/{stream}/_search"), &query)?;
-            let hits = answer["hits"]["hits"].as_array().cloned().unwrap_or_default();
-            let Some(last) = hits.last() else { return Ok(documents) };
+            let hits = answer["hits"]["hits"]
+                .as_array()
+                .cloned()
+                .unwrap_or_default();
+            let Some(last) = hits.last() else {
+                return Ok(documents);
+            };
             after = last["sort"].clone();
             documents.extend(hits);
         }

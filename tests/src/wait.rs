@@ -11,7 +11,11 @@ use anyhow::{Result, bail};
 ///
 /// # Errors
 /// When `limit` passed, or at once when `ask` fails.
-pub fn until<T>(what: &str, limit: Duration, mut ask: impl FnMut() -> Result<Option<T>>) -> Result<T> {
+pub fn until<T>(
+    what: &str,
+    limit: Duration,
+    mut ask: impl FnMut() -> Result<Option<T>>,
+) -> Result<T> {
     let deadline = Instant::now() + limit;
     loop {
         if let Some(answer) = ask()? {

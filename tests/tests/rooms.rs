@@ -1,4 +1,5 @@
 //! The rooms of ARCHITECTURE.md: who may know whom.
+#![allow(clippy::unwrap_used, reason = "in a test, a panic is the report")]
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -13,12 +14,16 @@ use serde_json::Value;
 /// Normal and build dependencies of every package in the graph, by package name.
 fn dependencies() -> BTreeMap<String, BTreeSet<String>> {
     let output = Command::new(env!("CARGO"))
-        .args(["metadata", "--format-version=1", "--locked", "--offline"])
+        .args(["metadata", "--format-version=1", "--locked"])
         .args(["--filter-platform", "x86_64-unknown-linux-gnu"])
         .current_dir(root())
         .output()
         .unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     let metadata: Value = serde_json::from_slice(&output.stdout).unwrap();
     let names: BTreeMap<&str, &str> = metadata["packages"]
         .as_array()
@@ -28,7 +33,9 @@ fn dependencies() -> BTreeMap<String, BTreeSet<String>> {
         .collect();
     let mut graph: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     for node in metadata["resolve"]["nodes"].as_array().unwrap() {
-        let of = graph.entry(names[node["id"].as_str().unwrap()].to_owned()).or_default();
+        let of = graph
+            .entry(names[node["id"].as_str().unwrap()].to_owned())
+            .or_default();
         for dependency in node["deps"].as_array().unwrap() {
             let kinds = dependency["dep_kinds"].as_array().unwrap();
             if kinds.iter().any(|kind| kind["kind"] != "dev") {
@@ -60,12 +67,24 @@ fn rooms_depend_only_on_the_rooms_below_them() {
         ("loadtest-crds", &["loadtest-core"]),
         ("loadtest-runner", &["loadtest-core"]),
         ("loadtest-operator", &["loadtest-core", "loadtest-crds"]),
-        ("loadtest-cli", &["loadtest-core", "loadtest-crds", "loadtest-runner"]),
-        ("loadtest-tests", &["loadtest-core", "loadtest-crds", "loadtest-runner"]),
+        (
+            "loadtest-cli",
+            &["loadtest-core", "loadtest-crds", "loadtest-runner"],
+        ),
+        (
+            "loadtest-tests",
+            &["loadtest-core", "loadtest-crds", "loadtest-runner"],
+        ),
     ];
     for (room, may) in allowed {
-        let ours: Vec<_> = graph[room].iter().filter(|name| name.starts_with("loadtest-")).collect();
-        assert!(ours.iter().all(|name| may.contains(&name.as_str())), "{room} depends on {ours:?}");
+        let ours: Vec<_> = graph[room]
+            .iter()
+            .filter(|name| name.starts_with("loadtest-"))
+            .collect();
+        assert!(
+            ours.iter().all(|name| may.contains(&name.as_str())),
+            "{room} depends on {ours:?}"
+        );
     }
 }
 
@@ -73,13 +92,29 @@ fn rooms_depend_only_on_the_rooms_below_them() {
 fn core_knows_no_runtime_and_the_runner_knows_no_cluster() {
     let graph = dependencies();
     let forbidden: [(&str, &[&str]); 2] = [
-        ("loadtest-core", &["tokio", "kube", "reqwest", "hyper", "k8s-openapi", "elasticsearch"]),
-        ("loadtest-runner", &["kube", "kube-core", "kube-client", "k8s-openapi"]),
+        (
+            "loadtest-core",
+            &[
+                "tokio",
+                "kube",
+                "reqwest",
+                "hyper",
+                "k8s-openapi",
+                "elasticsearch",
+            ],
+        ),
+        (
+            "loadtest-runner",
+            &["kube", "kube-core", "kube-client", "k8s-openapi"],
+        ),
     ];
     for (room, not) in forbidden {
         let all = reachable(&graph, room);
         for name in not {
-            assert!(!all.contains(*name), "{room} must not depend on {name}, not even indirectly");
+            assert!(
+                !all.contains(*name),
+                "{room} must not depend on {name}, not even indirectly"
+            );
         }
     }
 }
@@ -98,10 +133,18 @@ fn one_crate_names_each_outside_world() {
     assert_eq!(naming("kube"), ["loadtest-crds", "loadtest-operator"]);
     let outside: Vec<PathBuf> = sources(&root().join("runner/src"))
         .into_iter()
-        .filter(|path| fs::read_to_string(path).unwrap().contains("elasticsearch::"))
+        .filter(|path| {
+            fs::read_to_string(path)
+                .unwrap()
+                .contains("elasticsearch::")
+        })
         .filter(|path| !path.to_string_lossy().contains("runner/src/export/elastic"))
         .collect();
-    assert_eq!(outside, Vec::<PathBuf>::new(), "only runner::export::elastic names elasticsearch");
+    assert_eq!(
+        outside,
+        Vec::<PathBuf>::new(),
+        "only runner::export::elastic names elasticsearch"
+    );
 }
 
 fn sources(folder: &Path) -> Vec<PathBuf> {

@@ -166,9 +166,13 @@ async fn wait(mut child: Child, log: PathBuf, mut kill: watch::Receiver<bool>) -
             None => String::new(),
         }
     });
-    let status = tokio::select! {
-        status = child.wait() => status,
-        _ = kill.wait_for(|kill| *kill) => {
+    let ended_by_itself = tokio::select! {
+        status = child.wait() => Some(status),
+        _ = kill.wait_for(|kill| *kill) => None,
+    };
+    let status = match ended_by_itself {
+        Some(status) => status,
+        None => {
             let _ = child.start_kill();
             child.wait().await
         }

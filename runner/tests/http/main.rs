@@ -4,6 +4,8 @@
 //! The modules say `cfg(test)` so that clippy knows their helpers for test code.
 
 #[cfg(test)]
+mod cases;
+#[cfg(test)]
 mod fuzz;
 #[cfg(test)]
 mod oracle;

@@ -1,0 +1,252 @@
+//! From a spec to a plan: every default is resolved here and nowhere else, every name is checked,
+//! every template parsed. What cannot be built is what is not accepted, so there is one list of
+//! problems for the operator (`Accepted=False`) and for `loadtest validate`.
+
+mod body;
+mod limits;
+mod pod;
+mod request;
+mod results;
+mod scenario;
+mod target;
+
+use std::{collections::BTreeMap, time::Duration};
+
+use loadtest_core::{
+    plan::{Auth, Plan, RawMode, RunIdentity, SeriesKey},
+    scalar::parse_duration,
+    template::{Position, Template},
+    threshold::Threshold,
+};
+
+pub use results::mounts;
+
+use crate::{
+    problem::{Problem, Stage},
+    spec::TestSpec,
+};
+
+/// Iterations under way at the end may take this long.
+pub const DEFAULT_GRACEFUL_STOP: Duration = Duration::from_secs(30);
+/// From the send to the last byte of the answer.
+pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Runners may take this long to be ready.
+pub const DEFAULT_START_TIMEOUT: Duration = Duration::from_secs(300);
+/// Length of an exported interval.
+pub const DEFAULT_INTERVAL: Duration = Duration::from_secs(5);
+/// Sending may go on at least this long after the load.
+pub const DEFAULT_DRAIN_TIMEOUT: Duration = Duration::from_secs(300);
+/// What `maxDuration` allows beyond loads and `gracefulStop`.
+pub const DURATION_MARGIN: Duration = Duration::from_secs(60);
+
+/// What the command line says instead of the manifest.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Overrides {
+    /// Instead of `target.url`.
+    pub target: Option<String>,
+    /// Instead of, or beside, `variables`.
+    pub variables: BTreeMap<String, String>,
+    /// Instead of `runners.count`.
+    pub runners: Option<u32>,
+    /// Which requests become documents, instead of `raw.mode`; for files as well.
+    pub raw: Option<RawMode>,
+    /// A run on this machine: `results.elasticsearch` of the manifest, whose addresses and Secrets
+    /// mean something in a cluster only, is left out.
+    pub local: bool,
+    /// Write result files.
+    pub files: bool,
+    /// Send results to this search server.
+    pub elasticsearch_url: Option<String>,
+    /// Credentials for [`Self::elasticsearch_url`], by file.
+    pub elasticsearch_auth: Option<Auth>,
+    /// CA certificates for [`Self::elasticsearch_url`], by file.
+    pub elasticsearch_ca_file: Option<String>,
+}
+
+/// Makes the plan of a run.
+///
+/// # Errors
+/// Every problem that keeps the test from being accepted, with paths below `spec`.
+pub fn build(
+    spec: &TestSpec,
+    identity: RunIdentity,
+    overrides: &Overrides,
+) -> Result<Plan, Vec<Problem>> {
+    build_at(spec, identity, overrides, "spec")
+}
+
+/// Everything that the schema cannot say of a test whose fields are at `root` (`spec` in a
+/// `LoadTest`, `spec.test` in a `LoadTestRun`).
+///
+/// # Errors
+/// Every problem, in the order of the spec.
+pub fn accept(spec: &TestSpec, root: &str) -> Result<(), Vec<Problem>> {
+    let nobody = RunIdentity {
+        id: String::new(),
+        namespace: String::new(),
+        test: String::new(),
+        name: String::new(),
+        number: 1,
+        seed: 0,
+    };
+    build_at(spec, nobody, &Overrides::default(), root).map(drop)
+}
+
+fn build_at(
+    spec: &TestSpec,
+    identity: RunIdentity,
+    overrides: &Overrides,
+    root: &str,
+) -> Result<Plan, Vec<Problem>> {
+    let mut builder = Builder::new(spec, overrides, root);
+    let plan = builder.plan(spec, identity);
+    limits::check(&plan, &mut builder);
+    if builder.problems.is_empty() { Ok(plan) } else { Err(builder.problems) }
+}
+
+/// A plan in the making. Problems are collected, not thrown, so that people see all of them.
+struct Builder<'a> {
+    root: &'a str,
+    overrides: &'a Overrides,
+    runners: u32,
+    variables: BTreeMap<String, String>,
+    target: target::Targets,
+    series: Vec<SeriesKey>,
+    checks: Vec<String>,
+    steps: u32,
+    problems: Vec<Problem>,
+}
+
+impl<'a> Builder<'a> {
+    fn new(spec: &TestSpec, overrides: &'a Overrides, root: &'a str) -> Self {
+        let mut builder = Self {
+            root,
+            overrides,
+            runners: overrides.runners.unwrap_or_else(|| spec.runner_count()).max(1),
+            variables: BTreeMap::new(),
+            target: target::Targets::default(),
+            series: Vec::new(),
+            checks: Vec::new(),
+            steps: 0,
+            problems: Vec::new(),
+        };
+        builder.target = builder.targets(spec);
+        builder.variables = builder.variables(spec);
+        builder
+    }
+
+    fn plan(&mut self, spec: &TestSpec, run: RunIdentity) -> Plan {
+        let scenarios = self.scenarios(spec);
+        let thresholds = self.thresholds(spec);
+        let (start_timeout, template) = match &spec.runners {
+            Some(runners) => (runners.start_timeout.as_deref(), runners.template.as_ref()),
+            None => (None, None),
+        };
+        let path = format!("{}.runners.startTimeout", self.root);
+        let start_timeout = self.duration(&path, start_timeout, DEFAULT_START_TIMEOUT);
+        if let Some(template) = template {
+            let path = format!("{}.runners.template", self.root);
+            self.problems.extend(pod::check(&template.0, &path));
+        }
+        let needed = scenarios
+            .iter()
+            .map(|s| s.start_after + s.load.duration() + s.graceful_stop)
+            .max()
+            .unwrap_or_default();
+        let path = format!("{}.maxDuration", self.root);
+        let max_duration =
+            self.duration(&path, spec.max_duration.as_deref(), needed + DURATION_MARGIN);
+        let longest =
+            scenarios.iter().map(|s| s.start_after + s.load.duration()).max().unwrap_or_default();
+        let results = self.results(spec, longest.min(max_duration));
+        Plan {
+            run,
+            target: self.target.effective.clone(),
+            scenarios,
+            series: std::mem::take(&mut self.series),
+            checks: std::mem::take(&mut self.checks),
+            thresholds,
+            runners: self.runners,
+            start_timeout,
+            max_duration,
+            results,
+        }
+    }
+
+    fn variables(&mut self, spec: &TestSpec) -> BTreeMap<String, String> {
+        let mut variables = BTreeMap::new();
+        for (name, value) in &spec.variables {
+            let path = format!("{}.variables.{name}", self.root);
+            if is_yaml_boolean(name) {
+                self.problem(&path, BOOLEAN_KEY);
+            } else if !is_identifier(name) {
+                self.problem(
+                    &path,
+                    "a name of a variable is at most 63 characters of A-Z, a-z, 0-9, _ and -, beginning with a letter or _",
+                );
+            }
+            variables.insert(name.clone(), value.to_string());
+        }
+        variables.extend(self.overrides.variables.clone());
+        variables
+    }
+
+    fn thresholds(&mut self, spec: &TestSpec) -> Vec<Threshold> {
+        let mut thresholds: Vec<Threshold> = Vec::with_capacity(spec.thresholds.len());
+        for (index, threshold) in spec.thresholds.iter().enumerate() {
+            let path = format!("{}.thresholds[{index}]", self.root);
+            if let Some(name) = &threshold.name {
+                self.plain_text(&format!("{path}.name"), name);
+            }
+            match Threshold::parse(threshold.name.as_deref(), &threshold.expr) {
+                Err(error) => self.problem(&format!("{path}.expr"), error),
+                Ok(parsed) if thresholds.iter().any(|other| other.name == parsed.name) => {
+                    self.problem(&path, format!("there is another threshold named {:?}", parsed.name));
+                }
+                Ok(parsed) => thresholds.push(parsed),
+            }
+        }
+        thresholds
+    }
+
+    fn problem(&mut self, path: &str, message: impl std::fmt::Display) {
+        self.problems.push(Problem::new(Stage::Acceptance, path, message.to_string()));
+    }
+
+    /// A duration, or its default when there is none.
+    fn duration(&mut self, path: &str, text: Option<&str>, default: Duration) -> Duration {
+        let Some(text) = text else { return default };
+        parse_duration(text).unwrap_or_else(|error| {
+            self.problem(path, error);
+            default
+        })
+    }
+
+    fn template(&mut self, path: &str, text: &str, position: Position) -> Template {
+        Template::parse(text, position, &self.variables).unwrap_or_else(|error| {
+            self.problem(path, error);
+            Template::default()
+        })
+    }
+
+    /// Names are shown in one line everywhere.
+    fn plain_text(&mut self, path: &str, text: &str) {
+        if text.chars().any(char::is_control) {
+            self.problem(path, "a name has no line breaks, tabs or other control characters");
+        }
+    }
+}
+
+/// Said of the keys `true` and `false` where people meant `y` or `no`.
+const BOOLEAN_KEY: &str =
+    "YAML reads y, n, yes, no, on and off as true or false: put the key in quotes";
+
+fn is_yaml_boolean(key: &str) -> bool {
+    key == "true" || key == "false"
+}
+
+fn is_identifier(name: &str) -> bool {
+    name.len() <= 63
+        && name.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_')
+        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-')
+}

@@ -1,0 +1,327 @@
+//! The coordinators of the runs under way, and the clock that drives them.
+//!
+//! A coordinator only proposes: what must survive the operator is written by the run's reconcile,
+//! which is the only writer of a run. This module says when one is needed.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
+    time::Duration,
+};
+
+use futures::channel::mpsc::UnboundedSender;
+use kube::{core::DynamicObject, runtime::reflector::ObjectRef};
+use loadtest_core::{
+    coordinator::{Coordinator, Refused},
+    plan::Plan,
+    report::{Answer, EngineReport, ExporterReport, UnixMicros},
+    verdict::Reason,
+    view::{Phase, RunView},
+};
+
+/// 32 hex digits, see [`loadtest_core::identity::run_id`].
+pub type RunId = String;
+
+/// `status.progress` is written at most so often.
+const PROGRESS_EVERY: Duration = Duration::from_secs(5);
+
+/// A need that was not met is called out again after this long.
+const WAKE_AGAIN: Duration = Duration::from_secs(1);
+
+/// What a coordinator waits for its reconcile to make durable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Need {
+    /// The proposed start.
+    Start,
+    /// The judged view.
+    Judgement,
+    /// The final status.
+    Completion,
+    /// Numbers of a run under way.
+    Progress,
+}
+
+/// Why runners do not become ready, in the cluster's own words.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Trouble {
+    /// One word: `ImagePullFailed`, `Unschedulable` …
+    pub reason: String,
+    /// One sentence.
+    pub message: String,
+    /// Time does not heal it.
+    pub hopeless: bool,
+}
+
+/// A part of a runner that is gone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Loss {
+    /// The engine, with the reason.
+    Engine {
+        /// Which runner.
+        index: u32,
+        /// Why, in one word; `None` for a loss that the cluster has no word for.
+        reason: Option<String>,
+        /// Why, in one sentence.
+        message: String,
+    },
+    /// The exporter.
+    Exporter {
+        /// Which runner.
+        index: u32,
+    },
+}
+
+/// A run under way.
+#[derive(Debug)]
+pub struct Active {
+    /// Id of the run.
+    pub id: RunId,
+    /// Its `LoadTestRun`.
+    pub object: ObjectRef<DynamicObject>,
+    /// What it does.
+    pub plan: Arc<Plan>,
+    /// Hash of the plan's bytes.
+    pub plan_hash: String,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    coordinator: Coordinator,
+    created: UnixMicros,
+    trouble: Option<Trouble>,
+    completion_confirmed: bool,
+    progress_written: UnixMicros,
+    woken: Option<(Need, UnixMicros)>,
+}
+
+impl Active {
+    /// A run that is coordinated from now on.
+    pub fn new(
+        id: RunId,
+        object: ObjectRef<DynamicObject>,
+        (plan, plan_hash): (Arc<Plan>, String),
+        coordinator: Coordinator,
+        now: UnixMicros,
+    ) -> Self {
+        let state = State {
+            coordinator,
+            created: now,
+            trouble: None,
+            completion_confirmed: false,
+            progress_written: now,
+            woken: None,
+        };
+        Self { id, object, plan, plan_hash, state: Mutex::new(state) }
+    }
+
+    /// A panic while the lock was held cannot leave a half-made decision: the coordinator decides
+    /// anew on each call.
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes an engine's report.
+    ///
+    /// # Errors
+    /// What the coordinator refuses.
+    pub fn engine_report(
+        &self,
+        index: u32,
+        report: EngineReport,
+        now: UnixMicros,
+    ) -> Result<Answer, Refused> {
+        let mut state = self.state();
+        self.blame_trouble(&mut state, now);
+        state.coordinator.engine_report(index, report, now)
+    }
+
+    /// Takes an exporter's report.
+    ///
+    /// # Errors
+    /// What the coordinator refuses.
+    pub fn exporter_report(
+        &self,
+        index: u32,
+        report: ExporterReport,
+        now: UnixMicros,
+    ) -> Result<Answer, Refused> {
+        let mut state = self.state();
+        self.blame_trouble(&mut state, now);
+        state.coordinator.exporter_report(index, report, now)
+    }
+
+    /// Lets time pass.
+    pub fn tick(&self, now: UnixMicros) {
+        let mut state = self.state();
+        self.blame_trouble(&mut state, now);
+        state.coordinator.tick(now);
+    }
+
+    /// At the end of `startTimeout` the cluster's reason is a better answer than "did not
+    /// register"; a hopeless one need not wait for it.
+    fn blame_trouble(&self, state: &mut State, now: UnixMicros) {
+        let Some(trouble) = &state.trouble else { return };
+        let timeout = i64::try_from(self.plan.start_timeout.as_micros()).unwrap_or(i64::MAX / 4);
+        if !trouble.hopeless && now - state.created <= timeout {
+            return;
+        }
+        let starting = state.coordinator.view(now).phase == Phase::Starting;
+        if starting && state.coordinator.proposed_start().is_none() {
+            let Trouble { reason, message, .. } = trouble.clone();
+            state.coordinator.fail(Reason::Cluster(reason), &message, now);
+        }
+    }
+
+    /// Tells what the pods show: trouble of pods that do not start, and parts that are gone.
+    pub fn observe(&self, trouble: Option<Trouble>, losses: &[Loss], now: UnixMicros) {
+        let mut state = self.state();
+        state.trouble = trouble;
+        for loss in losses {
+            match loss {
+                Loss::Engine { index, reason, message } => {
+                    let reason = reason.clone().map_or(Reason::RunnerLost, Reason::Cluster);
+                    state.coordinator.lose_engine(*index, reason, message, now);
+                }
+                Loss::Exporter { index } => state.coordinator.lose_exporter(*index, now),
+            }
+        }
+        self.blame_trouble(&mut state, now);
+        state.coordinator.tick(now);
+    }
+
+    /// Stops the run because somebody asked for it.
+    pub fn cancel(&self, now: UnixMicros) {
+        self.state().coordinator.cancel(now);
+    }
+
+    /// Ends the run for a reason of the cluster.
+    pub fn fail(&self, reason: &str, message: &str, now: UnixMicros) {
+        self.state().coordinator.fail(Reason::Cluster(reason.to_owned()), message, now);
+    }
+
+    /// What is known now.
+    pub fn view(&self, now: UnixMicros) -> RunView {
+        self.state().coordinator.view(now)
+    }
+
+    /// Why runners do not become ready, if one knows.
+    pub fn trouble(&self) -> Option<Trouble> {
+        self.state().trouble.clone()
+    }
+
+    /// The start that waits to be made durable.
+    pub fn proposed_start(&self) -> Option<UnixMicros> {
+        self.state().coordinator.proposed_start()
+    }
+
+    /// It is durable.
+    pub fn confirm_start(&self) {
+        self.state().coordinator.confirm_start();
+    }
+
+    /// The judged view that waits to be made durable.
+    pub fn unconfirmed_judgement(&self) -> Option<RunView> {
+        self.state().coordinator.unconfirmed_judgement().cloned()
+    }
+
+    /// It is durable.
+    pub fn confirm_judgement(&self, now: UnixMicros) {
+        let mut state = self.state();
+        state.coordinator.confirm_judgement();
+        state.coordinator.tick(now);
+    }
+
+    /// The final status is durable.
+    pub fn confirm_completion(&self) {
+        let mut state = self.state();
+        state.coordinator.confirm_completion();
+        state.completion_confirmed = state.coordinator.is_complete();
+    }
+
+    /// Whether numbers may be written again, and that they are now.
+    pub fn take_progress_turn(&self, now: UnixMicros) -> bool {
+        let mut state = self.state();
+        let due = now - state.progress_written >= micros(PROGRESS_EVERY);
+        if due {
+            state.progress_written = now;
+        }
+        due
+    }
+
+    /// What the reconcile must do now. The first answer to a need comes at once, the same again
+    /// only after a while: the reconcile may be failing and backing off.
+    pub fn wake(&self, now: UnixMicros) -> Option<Need> {
+        let mut state = self.state();
+        let coordinator = &state.coordinator;
+        let need = if coordinator.proposed_start().is_some() {
+            Need::Start
+        } else if coordinator.unconfirmed_judgement().is_some() {
+            Need::Judgement
+        } else if coordinator.is_complete() && !state.completion_confirmed {
+            Need::Completion
+        } else if now - state.progress_written >= micros(PROGRESS_EVERY)
+            && !state.completion_confirmed
+        {
+            Need::Progress
+        } else {
+            state.woken = None;
+            return None;
+        };
+        if let Some((before, at)) = state.woken
+            && before == need
+            && now - at < micros(WAKE_AGAIN)
+        {
+            return None;
+        }
+        state.woken = Some((need, now));
+        Some(need)
+    }
+}
+
+/// All runs under way.
+#[derive(Debug)]
+pub struct Registry {
+    runs: RwLock<HashMap<RunId, Arc<Active>>>,
+    reconcile: UnboundedSender<ObjectRef<DynamicObject>>,
+}
+
+impl Registry {
+    /// None yet. `reconcile` takes the runs whose reconcile is needed.
+    pub fn new(reconcile: UnboundedSender<ObjectRef<DynamicObject>>) -> Self {
+        Self { runs: RwLock::default(), reconcile }
+    }
+
+    /// A run under way.
+    pub fn get(&self, id: &str) -> Option<Arc<Active>> {
+        self.runs.read().unwrap_or_else(PoisonError::into_inner).get(id).cloned()
+    }
+
+    /// All of them.
+    pub fn all(&self) -> Vec<Arc<Active>> {
+        self.runs.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+    }
+
+    /// Takes a run; one that is there already stays.
+    pub fn insert(&self, active: Active) -> Arc<Active> {
+        let mut runs = self.runs.write().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(runs.entry(active.id.clone()).or_insert_with(|| Arc::new(active)))
+    }
+
+    /// Forgets a run that is over or gone.
+    pub fn remove(&self, id: &str) {
+        self.runs.write().unwrap_or_else(PoisonError::into_inner).remove(id);
+    }
+
+    /// Has the run reconciled if its coordinator needs it.
+    pub fn wake(&self, active: &Active, now: UnixMicros) {
+        if active.wake(now).is_some() {
+            // Fails only when the process is ending.
+            let _ = self.reconcile.unbounded_send(active.object.clone());
+        }
+    }
+}
+
+fn micros(duration: Duration) -> i64 {
+    i64::try_from(duration.as_micros()).unwrap_or(i64::MAX / 4)
+}

@@ -1,0 +1,288 @@
+//! `POST /v1/runs/{run id}/runners/{index}/{engine|exporter}` over TLS.
+
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+
+use axum::{
+    Router,
+    body::Bytes,
+    extract::{DefaultBodyLimit, Path, State},
+    http::{HeaderMap, StatusCode, header},
+    response::{IntoResponse, Response},
+    routing::post,
+};
+use k8s_openapi::api::core::v1::Pod;
+use kube::{
+    ResourceExt,
+    core::DynamicObject,
+    runtime::reflector::{ObjectRef, Store},
+};
+use loadtest_core::report::{self, Answer, Desired, EngineReport, EngineState, MAX_REPORT_BYTES};
+use rustls::ServerConfig;
+use serde::Deserialize;
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::mpsc,
+};
+use tokio_rustls::{TlsAcceptor, server::TlsStream};
+
+use super::{Authenticator, Identity, Registry, TokenError};
+use crate::{
+    clock,
+    metrics::{Metrics, RefusedLabel},
+    names,
+    objects::{self, Kinds},
+};
+
+/// A client that does not finish its handshake in this time is cut.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Connections that have shaken hands and wait to be served.
+const BACKLOG: usize = 64;
+
+/// What the server asks to know who sends, and whom to give a report to.
+#[derive(Debug)]
+pub struct Gate {
+    /// Verifies tokens.
+    pub authenticator: Authenticator,
+    /// Runs under way.
+    pub registry: Arc<Registry>,
+    /// The runners' pods.
+    pub pods: Store<Pod>,
+    /// All runs.
+    pub runs: Store<DynamicObject>,
+    /// Kinds of the objects in `runs`.
+    pub kinds: Kinds,
+    /// Counts.
+    pub metrics: Arc<Metrics>,
+    /// Of answers about runs that have no coordinator any more.
+    pub epoch: u64,
+}
+
+/// Why a report is refused.
+#[derive(Debug, thiserror::Error)]
+enum Refusal {
+    #[error("no bearer token")]
+    NoToken,
+    #[error("{0}")]
+    Token(#[from] TokenError),
+    #[error("{0}")]
+    Forbidden(&'static str),
+    #[error("the run is not coordinated yet, try again")]
+    NotYet,
+    #[error("{0}")]
+    Body(#[from] report::WireError),
+    #[error("{0}")]
+    Coordinator(#[from] loadtest_core::coordinator::Refused),
+}
+
+impl Refusal {
+    fn status(&self) -> StatusCode {
+        match self {
+            Self::Token(TokenError::Keys(_)) | Self::NotYet => StatusCode::SERVICE_UNAVAILABLE,
+            Self::NoToken | Self::Token(_) => StatusCode::UNAUTHORIZED,
+            Self::Forbidden(_) => StatusCode::FORBIDDEN,
+            Self::Body(_) => StatusCode::BAD_REQUEST,
+            Self::Coordinator(_) => StatusCode::CONFLICT,
+        }
+    }
+
+    /// The metric's label.
+    fn reason(&self) -> &'static str {
+        match self {
+            Self::NoToken => "no-token",
+            Self::Token(TokenError::Keys(_)) => "no-keys",
+            Self::Token(_) => "token",
+            Self::Forbidden(_) => "identity",
+            Self::NotYet => "not-yet",
+            Self::Body(_) => "body",
+            Self::Coordinator(_) => "plan",
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum PartName {
+    Engine,
+    Exporter,
+}
+
+/// Serves until the process ends.
+///
+/// # Errors
+/// When the server cannot go on.
+pub async fn serve(
+    listener: TcpListener,
+    tls: Arc<ServerConfig>,
+    gate: Arc<Gate>,
+) -> io::Result<()> {
+    axum::serve(TlsListener::new(listener, tls)?, router(gate)).await
+}
+
+fn router(gate: Arc<Gate>) -> Router {
+    Router::new()
+        .route("/v1/runs/{run}/runners/{index}/{part}", post(take))
+        .layer(DefaultBodyLimit::max(MAX_REPORT_BYTES))
+        .with_state(gate)
+}
+
+async fn take(
+    State(gate): State<Arc<Gate>>,
+    Path((run, index, part)): Path<(String, u32, PartName)>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
+    match answer(&gate, &run, index, part, &headers, &body).await {
+        Ok(answer) => {
+            gate.metrics.reports.inc();
+            ([(header::CONTENT_TYPE, "application/msgpack")], answer).into_response()
+        }
+        Err(refusal) => {
+            let label = RefusedLabel { reason: refusal.reason() };
+            gate.metrics.reports_refused.get_or_create(&label).inc();
+            tracing::debug!(run, index, ?part, %refusal, "refused a report");
+            (refusal.status(), format!("{refusal}\n")).into_response()
+        }
+    }
+}
+
+async fn answer(
+    gate: &Gate,
+    run: &str,
+    index: u32,
+    part: PartName,
+    headers: &HeaderMap,
+    body: &[u8],
+) -> Result<Vec<u8>, Refusal> {
+    let token = headers
+        .get(header::AUTHORIZATION)
+        .and_then(|value| value.to_str().ok()?.strip_prefix("Bearer "))
+        .ok_or(Refusal::NoToken)?;
+    let identity = gate.authenticator.verify(token).await?;
+    let pod = gate.pod_of(&identity)?;
+    admit(&pod, run, index)?;
+    let answer = match gate.registry.get(run) {
+        Some(active) => {
+            let now = clock::now();
+            let answer = match part {
+                PartName::Engine => active.engine_report(index, report::decode(body)?, now)?,
+                PartName::Exporter => active.exporter_report(index, report::decode(body)?, now)?,
+            };
+            gate.registry.wake(&active, now);
+            answer
+        }
+        None => gate.answer_without_coordinator(&pod, run, part, body)?,
+    };
+    Ok(report::encode(&answer)?)
+}
+
+/// Whether a pod may speak for this runner: what the operator wrote on it says so. A pod that
+/// somebody else made with our labels can only falsify runs of its own namespace.
+fn admit(pod: &Pod, run: &str, index: u32) -> Result<(), Refusal> {
+    if pod.annotations().get(names::RUN_ID).is_none_or(|id| id != run) {
+        return Err(Refusal::Forbidden("the pod belongs to another run"));
+    }
+    let of_pod = pod.annotations().get(names::COMPLETION_INDEX).and_then(|text| text.parse().ok());
+    if of_pod != Some(index) {
+        return Err(Refusal::Forbidden("the pod is another runner"));
+    }
+    Ok(())
+}
+
+impl Gate {
+    fn pod_of(&self, identity: &Identity) -> Result<Arc<Pod>, Refusal> {
+        let key = ObjectRef::new(&identity.pod).within(&identity.namespace);
+        self.pods
+            .get(&key)
+            .filter(|pod| pod.uid().is_some_and(|uid| uid == identity.pod_uid))
+            .ok_or(Refusal::Forbidden("the token's pod is no runner"))
+    }
+
+    /// A run that is over wants its runners to exit; one that is gone, to stop first; one that the
+    /// operator has not looked at since it started, to try again.
+    fn answer_without_coordinator(
+        &self,
+        pod: &Pod,
+        run: &str,
+        part: PartName,
+        body: &[u8],
+    ) -> Result<Answer, Refusal> {
+        let object = pod.labels().get(names::RUN_LABEL).and_then(|name| {
+            let namespace = pod.namespace().unwrap_or_default();
+            self.runs.get(&self.kinds.run_ref(name, &namespace))
+        });
+        let object = object.filter(|object| objects::run_id(object) == run);
+        let desired = match (&object, part) {
+            (Some(object), _) if !objects::is_finished(object) => return Err(Refusal::NotYet),
+            (None, PartName::Engine) => {
+                match report::decode::<EngineReport>(body)?.state {
+                    EngineState::Finished | EngineState::Ready => Desired::Exit,
+                    EngineState::Running | EngineState::Stopping => Desired::Stop,
+                }
+            }
+            _ => Desired::Exit,
+        };
+        Ok(Answer { epoch: self.epoch, acknowledged: None, clock: clock::now(), desired })
+    }
+}
+
+/// Shakes hands in a task for each connection, so that a slow client delays nobody.
+struct TlsListener {
+    local: SocketAddr,
+    ready: mpsc::Receiver<(TlsStream<TcpStream>, SocketAddr)>,
+}
+
+impl TlsListener {
+    fn new(listener: TcpListener, tls: Arc<ServerConfig>) -> io::Result<Self> {
+        let local = listener.local_addr()?;
+        let (sender, ready) = mpsc::channel(BACKLOG);
+        tokio::spawn(accept(listener, TlsAcceptor::from(tls), sender));
+        Ok(Self { local, ready })
+    }
+}
+
+async fn accept(
+    listener: TcpListener,
+    acceptor: TlsAcceptor,
+    ready: mpsc::Sender<(TlsStream<TcpStream>, SocketAddr)>,
+) {
+    while !ready.is_closed() {
+        let (stream, peer) = match listener.accept().await {
+            Ok(connection) => connection,
+            Err(error) => {
+                // Out of file descriptors, most likely: others must end first.
+                tracing::warn!(%error, "cannot accept connections");
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                continue;
+            }
+        };
+        let (acceptor, ready) = (acceptor.clone(), ready.clone());
+        tokio::spawn(async move {
+            match tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await {
+                Ok(Ok(stream)) => {
+                    // Fails only when the server has ended.
+                    let _ = ready.send((stream, peer)).await;
+                }
+                Ok(Err(error)) => tracing::debug!(%peer, %error, "TLS handshake failed"),
+                Err(_) => tracing::debug!(%peer, "TLS handshake took too long"),
+            }
+        });
+    }
+}
+
+impl axum::serve::Listener for TlsListener {
+    type Io = TlsStream<TcpStream>;
+    type Addr = SocketAddr;
+
+    async fn accept(&mut self) -> (Self::Io, Self::Addr) {
+        match self.ready.recv().await {
+            Some(connection) => connection,
+            // The accepting task ends only with this listener.
+            None => std::future::pending().await,
+        }
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        Ok(self.local)
+    }
+}

@@ -1,0 +1,159 @@
+//! The API on a real kube-apiserver: what it takes, what it refuses and in which words.
+//!
+//! Run by `make test-api`.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context as _, Result, ensure};
+use loadtest_tests::{
+    cluster::{self, Namespace},
+    root,
+};
+
+fn manifests(folder: &Path) -> Result<Vec<PathBuf>> {
+    let mut files: Vec<PathBuf> = fs::read_dir(folder)
+        .with_context(|| folder.display().to_string())?
+        .map(|entry| Ok(entry?.path()))
+        .collect::<Result<_>>()?;
+    files.retain(|path| {
+        path.extension()
+            .is_some_and(|extension| extension == "yaml")
+    });
+    files.sort();
+    Ok(files)
+}
+
+/// The text behind `# name:` at the top of a manifest.
+fn note<'a>(manifest: &'a str, name: &str) -> Option<&'a str> {
+    let prefix = format!("# {name}: ");
+    manifest
+        .lines()
+        .take(4)
+        .find_map(|line| line.strip_prefix(&prefix))
+}
+
+#[test]
+#[ignore = "needs an API server: make test-api"]
+fn bad_manifests_are_refused_with_sentences() -> Result<()> {
+    let namespace = Namespace::new("bad")?;
+    let files = manifests(&root().join("crds/tests/manifests/bad"))?;
+    let mut wrong = Vec::new();
+    let mut refused = 0;
+    for file in &files {
+        let manifest = fs::read_to_string(file)?;
+        if note(&manifest, "by") != Some("schema") {
+            continue;
+        }
+        let expected = note(&manifest, "refused").context("no `# refused:` line")?;
+        let arguments = [
+            "-n",
+            namespace.name(),
+            "apply",
+            "--dry-run=server",
+            "-f",
+            "-",
+        ];
+        let output = cluster::kubectl(&arguments, &manifest)?;
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        if !output.status.success() && said.contains(expected) {
+            refused += 1;
+        } else {
+            wrong.push(format!(
+                "{}: expected {expected:?}, heard {:?}",
+                file.display(),
+                said.trim()
+            ));
+        }
+    }
+    ensure!(wrong.is_empty(), "{}", wrong.join("\n"));
+    ensure!(
+        refused >= 25,
+        "only {refused} manifests were refused by the API server"
+    );
+    Ok(())
+}
+
+#[test]
+#[ignore = "needs an API server: make test-api"]
+fn good_manifests_are_taken_and_a_second_apply_changes_nothing() -> Result<()> {
+    let namespace = Namespace::new("good")?;
+    let mut files = manifests(&root().join("crds/tests/manifests/good"))?;
+    files.extend(manifests(&root().join("examples"))?);
+    for file in files {
+        let manifest = fs::read_to_string(&file)?;
+        let applied = namespace
+            .apply(&manifest)
+            .context(file.display().to_string())?;
+        ensure!(
+            applied.contains("created") || applied.contains("configured"),
+            "{applied}"
+        );
+        let again = namespace.apply(&manifest)?;
+        ensure!(
+            again.trim().ends_with("unchanged"),
+            "{}: {again}",
+            file.display()
+        );
+    }
+    Ok(())
+}
+
+#[test]
+#[ignore = "needs an API server: make test-api"]
+fn kubectl_explains_every_field() -> Result<()> {
+    let said = cluster::ok(&["explain", "loadtest.spec", "--recursive"], "")?;
+    for field in [
+        "scenarios",
+        "constantRate",
+        "thresholds",
+        "elasticsearch",
+        "runToken",
+    ] {
+        ensure!(said.contains(field), "no {field} in:\n{said}");
+    }
+    for path in [
+        "loadtest.spec.scenarios.load",
+        "loadtest.status.summary",
+        "loadtestrun.spec",
+    ] {
+        let said = cluster::ok(&["explain", path], "")?;
+        ensure!(
+            !said.contains("<no description>"),
+            "{path} has a field without a description:\n{said}"
+        );
+    }
+    Ok(())
+}
+
+#[test]
+#[ignore = "needs an API server: make test-api"]
+fn a_new_object_is_not_current_before_the_operator_saw_it() -> Result<()> {
+    let namespace = Namespace::new("kstatus")?;
+    let manifest = "apiVersion: loadtest.dev/v1alpha1
+kind: LoadTest
+metadata: { name: fresh }
+spec:
+  suspend: true
+  target: { url: \"http://t\" }
+  scenarios:
+    - name: main
+      load: { constantUsers: { users: 1, duration: 1s } }
+      tasks: [ { steps: [ { request: { url: / } } ] } ]
+";
+    let arguments = [
+        "-n",
+        namespace.name(),
+        "create",
+        "--dry-run=server",
+        "-f",
+        "-",
+        "-o",
+    ];
+    let path = "jsonpath={.status.observedGeneration}";
+    let said = cluster::ok(&[&arguments[..], &[path]].concat(), manifest)?;
+    ensure!(said == "-1", "observedGeneration is {said:?}");
+    Ok(())
+}
