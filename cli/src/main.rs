@@ -1,2 +1,12 @@
-//! Binary.
-fn main() {}
+//! The binary: parse, dispatch, answer the shell.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use loadtest_cli::command::{self, Cli};
+
+fn main() -> ExitCode {
+    // Two TLS libraries in one process need to be told which cryptography to use.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    command::dispatch(Cli::parse())
+}

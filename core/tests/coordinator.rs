@@ -83,8 +83,8 @@ fn plan(runners: u32, thresholds: &[&str], files: bool) -> Plan {
             .map(|t| Threshold::parse(None, t).unwrap())
             .collect(),
         runners,
-        start_timeout: Duration::from_secs(60),
-        max_duration: Duration::from_secs(600),
+        start_timeout: Duration::from_mins(1),
+        max_duration: Duration::from_mins(10),
         results: Results {
             interval: Duration::from_secs(5),
             elasticsearch: None,

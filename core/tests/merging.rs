@@ -62,7 +62,9 @@ proptest! {
         let parts = [set_of(&samples[..a]), set_of(&samples[a..b]), set_of(&samples[b..])];
         for order in [[0, 1, 2], [2, 1, 0], [1, 0, 2]] {
             let mut merged = SeriesSet::default();
-            order.iter().for_each(|index| merged.merge(&parts[*index]));
+            for index in order {
+                merged.merge(&parts[index]);
+            }
             merged.by_name.resize_with(whole.by_name.len().max(merged.by_name.len()), Default::default);
             prop_assert_eq!(&merged, &whole);
         }
@@ -80,7 +82,9 @@ proptest! {
         mut values in prop::collection::vec(1_u64..10_000_000, 1..400),
     ) {
         let mut histogram = Histogram::default();
-        values.iter().for_each(|value| histogram.record(*value, TOTAL_DIGITS));
+        for value in &values {
+            histogram.record(*value, TOTAL_DIGITS);
+        }
         values.sort_unstable();
         for quantile in [0.5, 0.9, 0.99, 0.999] {
             let rank = ((quantile * values.len() as f64).ceil() as usize).max(1) - 1;

@@ -4,13 +4,17 @@
 //! Architecture invariant: everything here is a pure function of its arguments. Nothing talks to
 //! a cluster, and what `loadtest validate` refuses is what the API server and the operator refuse.
 
-pub mod scalar;
-pub mod rule;
+pub mod names;
+pub mod crd;
+pub mod plan;
 pub mod problem;
+pub mod rule;
+pub mod scalar;
 pub mod spec;
 pub mod status;
-pub mod plan;
 
+pub use names::run_key_of;
+pub use plan::{Overrides, accept};
 pub use problem::{Place, Problem, Problems, Stage};
 pub use spec::{LoadTest, LoadTestRun, LoadTestRunSpec, LoadTestSpec, TestSpec};
 pub use status::{LoadTestRunStatus, LoadTestStatus};

@@ -38,7 +38,12 @@ pub enum Stage {
 impl Problem {
     /// A problem of a field, without a place in a text.
     pub fn new(by: Stage, path: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { at: None, path: path.into(), message: message.into(), by }
+        Self {
+            at: None,
+            path: path.into(),
+            message: message.into(),
+            by,
+        }
     }
 
     /// Field and message, without the place in the text.
@@ -66,5 +71,9 @@ impl fmt::Display for Problem {
 pub struct Problems(pub Vec<Problem>);
 
 fn list(problems: &[Problem]) -> String {
-    problems.iter().map(Problem::to_string).collect::<Vec<_>>().join("\n")
+    problems
+        .iter()
+        .map(Problem::to_string)
+        .collect::<Vec<_>>()
+        .join("\n")
 }

@@ -139,16 +139,20 @@ impl Declared {
     /// The CEL text.
     pub fn cel(&self) -> String {
         let count = |fields: &[&str]| {
-            let terms: Vec<_> =
-                fields.iter().map(|field| format!("(has(self.{field}) ? 1 : 0)")).collect();
+            let terms: Vec<_> = fields
+                .iter()
+                .map(|field| format!("(has(self.{field}) ? 1 : 0)"))
+                .collect();
             terms.join(" + ")
         };
         match self.form {
             Form::ExactlyOne(fields) => format!("{} == 1", count(fields)),
             Form::AtLeastOne(fields) => format!("{} >= 1", count(fields)),
             Form::BeginsWith(prefixes) => {
-                let terms: Vec<_> =
-                    prefixes.iter().map(|prefix| format!("self.startsWith('{prefix}')")).collect();
+                let terms: Vec<_> = prefixes
+                    .iter()
+                    .map(|prefix| format!("self.startsWith('{prefix}')"))
+                    .collect();
                 terms.join(" || ")
             }
             Form::NotBeginsWith(prefix) => format!("!self.startsWith('{prefix}')"),
@@ -156,7 +160,9 @@ impl Declared {
                 "self.metadata.name.size() <= {longest} && self.metadata.name.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$')"
             ),
             Form::Fixed(field) => {
-                format!("!has(oldSelf.{field}) || (has(self.{field}) && self.{field} == oldSelf.{field})")
+                format!(
+                    "!has(oldSelf.{field}) || (has(self.{field}) && self.{field} == oldSelf.{field})"
+                )
             }
         }
     }
@@ -164,7 +170,10 @@ impl Declared {
     /// Whether a value fulfils it. Values of another type do: the schema refuses those.
     pub fn holds(&self, value: &Value) -> bool {
         let count = |fields: &[&str]| {
-            fields.iter().filter(|field| value.get(**field).is_some_and(|v| !v.is_null())).count()
+            fields
+                .iter()
+                .filter(|field| value.get(**field).is_some_and(|v| !v.is_null()))
+                .count()
         };
         match self.form {
             Form::ExactlyOne(fields) => count(fields) == 1,
@@ -185,7 +194,8 @@ impl Declared {
 
     /// The declaration of a rule in a schema.
     pub(crate) fn find(cel: &str, message: &str) -> Option<Self> {
-        ALL.into_iter().find(|rule| rule.message == message && rule.cel() == cel)
+        ALL.into_iter()
+            .find(|rule| rule.message == message && rule.cel() == cel)
     }
 }
 

@@ -18,14 +18,14 @@ use loadtest_tests::{
 };
 use serde_json::Value;
 
-const RUN_LIMIT: Duration = Duration::from_secs(240);
+const RUN_LIMIT: Duration = Duration::from_mins(4);
 
 /// `examples/httpbin.yaml`, or a smaller test of the same shape.
 fn example(file: &str) -> Result<String> {
     std::fs::read_to_string(root().join("examples").join(file)).context(file.to_owned())
 }
 
-/// A LoadTest at `rate` for `seconds`, without export unless `results` says so.
+/// A `LoadTest` at `rate` for `seconds`, without export unless `results` says so.
 fn manifest(name: &str, rate: &str, seconds: u32, more: &str) -> String {
     format!(
         "apiVersion: loadtest.dev/v1alpha1
@@ -511,7 +511,7 @@ fn a_cancelled_run_is_aborted_with_what_ran() -> Result<()> {
         })?;
         let cancel = r#"{"spec":{"cancel":true}}"#;
         namespace.kubectl(&["patch", "ltrun", "cancel-1", "--type=merge", "-p", cancel])?;
-        let test = namespace.wait_finished("loadtest/cancel", Duration::from_secs(60))?;
+        let test = namespace.wait_finished("loadtest/cancel", Duration::from_mins(1))?;
         ensure!(
             text(&test, "/status/verdict") == "Aborted",
             "{}",

@@ -60,10 +60,7 @@ pub fn write_stats(
 }
 
 /// Scenarios are unknown to Locust: the same name in two of them is one row.
-fn by_name_and_method<'a>(
-    plan: &'a Plan,
-    set: &SeriesSet,
-) -> BTreeMap<(&'a str, &'a str), Series> {
+fn by_name_and_method<'a>(plan: &'a Plan, set: &SeriesSet) -> BTreeMap<(&'a str, &'a str), Series> {
     let mut rows: BTreeMap<(&str, &str), Series> = BTreeMap::new();
     for (key, series) in plan.series.iter().zip(&set.by_name) {
         if series.requests > 0 {
@@ -102,7 +99,9 @@ fn latency_columns(series: &Series) -> [String; 5] {
 }
 
 fn percentiles(latency: &Histogram) -> impl Iterator<Item = String> {
-    QUANTILES.map(|q| whole_millis(latency.quantile(q))).into_iter()
+    QUANTILES
+        .map(|q| whole_millis(latency.quantile(q)))
+        .into_iter()
 }
 
 fn whole_millis(micros: u64) -> String {
@@ -150,7 +149,14 @@ impl HistoryWriter {
     /// When it cannot be written.
     pub fn create(path: &Path) -> csv::Result<Self> {
         let mut out = writer(path)?;
-        let before = ["Timestamp", "User Count", "Type", "Name", "Requests/s", "Failures/s"];
+        let before = [
+            "Timestamp",
+            "User Count",
+            "Type",
+            "Name",
+            "Requests/s",
+            "Failures/s",
+        ];
         let after = [
             "Total Request Count",
             "Total Failure Count",
@@ -203,7 +209,14 @@ pub fn write_failures(
     seen: &BTreeMap<ErrorKey, (UnixMicros, UnixMicros)>,
 ) -> csv::Result<()> {
     let mut out = writer(path)?;
-    let columns = ["Method", "Name", "Error", "Occurrences", "First Seen", "Last Seen"];
+    let columns = [
+        "Method",
+        "Name",
+        "Error",
+        "Occurrences",
+        "First Seen",
+        "Last Seen",
+    ];
     out.write_record(columns)?;
     for (key, count) in &set.errors {
         let (method, name) = plan

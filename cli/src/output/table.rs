@@ -40,7 +40,9 @@ fn requests(out: &mut String, summary: &Summary) {
     let mut widths = COLUMNS.map(str::len);
     let mut name_width = "Name".len();
     for cells in rows.iter().chain([&total]) {
-        let (name, numbers) = cells.split_first().map_or(("", cells.as_slice()), |(n, r)| (n, r));
+        let (name, numbers) = cells
+            .split_first()
+            .map_or(("", cells.as_slice()), |(n, r)| (n, r));
         name_width = name_width.max(console::measure_text_width(name));
         for (width, cell) in widths.iter_mut().zip(numbers) {
             *width = (*width).max(cell.len());
@@ -59,8 +61,14 @@ fn requests(out: &mut String, summary: &Summary) {
         if index == last {
             let _ = writeln!(out, "{rule}");
         }
-        let (name, numbers) = cells.split_first().map_or(("", cells.as_slice()), |(n, r)| (n, r));
-        let _ = write!(out, "{}", console::pad_str(name, name_width, console::Alignment::Left, None));
+        let (name, numbers) = cells
+            .split_first()
+            .map_or(("", cells.as_slice()), |(n, r)| (n, r));
+        let _ = write!(
+            out,
+            "{}",
+            console::pad_str(name, name_width, console::Alignment::Left, None)
+        );
         for (cell, width) in numbers.iter().zip(widths) {
             let _ = write!(out, "  {cell:>width$}");
         }
@@ -75,7 +83,10 @@ fn named_row(named: &NamedStats) -> [String; 9] {
     } else {
         format!("{} {}", named.method, named.name)
     };
-    row(console::truncate_str(&name, NAME_WIDTH, "…").into_owned(), &named.stats)
+    row(
+        console::truncate_str(&name, NAME_WIDTH, "…").into_owned(),
+        &named.stats,
+    )
 }
 
 fn row(name: String, stats: &RequestStats) -> [String; 9] {
@@ -105,7 +116,10 @@ fn thresholds(out: &mut String, view: &RunView) {
     let width = view.thresholds.iter().map(|t| t.expr.chars().count()).max();
     let width = width.unwrap_or_default();
     for threshold in &view.thresholds {
-        let observed = threshold.observed.as_deref().unwrap_or("nothing to observe");
+        let observed = threshold
+            .observed
+            .as_deref()
+            .unwrap_or("nothing to observe");
         let _ = writeln!(
             out,
             "  {} {:width$}  observed {observed}",

@@ -93,7 +93,10 @@ impl Children {
             return Err(io::Error::other(format!("there is no runner {index}")));
         };
         let child = self.command(index, part, place).spawn()?;
-        let log = self.orders.logs.join(format!("runner-{index}-{}.log", part.name()));
+        let log = self
+            .orders
+            .logs
+            .join(format!("runner-{index}-{}.log", part.name()));
         let (tell, kill) = (self.tell.clone(), self.kill.subscribe());
         self.alive += 1;
         tokio::spawn(async move {
@@ -214,7 +217,11 @@ fn describe(status: &io::Result<ExitStatus>, last_line: &str) -> String {
         },
         Err(error) => format!("could not be waited for: {error}"),
     };
-    if last_line.is_empty() { how } else { format!("{how}: {}", last_line.trim()) }
+    if last_line.is_empty() {
+        how
+    } else {
+        format!("{how}: {}", last_line.trim())
+    }
 }
 
 /// For the children themselves: ends this process when its standard input ends, that is when the

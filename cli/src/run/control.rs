@@ -109,12 +109,18 @@ async fn take_report(
         Part::Engine => report::decode(&body).map(|report| {
             let mut shared = control.lock();
             let now = control.clock.now();
-            let Shared { coordinator, history } = &mut *shared;
+            let Shared {
+                coordinator,
+                history,
+            } = &mut *shared;
             history.take(coordinator, index, report, now)
         }),
         Part::Exporter => report::decode(&body).map(|report| {
             let now = control.clock.now();
-            control.lock().coordinator.exporter_report(index, report, now)
+            control
+                .lock()
+                .coordinator
+                .exporter_report(index, report, now)
         }),
     };
     match answer {

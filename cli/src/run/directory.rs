@@ -49,7 +49,11 @@ impl RunDirectory {
     ///
     /// # Errors
     /// When it cannot be written, or holds a run already.
-    pub fn create(asked: Option<&Path>, test: &str, now: UnixMicros) -> Result<Self, DirectoryError> {
+    pub fn create(
+        asked: Option<&Path>,
+        test: &str,
+        now: UnixMicros,
+    ) -> Result<Self, DirectoryError> {
         let path = match asked {
             Some(path) => {
                 if path.join(SUMMARY).exists() {
@@ -63,7 +67,9 @@ impl RunDirectory {
             path: asked.unwrap_or(Path::new(DEFAULT_PARENT)).to_owned(),
             source,
         };
-        let directory = Self { path: path.map_err(unwritable)? };
+        let directory = Self {
+            path: path.map_err(unwritable)?,
+        };
         // Found out now, not when a run's results are to be written.
         directory.probe().map_err(unwritable)?;
         Ok(directory)
@@ -128,8 +134,9 @@ impl RunDirectory {
             return Ok(());
         }
         let parts = self.path.join("parts");
-        let directories: Vec<_> =
-            (0..plan.runners).map(|index| parts.join(index.to_string())).collect();
+        let directories: Vec<_> = (0..plan.runners)
+            .map(|index| parts.join(index.to_string()))
+            .collect();
         super::parts::join_gzip(&directories, REQUESTS, &self.file(REQUESTS))?;
         super::parts::join_text(&directories, INTERVALS, &self.file(INTERVALS))?;
         fs::remove_dir_all(&parts)

@@ -94,8 +94,10 @@ impl Driver<'_> {
     /// When signals cannot be received; runners that cannot be started become the run's verdict.
     pub async fn drive(mut self) -> io::Result<Driven> {
         let mut signals = Signals::new()?;
-        let mut state =
-            State { restarts: vec![0; self.plan.runners as usize], ..State::default() };
+        let mut state = State {
+            restarts: vec![0; self.plan.runners as usize],
+            ..State::default()
+        };
         self.start_runners();
         let mut ticks = tokio::time::interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -119,9 +121,15 @@ impl Driver<'_> {
                     continue;
                 }
                 if let Err(error) = self.children.start(index, part) {
-                    let message = format!("runner {index}'s {} cannot be started: {error}", part.name());
+                    let message = format!(
+                        "runner {index}'s {} cannot be started: {error}",
+                        part.name()
+                    );
                     let now = self.clock.now();
-                    self.control.lock().coordinator.fail(Reason::RunnerFailed, &message, now);
+                    self.control
+                        .lock()
+                        .coordinator
+                        .fail(Reason::RunnerFailed, &message, now);
                     return;
                 }
             }
@@ -141,7 +149,9 @@ impl Driver<'_> {
         if !complete {
             return false;
         }
-        let deadline = *state.exit_deadline.get_or_insert_with(|| Instant::now() + EXIT_GRACE);
+        let deadline = *state
+            .exit_deadline
+            .get_or_insert_with(|| Instant::now() + EXIT_GRACE);
         if Instant::now() >= deadline {
             self.children.kill_all();
         }
@@ -173,12 +183,16 @@ impl Driver<'_> {
     fn make_durable(&self, view: &RunView) {
         // The run goes on: its answer is printed whether or not the disk takes it.
         if let Err(error) = (self.record)(view) {
-            self.progress.note(&format!("warning: the status cannot be written: {error}"));
+            self.progress
+                .note(&format!("warning: the status cannot be written: {error}"));
         }
     }
 
     fn view(&self, state: &State) -> RunView {
-        completed(self.control.lock().coordinator.view(self.clock.now()), state)
+        completed(
+            self.control.lock().coordinator.view(self.clock.now()),
+            state,
+        )
     }
 
     fn write_row(&mut self, state: &mut State, now: UnixMicros) {
@@ -205,7 +219,9 @@ impl Driver<'_> {
         };
         if let Some(Err(error)) = self.rows.as_mut().map(|rows| rows.write(&moment)) {
             self.rows = None;
-            self.progress.note(&format!("warning: stats_history.csv cannot be written: {error}"));
+            self.progress.note(&format!(
+                "warning: stats_history.csv cannot be written: {error}"
+            ));
         }
     }
 
@@ -221,7 +237,9 @@ impl Driver<'_> {
                     Reason::RunnerFailed
                 };
                 let message = format!("runner {index}'s engine {how}");
-                shared.coordinator.lose_engine(*index, reason, &message, now);
+                shared
+                    .coordinator
+                    .lose_engine(*index, reason, &message, now);
             }
             Part::Exporter => self.exporter_ended(state, *index, how, now),
         }
@@ -240,7 +258,9 @@ impl Driver<'_> {
             && state.interrupts < 2
         {
             *restarts += 1;
-            self.progress.note(&format!("runner {index}'s exporter {how}; it is started again"));
+            self.progress.note(&format!(
+                "runner {index}'s exporter {how}; it is started again"
+            ));
             if self.children.start(index, Part::Exporter).is_ok() {
                 return;
             }

@@ -39,7 +39,11 @@ pub fn join_text(directories: &[PathBuf], name: &str, to: &Path) -> io::Result<(
 }
 
 fn existing(directories: &[PathBuf], name: &str) -> Vec<PathBuf> {
-    directories.iter().map(|directory| directory.join(name)).filter(|path| path.exists()).collect()
+    directories
+        .iter()
+        .map(|directory| directory.join(name))
+        .filter(|path| path.exists())
+        .collect()
 }
 
 /// The first part becomes the file, so that a run of one runner copies nothing.
@@ -91,9 +95,15 @@ impl<R: Read> Read for UntilError<R> {
 
 fn cut_to_last_line(path: &Path) -> io::Result<()> {
     let bytes = fs::read(path)?;
-    let whole = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+    let whole = bytes
+        .iter()
+        .rposition(|byte| *byte == b'\n')
+        .map_or(0, |at| at + 1);
     if whole < bytes.len() {
-        File::options().write(true).open(path)?.set_len(whole as u64)?;
+        File::options()
+            .write(true)
+            .open(path)?
+            .set_len(whole as u64)?;
     }
     Ok(())
 }
@@ -148,7 +158,9 @@ mod tests {
     #[test]
     fn a_torn_part_keeps_its_whole_lines_and_the_parts_behind_it() {
         let dirs = Directories::new("torn", 2);
-        let lines: String = (0..20_000).map(|i| format!("line {i} {}\n", i * 7919)).collect();
+        let lines: String = (0..20_000)
+            .map(|i| format!("line {i} {}\n", i * 7919))
+            .collect();
         let mut torn = packed("first\n");
         torn.extend(packed(&lines));
         torn.truncate(torn.len() - 1_000);

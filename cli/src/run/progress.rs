@@ -99,7 +99,11 @@ fn show_bar(bar: &ProgressBar, view: &RunView) {
     let mut text = match (&view.progress, view.phase) {
         (Some(numbers), Phase::Running) => {
             bar.set_position(numbers.elapsed.as_millis() as u64);
-            format!("{} left  {}", format_duration(seconds(numbers.remaining)), numbers_line(numbers))
+            format!(
+                "{} left  {}",
+                format_duration(seconds(numbers.remaining)),
+                numbers_line(numbers)
+            )
         }
         (Some(numbers), _) => {
             bar.set_position(bar.length().unwrap_or(0));
@@ -118,7 +122,10 @@ fn show_bar(bar: &ProgressBar, view: &RunView) {
 fn phase_line(view: &RunView) -> String {
     match view.phase {
         Phase::Pending | Phase::Starting => {
-            format!("starting {} of {} runners", view.runners.ready, view.runners.expected)
+            format!(
+                "starting {} of {} runners",
+                view.runners.ready, view.runners.expected
+            )
         }
         Phase::Running => "load is being sent".to_owned(),
         Phase::Stopping => "no new iterations; those under way may end".to_owned(),

@@ -19,9 +19,10 @@ impl Builder<'_> {
                 self.json(&format!("{path}.json"), &json.0, &mut template);
                 Some((template, Some("application/json")))
             }
-            (None, Some(text), None) => {
-                Some((self.template(&format!("{path}.text"), text, Position::Text), None))
-            }
+            (None, Some(text), None) => Some((
+                self.template(&format!("{path}.text"), text, Position::Text),
+                None,
+            )),
             (None, None, Some(fields)) => {
                 let template = self.form(&format!("{path}.form"), fields);
                 Some((template, Some("application/x-www-form-urlencoded")))

@@ -101,7 +101,11 @@ fn build_at(
     let mut builder = Builder::new(spec, overrides, root);
     let plan = builder.plan(spec, identity);
     limits::check(&plan, &mut builder);
-    if builder.problems.is_empty() { Ok(plan) } else { Err(builder.problems) }
+    if builder.problems.is_empty() {
+        Ok(plan)
+    } else {
+        Err(builder.problems)
+    }
 }
 
 /// A plan in the making. Problems are collected, not thrown, so that people see all of them.
@@ -122,7 +126,10 @@ impl<'a> Builder<'a> {
         let mut builder = Self {
             root,
             overrides,
-            runners: overrides.runners.unwrap_or_else(|| spec.runner_count()).max(1),
+            runners: overrides
+                .runners
+                .unwrap_or_else(|| spec.runner_count())
+                .max(1),
             variables: BTreeMap::new(),
             target: target::Targets::default(),
             series: Vec::new(),
@@ -154,10 +161,16 @@ impl<'a> Builder<'a> {
             .max()
             .unwrap_or_default();
         let path = format!("{}.maxDuration", self.root);
-        let max_duration =
-            self.duration(&path, spec.max_duration.as_deref(), needed + DURATION_MARGIN);
-        let longest =
-            scenarios.iter().map(|s| s.start_after + s.load.duration()).max().unwrap_or_default();
+        let max_duration = self.duration(
+            &path,
+            spec.max_duration.as_deref(),
+            needed + DURATION_MARGIN,
+        );
+        let longest = scenarios
+            .iter()
+            .map(|s| s.start_after + s.load.duration())
+            .max()
+            .unwrap_or_default();
         let results = self.results(spec, longest.min(max_duration));
         Plan {
             run,
@@ -201,7 +214,10 @@ impl<'a> Builder<'a> {
             match Threshold::parse(threshold.name.as_deref(), &threshold.expr) {
                 Err(error) => self.problem(&format!("{path}.expr"), error),
                 Ok(parsed) if thresholds.iter().any(|other| other.name == parsed.name) => {
-                    self.problem(&path, format!("there is another threshold named {:?}", parsed.name));
+                    self.problem(
+                        &path,
+                        format!("there is another threshold named {:?}", parsed.name),
+                    );
                 }
                 Ok(parsed) => thresholds.push(parsed),
             }
@@ -210,7 +226,8 @@ impl<'a> Builder<'a> {
     }
 
     fn problem(&mut self, path: &str, message: impl std::fmt::Display) {
-        self.problems.push(Problem::new(Stage::Acceptance, path, message.to_string()));
+        self.problems
+            .push(Problem::new(Stage::Acceptance, path, message.to_string()));
     }
 
     /// A duration, or its default when there is none.
@@ -232,7 +249,10 @@ impl<'a> Builder<'a> {
     /// Names are shown in one line everywhere.
     fn plain_text(&mut self, path: &str, text: &str) {
         if text.chars().any(char::is_control) {
-            self.problem(path, "a name has no line breaks, tabs or other control characters");
+            self.problem(
+                path,
+                "a name has no line breaks, tabs or other control characters",
+            );
         }
     }
 }
@@ -248,5 +268,7 @@ fn is_yaml_boolean(key: &str) -> bool {
 fn is_identifier(name: &str) -> bool {
     name.len() <= 63
         && name.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_')
-        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-')
+        && name
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-')
 }

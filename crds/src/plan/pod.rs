@@ -13,7 +13,12 @@ pub(super) fn check(template: &Map<String, Value>, path: &str) -> Vec<Problem> {
     quantities_as_text(&mut written);
     let understood = match serde_json::from_value::<PodTemplateSpec>(written.clone()) {
         Ok(template) => serde_json::to_value(template).unwrap_or_default(),
-        Err(error) => return vec![problem(path.to_owned(), format!("is not a pod template: {error}"))],
+        Err(error) => {
+            return vec![problem(
+                path.to_owned(),
+                format!("is not a pod template: {error}"),
+            )];
+        }
     };
     let mut lost = Vec::new();
     lost_fields(&written, &understood, path, &mut lost);
@@ -37,7 +42,10 @@ fn quantities_as_text(value: &mut Value) {
     match value {
         Value::Object(members) => {
             for (key, member) in members {
-                if matches!(key.as_str(), "limits" | "requests" | "sizeLimit" | "overhead") {
+                if matches!(
+                    key.as_str(),
+                    "limits" | "requests" | "sizeLimit" | "overhead"
+                ) {
                     numbers_as_text(member);
                 } else {
                     quantities_as_text(member);

@@ -12,7 +12,13 @@ use super::{BOOLEAN_KEY, Builder, DEFAULT_TIMEOUT, is_yaml_boolean};
 use crate::{rule, scalar::Statuses, spec};
 
 /// The engine frames messages itself; these would contradict it.
-const FRAMING: [&str; 5] = ["content-length", "transfer-encoding", "upgrade", "expect", "trailer"];
+const FRAMING: [&str; 5] = [
+    "content-length",
+    "transfer-encoding",
+    "upgrade",
+    "expect",
+    "trailer",
+];
 
 impl Builder<'_> {
     pub(super) fn request(
@@ -32,7 +38,9 @@ impl Builder<'_> {
         let mut headers = self.headers(&format!("{path}.headers"), &request.headers);
         let body = request.body.as_ref().and_then(|body| {
             let (body, content_type) = self.body(&format!("{path}.body"), body)?;
-            let given = headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("content-type"));
+            let given = headers
+                .iter()
+                .any(|(name, _)| name.eq_ignore_ascii_case("content-type"));
             if let Some(content_type) = content_type.filter(|_| !given) {
                 headers.push(("content-type".to_owned(), Template::literal(content_type)));
             }
@@ -63,7 +71,10 @@ impl Builder<'_> {
 
     /// The row of the results that a request belongs to.
     fn series(&mut self, scenario: &str, name: &str, method: &str) -> u32 {
-        let known = self.series.iter().position(|key| key.scenario == scenario && key.name == name);
+        let known = self
+            .series
+            .iter()
+            .position(|key| key.scenario == scenario && key.name == name);
         let index = known.unwrap_or_else(|| {
             self.series.push(SeriesKey {
                 scenario: scenario.to_owned(),
@@ -90,16 +101,25 @@ impl Builder<'_> {
             } else if !is_token(name) {
                 self.problem(&path, format!("{name:?} is not a name of a header"));
             } else if FRAMING.contains(&lower.as_str()) {
-                self.problem(&path, "the engine sets this header itself, to fit the body it sends");
+                self.problem(
+                    &path,
+                    "the engine sets this header itself, to fit the body it sends",
+                );
             } else if !seen.insert(lower) {
-                self.problem(&path, "this header is there twice, in other upper and lower case");
+                self.problem(
+                    &path,
+                    "this header is there twice, in other upper and lower case",
+                );
             }
             let template = self.template(&path, &value.to_string(), Position::Header);
             if template.segments.iter().any(|segment| {
                 matches!(segment, Segment::Text(text)
                     if text.chars().any(|c| c.is_control() && c != '\t'))
             }) {
-                self.problem(&path, "a header has no line breaks or other control characters");
+                self.problem(
+                    &path,
+                    "a header has no line breaks or other control characters",
+                );
             }
             all.push((name.clone(), template));
         }
@@ -160,7 +180,10 @@ impl Builder<'_> {
                 self.checks.push(name);
                 self.checks.len() - 1
             });
-            all.push(Check { index: index as u32, condition });
+            all.push(Check {
+                index: index as u32,
+                condition,
+            });
         }
         all
     }

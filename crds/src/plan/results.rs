@@ -52,7 +52,10 @@ impl Builder<'_> {
             DEFAULT_DRAIN_TIMEOUT.max(load),
         );
         let raw = self.overrides.raw.unwrap_or_else(|| {
-            match search.and_then(|search| search.raw.as_ref()).and_then(|raw| raw.mode) {
+            match search
+                .and_then(|search| search.raw.as_ref())
+                .and_then(|raw| raw.mode)
+            {
                 Some(spec::RawMode::None) => RawMode::None,
                 Some(spec::RawMode::All) | None => RawMode::All,
             }
@@ -65,7 +68,12 @@ impl Builder<'_> {
             None => written.filter(|_| !self.overrides.local),
         };
         let files = self.overrides.files.then_some(Files { raw });
-        Results { interval, elasticsearch, files, drain_timeout }
+        Results {
+            interval,
+            elasticsearch,
+            files,
+            drain_timeout,
+        }
     }
 
     fn interval(&mut self, path: &str, text: Option<&str>) -> Duration {
@@ -121,8 +129,12 @@ impl Builder<'_> {
                 username_file: file(mounts::USERNAME),
                 password_file: file(mounts::PASSWORD),
             }),
-            (None, Some(_), None) => Some(Auth::ApiKey { key_file: file(mounts::API_KEY) }),
-            (None, None, Some(_)) => Some(Auth::Bearer { token_file: file(mounts::TOKEN) }),
+            (None, Some(_), None) => Some(Auth::ApiKey {
+                key_file: file(mounts::API_KEY),
+            }),
+            (None, None, Some(_)) => Some(Auth::Bearer {
+                token_file: file(mounts::TOKEN),
+            }),
             _ => {
                 self.problem(path, rule::AUTH.message());
                 None

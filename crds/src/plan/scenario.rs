@@ -22,8 +22,11 @@ impl Builder<'_> {
         let mut scenarios = Vec::with_capacity(spec.scenarios.len());
         for (index, scenario) in spec.scenarios.iter().enumerate() {
             let path = format!("{}.scenarios[{index}]", self.root);
-            if !names.insert(scenario.name.as_str()) {
-                self.problem(&path, format!("there is another scenario named {:?}", &*scenario.name));
+            if !names.insert(&*scenario.name) {
+                self.problem(
+                    &path,
+                    format!("there is another scenario named {:?}", &*scenario.name),
+                );
             }
             scenarios.push(self.scenario(&path, scenario));
         }
@@ -47,9 +50,15 @@ impl Builder<'_> {
         let mut tasks = Vec::with_capacity(scenario.tasks.len());
         for (index, task) in scenario.tasks.iter().enumerate() {
             let path = format!("{path}.tasks[{index}]");
-            let name = task.name.as_deref().map_or_else(|| format!("task-{}", index + 1), str::to_owned);
+            let name = task
+                .name
+                .as_deref()
+                .map_or_else(|| format!("task-{}", index + 1), str::to_owned);
             if !names.insert(name.clone()) {
-                self.problem(&path, format!("there is another task named {name:?} in this scenario"));
+                self.problem(
+                    &path,
+                    format!("there is another task named {name:?} in this scenario"),
+                );
             }
             if open && task.think_time.is_some() {
                 self.problem(
@@ -60,9 +69,18 @@ impl Builder<'_> {
             tasks.push(self.task(&path, name, &scenario.name, task));
         }
         if tasks.iter().all(|task| task.weight == 0) {
-            self.problem(&format!("{path}.tasks"), "all weights are 0: nothing would ever run");
+            self.problem(
+                &format!("{path}.tasks"),
+                "all weights are 0: nothing would ever run",
+            );
         }
-        Scenario { name: scenario.name.0.clone(), start_after, load, graceful_stop, tasks }
+        Scenario {
+            name: scenario.name.0.clone(),
+            start_after,
+            load,
+            graceful_stop,
+            tasks,
+        }
     }
 
     fn load(&mut self, path: &str, load: &spec::Load) -> Load {
@@ -81,7 +99,10 @@ impl Builder<'_> {
             }
             _ => {
                 self.problem(path, rule::LOAD.message());
-                Load::ConstantUsers { users: 0, duration: Duration::ZERO }
+                Load::ConstantUsers {
+                    users: 0,
+                    duration: Duration::ZERO,
+                }
             }
         }
     }
@@ -89,7 +110,10 @@ impl Builder<'_> {
     fn constant_rate(&mut self, path: &str, open: &ConstantRate) -> Load {
         let rate = open.rate.parse::<Rate>().unwrap_or_else(|error| {
             self.problem(&format!("{path}.rate"), error);
-            Rate { events: 1, per: Duration::from_secs(1) }
+            Rate {
+                events: 1,
+                per: Duration::from_secs(1),
+            }
         });
         if rate.events == 0 {
             self.problem(&format!("{path}.rate"), "a rate of zero sends nothing");
@@ -108,7 +132,11 @@ impl Builder<'_> {
                 users
             }
         };
-        Load::ConstantRate { rate, duration: self.load_duration(path, &open.duration), max_users }
+        Load::ConstantRate {
+            rate,
+            duration: self.load_duration(path, &open.duration),
+            max_users,
+        }
     }
 
     fn load_duration(&mut self, path: &str, text: &str) -> Duration {
@@ -122,8 +150,10 @@ impl Builder<'_> {
 
     fn task(&mut self, path: &str, name: String, scenario: &str, task: &spec::Task) -> Task {
         let weight = task.weight.unwrap_or(1);
-        let think_time =
-            task.think_time.as_ref().map(|pause| self.pause(&format!("{path}.thinkTime"), pause));
+        let think_time = task
+            .think_time
+            .as_ref()
+            .map(|pause| self.pause(&format!("{path}.thinkTime"), pause));
         let mut steps = Vec::with_capacity(task.steps.len());
         for (index, step) in task.steps.iter().enumerate() {
             let path = format!("{path}.steps[{index}]");
@@ -140,9 +170,17 @@ impl Builder<'_> {
         }
         // Users who do nothing would turn in circles as fast as the CPU allows.
         if !steps.iter().any(|step| matches!(step, Step::Request(_))) {
-            self.problem(&format!("{path}.steps"), "a task needs at least one request");
+            self.problem(
+                &format!("{path}.steps"),
+                "a task needs at least one request",
+            );
         }
-        Task { name, weight: u32::try_from(weight).unwrap_or(0), think_time, steps }
+        Task {
+            name,
+            weight: u32::try_from(weight).unwrap_or(0),
+            think_time,
+            steps,
+        }
     }
 
     fn pause(&mut self, path: &str, pause: &spec::Pause) -> PauseRange {
@@ -151,7 +189,11 @@ impl Builder<'_> {
         if min > max {
             self.problem(
                 path,
-                format!("min {} is above max {}", format_duration(min), format_duration(max)),
+                format!(
+                    "min {} is above max {}",
+                    format_duration(min),
+                    format_duration(max)
+                ),
             );
         }
         PauseRange { min, max }

@@ -19,7 +19,10 @@ pub(super) struct Targets {
 
 impl Default for Targets {
     fn default() -> Self {
-        Self { written: nowhere(), effective: nowhere() }
+        Self {
+            written: nowhere(),
+            effective: nowhere(),
+        }
     }
 }
 
@@ -78,22 +81,37 @@ impl Builder<'_> {
                 target.authority()
             ));
         }
-        Ok(if rest.starts_with('/') { rest.to_owned() } else { format!("/{rest}") })
+        Ok(if rest.starts_with('/') {
+            rest.to_owned()
+        } else {
+            format!("/{rest}")
+        })
     }
 }
 
 /// Stands in for a target that was refused; no plan with it is ever handed out.
 fn nowhere() -> Target {
-    Target { url: String::new(), host: String::new(), port: 0, base_path: String::new() }
+    Target {
+        url: String::new(),
+        host: String::new(),
+        port: 0,
+        base_path: String::new(),
+    }
 }
 
 fn not_in_a_url(segment: &Segment) -> Option<String> {
-    let Segment::Text(text) = segment else { return None };
+    let Segment::Text(text) = segment else {
+        return None;
+    };
     if text.contains('#') {
         return Some("has a #: a fragment is never sent; write %23 for a literal #".to_owned());
     }
-    let odd = text.chars().find(|c| !c.is_ascii_graphic() || "\"<>\\^`{|}".contains(*c))?;
-    Some(format!("has {odd:?}, which a url must not hold: write it percent-encoded"))
+    let odd = text
+        .chars()
+        .find(|c| !c.is_ascii_graphic() || "\"<>\\^`{|}".contains(*c))?;
+    Some(format!(
+        "has {odd:?}, which a url must not hold: write it percent-encoded"
+    ))
 }
 
 /// Reads the base url of a target.
@@ -112,7 +130,9 @@ fn parse_target(text: &str) -> Result<Target, String> {
         return Err("must not hold a user name or password: send a header instead".to_owned());
     }
     if url.query().is_some() || url.fragment().is_some() {
-        return Err("must not hold a query or fragment: put them into the urls of steps".to_owned());
+        return Err(
+            "must not hold a query or fragment: put them into the urls of steps".to_owned(),
+        );
     }
     let host = match url.host() {
         Some(Host::Domain(name)) if !name.is_empty() => name.to_owned(),
@@ -125,5 +145,10 @@ fn parse_target(text: &str) -> Result<Target, String> {
         return Err("port 0 is no port".to_owned());
     }
     let base_path = url.path().trim_end_matches('/').to_owned();
-    Ok(Target { url: text.to_owned(), host, port, base_path })
+    Ok(Target {
+        url: text.to_owned(),
+        host,
+        port,
+        base_path,
+    })
 }

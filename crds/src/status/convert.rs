@@ -56,7 +56,10 @@ pub fn run_status(view: &RunView, facts: &Facts<'_>) -> LoadTestRunStatus {
         progress: view.progress.as_ref().filter(|_| !finished).map(progress),
         generator: view.started.map(|_| generator(view)),
         thresholds: view.thresholds.iter().map(threshold).collect(),
-        export: view.export.as_ref().map(|counts| export(counts, &view.export_problem)),
+        export: view
+            .export
+            .as_ref()
+            .map(|counts| export(counts, &view.export_problem)),
         conditions: merge_conditions(
             facts.previous,
             rows::run_conditions(view, facts.generation, &message),
@@ -174,7 +177,11 @@ fn summary(measured: &Measured) -> Summary {
 
 fn latencies(stats: &LatencyStats, requests: u64) -> Latencies {
     let text = |micros: u64| {
-        if requests == 0 { NOTHING.to_owned() } else { format_latency(micros) }
+        if requests == 0 {
+            NOTHING.to_owned()
+        } else {
+            format_latency(micros)
+        }
     };
     Latencies {
         min: text(stats.min),
@@ -193,7 +200,11 @@ fn progress(progress: &loadtest_core::view::Progress) -> Progress {
     Progress {
         elapsed: round_duration(progress.elapsed),
         rate: format_rate(progress.rate),
-        p95: if progress.rate > 0.0 { format_latency(progress.p95) } else { NOTHING.to_owned() },
+        p95: if progress.rate > 0.0 {
+            format_latency(progress.p95)
+        } else {
+            NOTHING.to_owned()
+        },
         error_ratio: format_ratio(progress.error_ratio),
         users: int(progress.users),
         updated_at: Some(time_of(progress.updated)),
@@ -215,7 +226,10 @@ fn threshold(result: &loadtest_core::threshold::ThresholdResult) -> ThresholdRow
     ThresholdRow {
         name: cut(&result.name, MAX_NAME),
         expr: cut(&result.expr, MAX_NAME),
-        observed: result.observed.clone().unwrap_or_else(|| NOTHING.to_owned()),
+        observed: result
+            .observed
+            .clone()
+            .unwrap_or_else(|| NOTHING.to_owned()),
         passed: result.passed,
     }
 }
@@ -262,8 +276,16 @@ pub(super) fn cut(text: &str, bytes: usize) -> String {
     // Where the text must end so that the mark still fits.
     let mut fits = 0;
     for character in text.chars() {
-        let character = if character.is_control() { ' ' } else { character };
-        used += if matches!(character, '"' | '\\') { 2 } else { character.len_utf8() };
+        let character = if character.is_control() {
+            ' '
+        } else {
+            character
+        };
+        used += if matches!(character, '"' | '\\') {
+            2
+        } else {
+            character.len_utf8()
+        };
         if used > bytes {
             out.truncate(fits);
             out.push(MARK);

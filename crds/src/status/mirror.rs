@@ -4,8 +4,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use loadtest_core::view::Phase;
 
 use super::{
-    Condition, ConditionStatus, LastRun, LoadTestRunStatus, LoadTestStatus, Observed, kind,
-    convert::refusal, merge_conditions, rows,
+    Condition, ConditionStatus, LastRun, LoadTestRunStatus, LoadTestStatus, Observed,
+    convert::refusal, kind, merge_conditions, rows,
 };
 use crate::problem::Problem;
 
@@ -100,7 +100,10 @@ fn refused(facts: &TestFacts<'_>) -> LoadTestRunStatus {
 fn waiting(facts: &TestFacts<'_>) -> LoadTestRunStatus {
     let (reason, message) = match facts.next {
         Next::Nothing | Next::Run => ("Pending", "a run is about to be created"),
-        Next::Manual => ("Manual", "start is Manual: create a LoadTestRun to run this test"),
+        Next::Manual => (
+            "Manual",
+            "start is Manual: create a LoadTestRun to run this test",
+        ),
         Next::Suspended => ("Suspended", "suspend is true: no run is started"),
     };
     let coming = matches!(facts.next, Next::Nothing | Next::Run);
@@ -112,7 +115,12 @@ fn waiting(facts: &TestFacts<'_>) -> LoadTestRunStatus {
         generation: facts.generation,
     };
     let observed = vec![
-        one(kind::ACCEPTED, ConditionStatus::True, "Accepted", "the test was understood"),
+        one(
+            kind::ACCEPTED,
+            ConditionStatus::True,
+            "Accepted",
+            "the test was understood",
+        ),
         one(kind::STARTED, ConditionStatus::False, reason, message),
         one(kind::FINISHED, ConditionStatus::False, reason, message),
         one(kind::SUCCEEDED, ConditionStatus::Unknown, reason, message),
@@ -133,7 +141,11 @@ fn waiting(facts: &TestFacts<'_>) -> LoadTestRunStatus {
 /// of the present one.
 fn mirror(last: &LastRunFacts<'_>, facts: &TestFacts<'_>) -> LoadTestRunStatus {
     let Some(status) = last.status.filter(|status| status.phase.is_some()) else {
-        return waiting(&TestFacts { next: Next::Run, last: None, ..facts.clone() });
+        return waiting(&TestFacts {
+            next: Next::Run,
+            last: None,
+            ..facts.clone()
+        });
     };
     let queued = facts.next == Next::Run && status.verdict.is_some();
     let mut observed: Vec<_> = status
@@ -147,7 +159,11 @@ fn mirror(last: &LastRunFacts<'_>, facts: &TestFacts<'_>) -> LoadTestRunStatus {
                 status: condition.status,
                 reason: condition.reason.clone(),
                 message: condition.message.clone(),
-                generation: if own { facts.generation } else { last.generation },
+                generation: if own {
+                    facts.generation
+                } else {
+                    last.generation
+                },
             })
         })
         .collect();

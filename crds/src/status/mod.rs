@@ -14,8 +14,8 @@ use serde::{Deserialize, Serialize};
 
 pub use conditions::{Condition, ConditionStatus, Observed, kind, merge as merge_conditions};
 pub use convert::{Facts, refusal, refused_run_status, run_status, time_of};
-pub use mirror::{LastRunFacts, Next, TestFacts, load_test_status};
 pub use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+pub use mirror::{LastRunFacts, Next, TestFacts, load_test_status};
 
 /// Status of a `LoadTestRun`.
 #[derive(KubeSchema, Debug, Clone, Default, PartialEq, Serialize, Deserialize)]

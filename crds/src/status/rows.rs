@@ -25,7 +25,10 @@ pub(super) fn message(view: &RunView, note: Option<&str>) -> String {
         (_, _) if note.is_some() => note.unwrap_or_default().to_owned(),
         (Phase::Pending, _) => "the run is about to be prepared".to_owned(),
         (Phase::Starting, _) => {
-            format!("waiting for runners: {} of {} are ready", counts.ready, counts.expected)
+            format!(
+                "waiting for runners: {} of {} are ready",
+                counts.ready, counts.expected
+            )
         }
         (Phase::Running, _) => format!("{} send load", runners(counts.expected)),
         (Phase::Stopping, _) => "no new iterations begin; those under way may end".to_owned(),
@@ -35,7 +38,11 @@ pub(super) fn message(view: &RunView, note: Option<&str>) -> String {
 }
 
 fn runners(count: u32) -> String {
-    if count == 1 { "1 runner".to_owned() } else { format!("{count} runners") }
+    if count == 1 {
+        "1 runner".to_owned()
+    } else {
+        format!("{count} runners")
+    }
 }
 
 /// Collects conditions of one generation.
@@ -64,9 +71,16 @@ impl Conditions {
 
 /// A reason that the schema of conditions takes, whatever the cluster said.
 fn word(reason: &str) -> String {
-    let word: String =
-        reason.chars().filter(char::is_ascii_alphanumeric).take(64).collect();
-    if word.starts_with(|first: char| first.is_ascii_alphabetic()) { word } else { "Unknown".to_owned() }
+    let word: String = reason
+        .chars()
+        .filter(char::is_ascii_alphanumeric)
+        .take(64)
+        .collect();
+    if word.starts_with(|first: char| first.is_ascii_alphabetic()) {
+        word
+    } else {
+        "Unknown".to_owned()
+    }
 }
 
 /// The conditions of a run.
@@ -76,7 +90,10 @@ pub(super) fn run_conditions(view: &RunView, generation: i64, message: &str) -> 
     let verdict = view.judgement.as_ref().filter(|_| finished);
     let reason = verdict.map_or(phase, |judgement| judgement.reason.name());
     let passed = verdict.is_some_and(|judgement| judgement.verdict == Verdict::Passed);
-    let mut to = Conditions { generation, all: Vec::with_capacity(8) };
+    let mut to = Conditions {
+        generation,
+        all: Vec::with_capacity(8),
+    };
 
     to.add(kind::ACCEPTED, true, "Accepted", "the test was understood");
     match view.started {
@@ -99,21 +116,42 @@ pub(super) fn run_conditions(view: &RunView, generation: i64, message: &str) -> 
         Some(judgement) if !passed => {
             to.add(kind::STALLED, true, judgement.verdict.name(), message);
         }
-        _ => to.add(kind::STALLED, false, if finished { "Passed" } else { phase }, ""),
+        _ => to.add(
+            kind::STALLED,
+            false,
+            if finished { "Passed" } else { phase },
+            "",
+        ),
     }
     to.all
 }
 
 fn load_delivered(to: &mut Conditions, view: &RunView) {
     let over = matches!(view.phase, Phase::Exporting | Phase::Finished);
-    let Some(Judgement { verdict, reason, .. }) = view.judgement.as_ref().filter(|_| over) else {
-        to.add(kind::LOAD_DELIVERED, ConditionStatus::Unknown, view.phase.name(), "");
+    let Some(Judgement {
+        verdict, reason, ..
+    }) = view.judgement.as_ref().filter(|_| over)
+    else {
+        to.add(
+            kind::LOAD_DELIVERED,
+            ConditionStatus::Unknown,
+            view.phase.name(),
+            "",
+        );
         return;
     };
-    let unfinished = matches!(verdict, Verdict::Error | Verdict::Aborted | Verdict::Invalid);
+    let unfinished = matches!(
+        verdict,
+        Verdict::Error | Verdict::Aborted | Verdict::Invalid
+    );
     let (missing, late) = shortfall(view);
     if unfinished || *reason == Reason::NoRequests {
-        to.add(kind::LOAD_DELIVERED, false, reason.name(), "the load was not sent as the test asks");
+        to.add(
+            kind::LOAD_DELIVERED,
+            false,
+            reason.name(),
+            "the load was not sent as the test asks",
+        );
     } else if missing > 0.0 || late > SATURATED {
         let text = format!(
             "all users waited for the target: {} of the iterations did not begin and {} began late; raise maxUsers if the target should have got more load",
@@ -122,17 +160,28 @@ fn load_delivered(to: &mut Conditions, view: &RunView) {
         );
         to.add(kind::LOAD_DELIVERED, false, "TargetSaturated", &text);
     } else {
-        to.add(kind::LOAD_DELIVERED, true, "Delivered", "the load was sent as the test asks");
+        to.add(
+            kind::LOAD_DELIVERED,
+            true,
+            "Delivered",
+            "the load was sent as the test asks",
+        );
     }
 }
 
 /// Shares of the due arrivals that never began, and that began late through the target's fault.
 fn shortfall(view: &RunView) -> (f64, f64) {
-    let Some(summary) = view.summary.as_ref().filter(|summary| summary.offered_rate.is_some())
+    let Some(summary) = view
+        .summary
+        .as_ref()
+        .filter(|summary| summary.offered_rate.is_some())
     else {
         return (0.0, 0.0);
     };
-    let by_target = view.generator.late_starts.saturating_sub(view.generator.late_by_generator);
+    let by_target = view
+        .generator
+        .late_starts
+        .saturating_sub(view.generator.late_by_generator);
     let iterations = summary.iterations.max(1) as f64;
     (1.0 - summary.delivered, by_target as f64 / iterations)
 }
@@ -144,7 +193,12 @@ fn results_exported(to: &mut Conditions, view: &RunView) {
         return;
     };
     if view.phase != Phase::Finished {
-        to.add(kind::RESULTS_EXPORTED, ConditionStatus::Unknown, view.phase.name(), "");
+        to.add(
+            kind::RESULTS_EXPORTED,
+            ConditionStatus::Unknown,
+            view.phase.name(),
+            "",
+        );
         return;
     }
     let whole = |counts: &ExportCounts| {
@@ -165,19 +219,30 @@ fn results_exported(to: &mut Conditions, view: &RunView) {
         requests.pending
     );
     if let Some(aggregates) = view.aggregates.as_ref().filter(|counts| !whole(counts)) {
-        text += &format!("; {} of {} intervals", aggregates.indexed, aggregates.produced);
+        text += &format!(
+            "; {} of {} intervals",
+            aggregates.indexed, aggregates.produced
+        );
     }
     if !view.export_problem.is_empty() {
         text += &format!("; {}", view.export_problem);
     }
-    to.add(kind::RESULTS_EXPORTED, false, "ExportIncomplete", &cut(&text, MAX_MESSAGE));
+    to.add(
+        kind::RESULTS_EXPORTED,
+        false,
+        "ExportIncomplete",
+        &cut(&text, MAX_MESSAGE),
+    );
 }
 
 /// The conditions of an object whose spec was refused: nothing is made, and whoever waits for the
 /// end is told at once.
 pub(super) fn refused_conditions(generation: i64, message: &str) -> Vec<Observed> {
     const REASON: &str = "InvalidSpec";
-    let mut to = Conditions { generation, all: Vec::with_capacity(6) };
+    let mut to = Conditions {
+        generation,
+        all: Vec::with_capacity(6),
+    };
     to.add(kind::ACCEPTED, false, REASON, message);
     to.add(kind::STARTED, false, REASON, "");
     to.add(kind::FINISHED, true, REASON, message);

@@ -39,8 +39,10 @@ pub enum FromWorker {
     Began(Nanos),
     /// A second of measurements, the last one perhaps less.
     Window(Window),
-    /// All its users have ended; no more windows come.
-    Ended,
+    /// All its users have ended; no more windows come from this worker.
+    Ended(usize),
+    /// It could not go on.
+    Failed(usize, String),
 }
 
 /// What one worker measured in a second.
@@ -221,15 +223,17 @@ impl Meter {
 
     /// Hands the last window over, however long that takes.
     pub async fn finish(&self, now: Nanos) {
-        let (outbox, window) = {
+        let (outbox, worker, window) = {
             let mut inner = self.inner.borrow_mut();
-            let window = inner.take_window(now, self.users.get());
-            inner.window_end = Nanos::MAX;
-            (inner.outbox.clone(), window)
+            let begun = inner.window_end != Nanos::MAX;
+            let window = begun.then(|| inner.take_window(now, self.users.get()));
+            (inner.outbox.clone(), inner.worker, window)
         };
         // Fails only when the control thread is gone, and with it everybody who would listen.
-        drop(outbox.send(FromWorker::Window(window)).await);
-        drop(outbox.send(FromWorker::Ended).await);
+        if let Some(window) = window {
+            drop(outbox.send(FromWorker::Window(window)).await);
+        }
+        drop(outbox.send(FromWorker::Ended(worker)).await);
     }
 }
 

@@ -111,6 +111,7 @@ impl User {
                     if rest {
                         due = Timers::grid(ended + REST_AFTER_FAILED_CONNECT);
                         self.wait_until(due, Phase::Stopping).await;
+                        due = due.min(clock::now());
                     }
                 }
             }

@@ -94,6 +94,7 @@ pub struct Worker {
     pub read: RefCell<Box<[u8]>>,
     deadlines: RefCell<Deadlines>,
     next_sweep: Cell<Nanos>,
+    run_start: Cell<Nanos>,
     seats: RefCell<Vec<Rc<Seat>>>,
     scenarios: Vec<Rc<ScenarioRun>>,
 }
@@ -136,6 +137,7 @@ impl Worker {
             read: RefCell::new(vec![0; READ_BUFFER].into_boxed_slice()),
             deadlines: RefCell::new(Deadlines::new(compiled.timeouts.len())),
             next_sweep: Cell::new(0),
+            run_start: Cell::new(Nanos::MAX),
             seats: RefCell::default(),
             scenarios,
             compiled,
@@ -205,19 +207,21 @@ impl Worker {
                 self.obey(command, now);
                 seen = command;
             }
-            if !begun && self.start_is_due(now) {
+            if !begun && self.run_start.get() <= now {
                 begun = true;
                 self.meter.begin(now);
             }
-            let next = self.turn(now);
+            let mut next = self.turn(now);
+            if !begun {
+                next = next.min(self.run_start.get());
+            }
             if self.scenarios.iter().all(|scenario| scenario.is_over()) {
                 return Ok(());
             }
             self.timers.arm(next);
             self.wait(&timer, commands).await?;
-            if begun && seen != Command::Stop {
-                let late = clock::now().saturating_sub(self.timers.armed());
-                self.meter.lagged(late);
+            if begun {
+                self.meter.lagged(clock::now().saturating_sub(self.timers.armed()));
             }
         }
     }
@@ -244,6 +248,9 @@ impl Worker {
     }
 
     fn obey(&self, command: Command, now: Nanos) {
+        if let Command::Start(at) = command {
+            self.run_start.set(at);
+        }
         for scenario in &self.scenarios {
             let Some(compiled) = self.compiled.scenarios.get(scenario.index) else { continue };
             match command {
@@ -258,11 +265,6 @@ impl Worker {
                 }
             }
         }
-    }
-
-    /// Whether the first scenario begins, `startAfter` aside.
-    fn start_is_due(&self, now: Nanos) -> bool {
-        self.scenarios.iter().any(|scenario| scenario.start.get() <= now)
     }
 
     /// Does all that is due; returns when there is more to do.

@@ -81,7 +81,10 @@ impl AggregateWriter {
         bytes.extend_from_slice(&(body.len() as u32).to_le_bytes());
         bytes.extend_from_slice(&crc32fast::hash(&body).to_le_bytes());
         bytes.extend_from_slice(&body);
-        let in_file = |error| PoolError::File { path: self.path.clone(), error };
+        let in_file = |error| PoolError::File {
+            path: self.path.clone(),
+            error,
+        };
         let before = self.file.metadata().map_err(in_file)?.len();
         self.file.write_all(&bytes).map_err(|error| {
             // A half-written interval would hide all after it.
@@ -129,7 +132,10 @@ impl AggregateReader {
     /// # Errors
     /// When the file cannot be read.
     pub fn next_interval(&mut self) -> Result<Next, PoolError> {
-        self.read().map_err(|error| PoolError::File { path: self.path.clone(), error })
+        self.read().map_err(|error| PoolError::File {
+            path: self.path.clone(),
+            error,
+        })
     }
 
     fn read(&mut self) -> io::Result<Next> {
@@ -140,14 +146,17 @@ impl AggregateReader {
         }
         self.file.read_exact_at(&mut prefix, self.offset)?;
         let [l0, l1, l2, l3, c0, c1, c2, c3] = prefix;
-        let (len, checksum) =
-            (u32::from_le_bytes([l0, l1, l2, l3]), u32::from_le_bytes([c0, c1, c2, c3]));
+        let (len, checksum) = (
+            u32::from_le_bytes([l0, l1, l2, l3]),
+            u32::from_le_bytes([c0, c1, c2, c3]),
+        );
         // A writer appends in one call, but a call may be cut by a signal that kills it.
         if available < PREFIX as u64 + u64::from(len) {
             return Ok(Next::End);
         }
         let mut body = vec![0; len as usize];
-        self.file.read_exact_at(&mut body, self.offset + PREFIX as u64)?;
+        self.file
+            .read_exact_at(&mut body, self.offset + PREFIX as u64)?;
         self.offset += PREFIX as u64 + u64::from(len);
         if crc32fast::hash(&body) != checksum {
             return Ok(Next::Damaged);

@@ -53,7 +53,10 @@ impl Map {
 
     /// The word at `offset`, shared with the other process.
     pub(super) fn word32(&self, offset: usize) -> &AtomicU32 {
-        assert!(offset.is_multiple_of(4) && offset + 4 <= self.len, "word outside the pool");
+        assert!(
+            offset.is_multiple_of(4) && offset + 4 <= self.len,
+            "word outside the pool"
+        );
         // SAFETY: in bounds and aligned (the mapping starts on a page), and never reached as
         // anything but an atomic.
         unsafe { AtomicU32::from_ptr(self.start.as_ptr().add(offset).cast()) }
@@ -61,14 +64,20 @@ impl Map {
 
     /// The double word at `offset`, shared with the other process.
     pub(super) fn word64(&self, offset: usize) -> &AtomicU64 {
-        assert!(offset.is_multiple_of(8) && offset + 8 <= self.len, "word outside the pool");
+        assert!(
+            offset.is_multiple_of(8) && offset + 8 <= self.len,
+            "word outside the pool"
+        );
         // SAFETY: as in `word32`.
         unsafe { AtomicU64::from_ptr(self.start.as_ptr().add(offset).cast()) }
     }
 
     /// Writes bytes that this side owns.
     pub(super) fn write(&self, offset: usize, bytes: &[u8]) {
-        assert!(bytes.len() <= self.len && offset <= self.len - bytes.len(), "write outside the pool");
+        assert!(
+            bytes.len() <= self.len && offset <= self.len - bytes.len(),
+            "write outside the pool"
+        );
         // SAFETY: in bounds; `bytes` cannot overlap the mapping's part that this side owns
         // exclusively, because nobody holds a reference to it while writing.
         unsafe {
@@ -82,7 +91,10 @@ impl Map {
 
     /// Bytes that this side owns and does not write while it looks at them.
     pub(super) fn bytes(&self, offset: usize, len: usize) -> &[u8] {
-        assert!(len <= self.len && offset <= self.len - len, "read outside the pool");
+        assert!(
+            len <= self.len && offset <= self.len - len,
+            "read outside the pool"
+        );
         // SAFETY: in bounds, initialised (a file's pages are), and not written meanwhile.
         unsafe { std::slice::from_raw_parts(self.start.as_ptr().add(offset), len) }
     }

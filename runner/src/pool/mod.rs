@@ -131,14 +131,27 @@ impl Pool {
     /// # Errors
     /// [`PoolError`]; above all [`PoolError::Reserve`] when the directory is too small.
     pub fn create(dir: &Path, options: PoolOptions) -> Result<Self, PoolError> {
-        let PoolOptions { workers, blocks_per_worker, anchor } = options;
+        let PoolOptions {
+            workers,
+            blocks_per_worker,
+            anchor,
+        } = options;
         if !(1..=MAX_WORKERS).contains(&workers) || !(2..=1 << 20).contains(&blocks_per_worker) {
-            return Err(PoolError::Options { workers, blocks: blocks_per_worker });
+            return Err(PoolError::Options {
+                workers,
+                blocks: blocks_per_worker,
+            });
         }
-        let geometry = Geometry { workers, blocks_per_worker };
+        let geometry = Geometry {
+            workers,
+            blocks_per_worker,
+        };
         // Made under another name: whoever opens `pool` finds it complete and locked.
         let (path, unfinished) = (dir.join("pool"), dir.join("pool.new"));
-        let in_file = |error| PoolError::File { path: unfinished.clone(), error };
+        let in_file = |error| PoolError::File {
+            path: unfinished.clone(),
+            error,
+        };
         let file = OpenOptions::new()
             .read(true)
             .write(true)
@@ -154,9 +167,12 @@ impl Pool {
         })?;
         let map = Map::new(&file, geometry.len()).map_err(in_file)?;
         map.word32(HEADER_WORKERS).store(workers, Ordering::Relaxed);
-        map.word32(HEADER_BLOCKS).store(blocks_per_worker, Ordering::Relaxed);
-        map.word64(HEADER_WALL).store(anchor.wall_ns.cast_unsigned(), Ordering::Relaxed);
-        map.word64(HEADER_MONO).store(anchor.mono_ns, Ordering::Relaxed);
+        map.word32(HEADER_BLOCKS)
+            .store(blocks_per_worker, Ordering::Relaxed);
+        map.word64(HEADER_WALL)
+            .store(anchor.wall_ns.cast_unsigned(), Ordering::Relaxed);
+        map.word64(HEADER_MONO)
+            .store(anchor.mono_ns, Ordering::Relaxed);
         map.word64(HEADER_MAGIC).store(MAGIC, Ordering::Release);
         aggregate::create(dir)?;
         fs::rename(&unfinished, &path).map_err(in_file)?;
@@ -169,8 +185,15 @@ impl Pool {
     /// [`PoolError`]; [`PoolError::is_absent`] tells that there is none yet.
     pub fn open(dir: &Path) -> Result<Self, PoolError> {
         let path = dir.join("pool");
-        let in_file = |error| PoolError::File { path: path.clone(), error };
-        let file = OpenOptions::new().read(true).write(true).open(&path).map_err(in_file)?;
+        let in_file = |error| PoolError::File {
+            path: path.clone(),
+            error,
+        };
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .open(&path)
+            .map_err(in_file)?;
         let len = file.metadata().map_err(in_file)?.len() as usize;
         if len < BLOCK_BYTES {
             return Err(PoolError::Foreign(path));
@@ -184,12 +207,26 @@ impl Pool {
             && geometry.workers <= MAX_WORKERS
             && geometry.blocks_per_worker <= 1 << 20
             && geometry.len() == len;
-        if ours { Ok(Self::new(map, geometry, file, dir)) } else { Err(PoolError::Foreign(path)) }
+        if ours {
+            Ok(Self::new(map, geometry, file, dir))
+        } else {
+            Err(PoolError::Foreign(path))
+        }
     }
 
     fn new(map: Map, geometry: Geometry, file: File, dir: &Path) -> Self {
-        let given = (0..geometry.workers).map(|_| AtomicBool::new(false)).collect();
-        Self { shared: Arc::new(Shared { map, geometry, file, dir: dir.to_owned(), given }) }
+        let given = (0..geometry.workers)
+            .map(|_| AtomicBool::new(false))
+            .collect();
+        Self {
+            shared: Arc::new(Shared {
+                map,
+                geometry,
+                file,
+                dir: dir.to_owned(),
+                given,
+            }),
+        }
     }
 
     /// The writer of a worker's ring; one each.
@@ -224,7 +261,9 @@ impl Pool {
 
     /// Says that no writer will write any more. Drop or [flush](RecordWriter::flush) them first.
     pub fn finish(&self) {
-        self.map().word32(HEADER_FINISHED).store(1, Ordering::Release);
+        self.map()
+            .word32(HEADER_FINISHED)
+            .store(1, Ordering::Release);
     }
 
     /// Whether [`Self::finish`] was called.
@@ -261,7 +300,11 @@ impl Pool {
     /// The engine's clock.
     pub fn anchor(&self) -> Anchor {
         Anchor {
-            wall_ns: self.map().word64(HEADER_WALL).load(Ordering::Relaxed).cast_signed(),
+            wall_ns: self
+                .map()
+                .word64(HEADER_WALL)
+                .load(Ordering::Relaxed)
+                .cast_signed(),
             mono_ns: self.map().word64(HEADER_MONO).load(Ordering::Relaxed),
         }
     }

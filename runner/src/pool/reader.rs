@@ -134,7 +134,8 @@ impl Pool {
         let (count, len) = ((progress >> 32) as u32, (progress & 0xffff_ffff) as usize);
         let sane = len <= BLOCK_BYTES && count <= BLOCK_RECORDS;
         let bytes = if sane {
-            map.bytes(self.geometry().block(id.worker, id.index), len).to_vec()
+            map.bytes(self.geometry().block(id.worker, id.index), len)
+                .to_vec()
         } else {
             Vec::new()
         };
@@ -157,7 +158,9 @@ impl Pool {
     pub fn ledger(&self) -> Ledger {
         let slot = self.map().word32(LEDGER_ACTIVE).load(Ordering::Acquire);
         Ledger::from_words((0..LEDGER_WORDS).map(|word| {
-            self.map().word64(ledger_word(slot, word)).load(Ordering::Relaxed)
+            self.map()
+                .word64(ledger_word(slot, word))
+                .load(Ordering::Relaxed)
         }))
     }
 
@@ -166,7 +169,9 @@ impl Pool {
         let active = self.map().word32(LEDGER_ACTIVE);
         let other = 1 - active.load(Ordering::Relaxed).min(1);
         for (word, value) in ledger.words().enumerate() {
-            self.map().word64(ledger_word(other, word)).store(value, Ordering::Relaxed);
+            self.map()
+                .word64(ledger_word(other, word))
+                .store(value, Ordering::Relaxed);
         }
         active.store(other, Ordering::Release);
     }
@@ -186,16 +191,24 @@ impl Pool {
     pub fn free_settled(&self) {
         let ledger = self.ledger();
         let settled = |id: &BlockId| {
-            u64::from(id.worker) + 1 == ledger.last_worker && id.generation == ledger.last_generation
+            u64::from(id.worker) + 1 == ledger.last_worker
+                && id.generation == ledger.last_generation
         };
-        for id in self.full_blocks().into_iter().chain(self.unfinished_blocks()).filter(settled) {
+        for id in self
+            .full_blocks()
+            .into_iter()
+            .chain(self.unfinished_blocks())
+            .filter(settled)
+        {
             self.free(id);
         }
     }
 
     fn free(&self, id: BlockId) {
         let at = self.geometry().descriptor(id.worker, id.index);
-        self.map().word32(at + STATE).store(state::FREE, Ordering::Release);
+        self.map()
+            .word32(at + STATE)
+            .store(state::FREE, Ordering::Release);
     }
 
     fn blocks_in(&self, wanted: u32) -> Vec<BlockId> {
@@ -206,7 +219,11 @@ impl Pool {
                 let at = geometry.descriptor(worker, index);
                 if map.word32(at + STATE).load(Ordering::Acquire) == wanted {
                     let generation = map.word64(at + GENERATION).load(Ordering::Relaxed);
-                    blocks.push(BlockId { worker, generation, index });
+                    blocks.push(BlockId {
+                        worker,
+                        generation,
+                        index,
+                    });
                 }
             }
         }

@@ -108,13 +108,20 @@ pub(super) struct Context {
 impl Context {
     /// Of a block whose first record has number `n`.
     pub(super) fn new(begin_ns: u64, n: u64) -> Self {
-        Self { sent_ns: begin_ns, next_n: n, ..Self::default() }
+        Self {
+            sent_ns: begin_ns,
+            next_n: n,
+            ..Self::default()
+        }
     }
 }
 
 /// Bytes that packing this record may need at most.
 pub(super) fn room_for(record: &Record<'_>) -> usize {
-    MAX_FIXED_BYTES + record.error.map_or(0, |text| text.len().min(MAX_ERROR_BYTES))
+    MAX_FIXED_BYTES
+        + record
+            .error
+            .map_or(0, |text| text.len().min(MAX_ERROR_BYTES))
 }
 
 /// A place to pack a record into.
@@ -125,7 +132,10 @@ pub(super) struct Packed {
 
 impl Packed {
     pub(super) fn new() -> Self {
-        Self { bytes: [0; MAX_FIXED_BYTES + MAX_ERROR_BYTES], len: 0 }
+        Self {
+            bytes: [0; MAX_FIXED_BYTES + MAX_ERROR_BYTES],
+            len: 0,
+        }
     }
 
     pub(super) fn bytes(&self) -> &[u8] {
@@ -145,13 +155,22 @@ impl Packed {
             | flag(record.failed_checks != 0, bit::CHECKS)
             | flag(!plain_status, bit::STATUS)
             | flag(record.bytes_sent != context.bytes_sent, bit::SENT)
-            | flag(record.bytes_received != context.bytes_received, bit::RECEIVED)
+            | flag(
+                record.bytes_received != context.bytes_received,
+                bit::RECEIVED,
+            )
             | flag(ext != 0, bit::EXT);
         self.byte(header);
-        self.varint(zigzag(record.sent_ns.wrapping_sub(context.sent_ns).cast_signed()));
-        for value in
-            [record.wait_us, record.receive_us, record.step, record.user, record.iteration]
-        {
+        self.varint(zigzag(
+            record.sent_ns.wrapping_sub(context.sent_ns).cast_signed(),
+        ));
+        for value in [
+            record.wait_us,
+            record.receive_us,
+            record.step,
+            record.user,
+            record.iteration,
+        ] {
             self.varint(value.into());
         }
         self.optional(header, bit::GAP, gap);
@@ -181,7 +200,9 @@ impl Packed {
         self.optional(flags, ext::DNS, record.dns_us.into());
         self.optional(flags, ext::CONNECT, record.connect_us.into());
         if let Some(text) = record.error {
-            let text = text.get(..text.floor_char_boundary(MAX_ERROR_BYTES)).unwrap_or(text);
+            let text = text
+                .get(..text.floor_char_boundary(MAX_ERROR_BYTES))
+                .unwrap_or(text);
             self.varint(text.len() as u64);
             if let Some(place) = self.bytes.get_mut(self.len..self.len + text.len()) {
                 place.copy_from_slice(text.as_bytes());
@@ -269,11 +290,19 @@ impl<'a> Records<'a> {
     }
 
     fn optional(&mut self, header: u8, bit: u8) -> Option<u64> {
-        if header & bit == 0 { Some(0) } else { self.varint() }
+        if header & bit == 0 {
+            Some(0)
+        } else {
+            self.varint()
+        }
     }
 
     fn optional_number(&mut self, header: u8, bit: u8, otherwise: u32) -> Option<u32> {
-        if header & bit == 0 { Some(otherwise) } else { self.number() }
+        if header & bit == 0 {
+            Some(otherwise)
+        } else {
+            self.number()
+        }
     }
 
     fn text(&mut self) -> Option<&'a str> {
@@ -289,23 +318,42 @@ impl<'a> Records<'a> {
         let sent_ns = self.context.sent_ns.wrapping_add(delta.cast_unsigned());
         let (wait_us, receive_us) = (self.number()?, self.number()?);
         let (step, user, iteration) = (self.number()?, self.number()?, self.number()?);
-        let n = self.context.next_n.wrapping_add(self.optional(header, bit::GAP)?);
+        let n = self
+            .context
+            .next_n
+            .wrapping_add(self.optional(header, bit::GAP)?);
         let late_us = self.optional_number(header, bit::LATE, 0)?;
         let send_us = self.optional_number(header, bit::SEND, 0)?;
         let failed_checks = self.optional(header, bit::CHECKS)?;
         let (status, outcome) = if header & bit::STATUS == 0 {
             (200, Outcome::Ok)
         } else {
-            (u16::try_from(self.varint()?).ok()?, Outcome::from_u8(self.byte()?)?)
+            (
+                u16::try_from(self.varint()?).ok()?,
+                Outcome::from_u8(self.byte()?)?,
+            )
         };
         let bytes_sent = self.optional_number(header, bit::SENT, self.context.bytes_sent)?;
         let bytes_received =
             self.optional_number(header, bit::RECEIVED, self.context.bytes_received)?;
-        let ext = if header & bit::EXT == 0 { 0 } else { self.byte()? };
+        let ext = if header & bit::EXT == 0 {
+            0
+        } else {
+            self.byte()?
+        };
         let dns_us = self.optional_number(ext, ext::DNS, 0)?;
         let connect_us = self.optional_number(ext, ext::CONNECT, 0)?;
-        let error = if ext & ext::ERROR == 0 { None } else { Some(self.text()?) };
-        self.context = Context { sent_ns, next_n: n.wrapping_add(1), bytes_sent, bytes_received };
+        let error = if ext & ext::ERROR == 0 {
+            None
+        } else {
+            Some(self.text()?)
+        };
+        self.context = Context {
+            sent_ns,
+            next_n: n.wrapping_add(1),
+            bytes_sent,
+            bytes_received,
+        };
         let record = Record {
             sent_ns,
             late_us,

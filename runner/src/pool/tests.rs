@@ -33,8 +33,15 @@ impl Drop for Scratch {
 }
 
 fn options(workers: u32, blocks_per_worker: u32) -> PoolOptions {
-    let anchor = Anchor { wall_ns: 1_795_400_000_123_456_789, mono_ns: 42 };
-    PoolOptions { workers, blocks_per_worker, anchor }
+    let anchor = Anchor {
+        wall_ns: 1_795_400_000_123_456_789,
+        mono_ns: 42,
+    };
+    PoolOptions {
+        workers,
+        blocks_per_worker,
+        anchor,
+    }
 }
 
 pub(crate) fn record(sent_ns: u64) -> Record<'static> {
@@ -86,16 +93,26 @@ fn a_second_mapping_sees_what_the_first_wrote() {
     }
     second.skip();
     second.record(&record(5));
-    assert!(exporter.full_blocks().is_empty(), "a block under way is the writer's");
+    assert!(
+        exporter.full_blocks().is_empty(),
+        "a block under way is the writer's"
+    );
     first.flush();
     second.flush();
     let mut ledger = exporter.ledger();
     let numbers = drain(&exporter, &mut ledger);
     assert_eq!(numbers.len(), 11);
-    assert!(numbers.contains(&(1, 1)), "a skipped record leaves a gap in the numbers");
+    assert!(
+        numbers.contains(&(1, 1)),
+        "a skipped record leaves a gap in the numbers"
+    );
     assert_eq!(
         exporter.counts(),
-        RecordCounts { produced: 12, sampled_out: 1, dropped: 0 },
+        RecordCounts {
+            produced: 12,
+            sampled_out: 1,
+            dropped: 0
+        },
     );
     assert_eq!(exporter.ledger().indexed, 11);
 }
@@ -109,7 +126,14 @@ fn a_full_ring_drops_and_counts_each_record() {
     for k in 0..room + 77 {
         writer.record(&record(k));
     }
-    assert_eq!(pool.counts(), RecordCounts { produced: room + 77, sampled_out: 0, dropped: 77 });
+    assert_eq!(
+        pool.counts(),
+        RecordCounts {
+            produced: room + 77,
+            sampled_out: 0,
+            dropped: 77
+        }
+    );
     assert!((pool.high_water() - 1.0).abs() < f64::EPSILON);
 
     // What was settled is free again, and numbers go on behind the gap.
@@ -118,7 +142,10 @@ fn a_full_ring_drops_and_counts_each_record() {
     writer.record(&record(1));
     drop(writer);
     assert_eq!(drain(&pool, &mut ledger), [(0, room + 77)]);
-    assert_eq!(ledger.indexed + pool.counts().dropped, pool.counts().produced);
+    assert_eq!(
+        ledger.indexed + pool.counts().dropped,
+        pool.counts().produced
+    );
 }
 
 #[test]
@@ -130,7 +157,11 @@ fn a_backlog_fills_blocks_to_the_end() {
         writer.record(&record(k));
         writer.flush();
     }
-    assert_eq!(pool.full_blocks().len(), 2, "half of the ring, then one is filled");
+    assert_eq!(
+        pool.full_blocks().len(),
+        2,
+        "half of the ring, then one is filled"
+    );
     assert_eq!(pool.counts().dropped, 0);
     drop(writer);
     let mut ledger = Ledger::default();
@@ -207,12 +238,18 @@ fn other_files_are_refused() {
     assert!(matches!(Pool::open(&scratch.0), Err(PoolError::Foreign(_))));
     assert!(matches!(
         Pool::create(&scratch.0, options(0, 4)),
-        Err(PoolError::Options { workers: 0, blocks: 4 })
+        Err(PoolError::Options {
+            workers: 0,
+            blocks: 4
+        })
     ));
 }
 
 fn interval(sequence: u64) -> Interval {
-    let mut set = SeriesSet { by_name: vec![Series::default(); 2], ..SeriesSet::default() };
+    let mut set = SeriesSet {
+        by_name: vec![Series::default(); 2],
+        ..SeriesSet::default()
+    };
     let sample = Sample {
         outcome: Outcome::Ok,
         status: 200,
@@ -316,7 +353,9 @@ fn collect(pool: &Pool, ledger: &mut Ledger, into: &mut Vec<(u64, u64, Option<St
         let block = pool.read(id);
         assert!(block.intact);
         into.extend(
-            block.records().map(|(n, r)| (n, r.sent_ns, r.error.map(str::to_owned))),
+            block
+                .records()
+                .map(|(n, r)| (n, r.sent_ns, r.error.map(str::to_owned))),
         );
         ledger.indexed += u64::from(block.count);
         pool.settle(id, ledger);

@@ -60,7 +60,10 @@ impl RecordWriter {
     pub fn record(&mut self, record: &Record<'_>) {
         let n = self.count_produced();
         let room = room_for(record);
-        if self.filling.as_ref().is_some_and(|f| f.count >= BLOCK_RECORDS || f.len + room > BLOCK_BYTES)
+        if self
+            .filling
+            .as_ref()
+            .is_some_and(|f| f.count >= BLOCK_RECORDS || f.len + room > BLOCK_BYTES)
         {
             self.hand_over();
         }
@@ -69,7 +72,9 @@ impl RecordWriter {
             self.store(DROPPED, self.dropped);
             return;
         }
-        let Some(filling) = &mut self.filling else { return };
+        let Some(filling) = &mut self.filling else {
+            return;
+        };
         self.packed.pack(record, n, &mut filling.context);
         let bytes = self.packed.bytes();
         let map = self.pool.map();
@@ -77,7 +82,8 @@ impl RecordWriter {
         filling.len += bytes.len();
         filling.count += 1;
         let progress = u64::from(filling.count) << 32 | filling.len as u64;
-        map.word64(filling.descriptor + PROGRESS).store(progress, Ordering::Release);
+        map.word64(filling.descriptor + PROGRESS)
+            .store(progress, Ordering::Release);
     }
 
     /// Counts a record that is not wanted.
@@ -108,7 +114,10 @@ impl RecordWriter {
 
     fn store(&self, counter: usize, value: u64) {
         let line = counters(self.worker);
-        self.pool.map().word64(line + counter).store(value, Ordering::Release);
+        self.pool
+            .map()
+            .word64(line + counter)
+            .store(value, Ordering::Release);
     }
 
     fn blocks(&self) -> u64 {
@@ -122,14 +131,23 @@ impl RecordWriter {
     fn descriptor(&self, number: u64) -> (usize, usize) {
         let block = (number % self.blocks()) as u32;
         let geometry = self.pool.geometry();
-        (geometry.descriptor(self.worker, block), geometry.block(self.worker, block))
+        (
+            geometry.descriptor(self.worker, block),
+            geometry.block(self.worker, block),
+        )
     }
 
     fn advance_tail(&mut self) {
         while self.tail < self.head {
             let (descriptor, _) = self.descriptor(self.tail);
             // Acquire: the reader is done with the bytes before we write over them.
-            if self.pool.map().word32(descriptor + STATE).load(Ordering::Acquire) != state::FREE {
+            if self
+                .pool
+                .map()
+                .word32(descriptor + STATE)
+                .load(Ordering::Acquire)
+                != state::FREE
+            {
                 return;
             }
             self.tail += 1;
@@ -144,14 +162,24 @@ impl RecordWriter {
         }
         let (descriptor, bytes) = self.descriptor(self.head);
         let map = self.pool.map();
-        map.word64(descriptor + PROGRESS).store(0, Ordering::Relaxed);
+        map.word64(descriptor + PROGRESS)
+            .store(0, Ordering::Relaxed);
         map.word64(descriptor + FIRST_N).store(n, Ordering::Relaxed);
-        map.word64(descriptor + GENERATION).store(self.head, Ordering::Relaxed);
-        map.word64(descriptor + BEGIN_NS).store(record.sent_ns, Ordering::Relaxed);
-        map.word32(descriptor + STATE).store(state::FILLING, Ordering::Release);
+        map.word64(descriptor + GENERATION)
+            .store(self.head, Ordering::Relaxed);
+        map.word64(descriptor + BEGIN_NS)
+            .store(record.sent_ns, Ordering::Relaxed);
+        map.word32(descriptor + STATE)
+            .store(state::FILLING, Ordering::Release);
         self.head += 1;
         let context = Context::new(record.sent_ns, n);
-        self.filling = Some(Filling { descriptor, bytes, len: 0, count: 0, context });
+        self.filling = Some(Filling {
+            descriptor,
+            bytes,
+            len: 0,
+            count: 0,
+            context,
+        });
         if self.in_use() > self.high_water {
             self.high_water = self.in_use();
             self.store(HIGH_WATER, self.high_water);
@@ -160,11 +188,15 @@ impl RecordWriter {
     }
 
     fn hand_over(&mut self) {
-        let Some(filling) = self.filling.take() else { return };
+        let Some(filling) = self.filling.take() else {
+            return;
+        };
         let map = self.pool.map();
         let checksum = crc32fast::hash(map.bytes(filling.bytes, filling.len));
-        map.word32(filling.descriptor + CHECKSUM).store(checksum, Ordering::Relaxed);
-        map.word32(filling.descriptor + STATE).store(state::FULL, Ordering::Release);
+        map.word32(filling.descriptor + CHECKSUM)
+            .store(checksum, Ordering::Relaxed);
+        map.word32(filling.descriptor + STATE)
+            .store(state::FULL, Ordering::Release);
     }
 }
 
@@ -176,6 +208,8 @@ impl Drop for RecordWriter {
 
 impl std::fmt::Debug for RecordWriter {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("RecordWriter").field("worker", &self.worker).finish_non_exhaustive()
+        f.debug_struct("RecordWriter")
+            .field("worker", &self.worker)
+            .finish_non_exhaustive()
     }
 }

@@ -7,8 +7,18 @@ pub(in crate::pool) type Owned = (Record<'static>, Option<String>);
 
 pub(in crate::pool) fn any_record() -> impl Strategy<Value = Owned> {
     let phases = prop::array::uniform6(prop_oneof![Just(0_u32), 1..100_000_u32, any::<u32>()]);
-    let numbers = (0..200_u32, any::<u32>(), any::<u32>(), 0..200_000_u32, 0..200_000_u32);
-    let ends = (prop_oneof![Just(200_u16), any::<u16>()], 0..13_u8, any::<bool>());
+    let numbers = (
+        0..200_u32,
+        any::<u32>(),
+        any::<u32>(),
+        0..200_000_u32,
+        0..200_000_u32,
+    );
+    let ends = (
+        prop_oneof![Just(200_u16), any::<u16>()],
+        0..13_u8,
+        any::<bool>(),
+    );
     let checks = prop_oneof![3 => Just(0_u64), 1 => any::<u64>()];
     let error = prop_oneof![4 => Just(None), 1 => ".{0,40}".prop_map(Some), 1 => ".{900,1100}".prop_map(Some)];
     (any::<u64>(), phases, numbers, ends, checks, error).prop_map(
@@ -39,12 +49,17 @@ pub(in crate::pool) fn any_record() -> impl Strategy<Value = Owned> {
 }
 
 pub(in crate::pool) fn with_text((record, error): &Owned) -> Record<'_> {
-    Record { error: error.as_deref(), ..*record }
+    Record {
+        error: error.as_deref(),
+        ..*record
+    }
 }
 
 /// As it comes back: with its text cut.
 pub(in crate::pool) fn cut<'a>(record: &Record<'a>) -> Record<'a> {
-    let error = record.error.map(|text| &text[..text.floor_char_boundary(MAX_ERROR_BYTES)]);
+    let error = record
+        .error
+        .map(|text| &text[..text.floor_char_boundary(MAX_ERROR_BYTES)]);
     Record { error, ..*record }
 }
 

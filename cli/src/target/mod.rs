@@ -1,0 +1,206 @@
+//! `loadtest target`: a small server to try things on and to measure against.
+//!
+//! It answers like httpbin where it has the same paths, and it counts what it was asked: the
+//! counters under `/__stats` are the witness of tests and benchmarks, so they are kept apart from
+//! everything that generates load. One thread per core, each with its own event loop; connections
+//! never move between them.
+
+mod body;
+mod counters;
+mod echo;
+mod routes;
+mod serve;
+
+use std::{
+    future::Future,
+    io::{self, Write},
+    net::{SocketAddr, ToSocketAddrs},
+    num::NonZeroUsize,
+    process::ExitCode,
+    sync::Arc,
+    thread,
+};
+
+use tokio::{
+    net::{TcpListener, TcpSocket},
+    runtime::{Builder, Runtime},
+    signal::unix::{SignalKind, signal},
+    sync::watch,
+};
+
+use crate::exit::Exit;
+use counters::Counters;
+
+/// Connections that may wait to be accepted. The kernel's own bound (somaxconn, 4096 by default)
+/// cuts it; with less, thousands of users who connect at once would wait a second and more.
+const BACKLOG: u32 = 1 << 14;
+
+/// The command line of `loadtest target`.
+#[derive(Debug, Clone, clap::Args)]
+pub struct TargetArgs {
+    /// Where to listen; port 0 takes a free one
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080")]
+    listen: String,
+    /// Event loops, one thread each [default: one per core]
+    #[arg(long, value_name = "N")]
+    threads: Option<NonZeroUsize>,
+}
+
+/// Why the target could not begin.
+#[derive(Debug, thiserror::Error)]
+enum TargetError {
+    #[error("{listen:?} is not an address to listen on: {source}; give one like 127.0.0.1:8080")]
+    Address { listen: String, source: io::Error },
+    #[error(
+        "{0} is in use; stop what listens there, or choose another address with --listen (port 0 takes a free one)"
+    )]
+    InUse(SocketAddr),
+    #[error("cannot listen on {address}: {source}")]
+    Listen {
+        address: SocketAddr,
+        source: io::Error,
+    },
+    #[error("cannot start an event loop: {0}")]
+    Start(io::Error),
+}
+
+impl TargetError {
+    fn exit(&self) -> Exit {
+        match self {
+            Self::Address { .. } => Exit::Usage,
+            Self::InUse(_) | Self::Listen { .. } | Self::Start(_) => Exit::Error,
+        }
+    }
+}
+
+/// Serves until SIGTERM or SIGINT, then lets running answers end. The first line on standard output
+/// says where: `listening on http://ADDR`.
+pub fn run(args: TargetArgs) -> ExitCode {
+    match listen_and_serve(&args) {
+        Ok(()) => Exit::Passed.into(),
+        Err(error) => {
+            eprintln!("loadtest target: {error}");
+            error.exit().into()
+        }
+    }
+}
+
+/// Serves on `listener` until `shutdown` is over, then lets running answers end (at most 15 s).
+/// Needs a runtime with I/O and time; counts for itself alone.
+pub async fn serve(listener: TcpListener, shutdown: impl Future<Output = ()>) {
+    serve::serve(listener, Arc::new(Counters::new()), shutdown).await;
+}
+
+fn listen_and_serve(args: &TargetArgs) -> Result<(), TargetError> {
+    let threads = args.threads.map_or_else(
+        || thread::available_parallelism().map_or(1, NonZeroUsize::get),
+        NonZeroUsize::get,
+    );
+    let runtime = event_loop()?;
+    let listener = {
+        let _inside = runtime.enter();
+        listen(&args.listen)?
+    };
+    let counters = Arc::new(Counters::new());
+    let (end, ended) = watch::channel(false);
+    let others = (1..threads)
+        .map(|_| {
+            let (counters, ended) = (Arc::clone(&counters), ended.clone());
+            let listener = listener.try_clone().map_err(TargetError::Start)?;
+            let runtime = event_loop()?;
+            Ok(thread::spawn(move || {
+                serve_on(&runtime, listener, counters, ended)
+            }))
+        })
+        .collect::<Result<Vec<_>, TargetError>>()?;
+
+    announce(&listener).map_err(TargetError::Start)?;
+    {
+        let _inside = runtime.enter();
+        spawn_signal_watch(end).map_err(TargetError::Start)?;
+    }
+    let mut served = serve_on(&runtime, listener, counters, ended);
+    for other in others {
+        // A thread that panicked has said so; the target then served on fewer, but it served.
+        served = other.join().unwrap_or(Ok(())).and(served);
+    }
+    served.map_err(TargetError::Start)
+}
+
+/// The same listener in each event loop: whichever is idle accepts.
+fn serve_on(
+    runtime: &Runtime,
+    listener: std::net::TcpListener,
+    counters: Arc<Counters>,
+    mut ended: watch::Receiver<bool>,
+) -> io::Result<()> {
+    runtime.block_on(async move {
+        let listener = TcpListener::from_std(listener)?;
+        serve::serve(listener, counters, async move {
+            // The sender lives as long as the process; if not, it is over too.
+            let _ = ended.wait_for(|ended| *ended).await;
+        })
+        .await;
+        Ok(())
+    })
+}
+
+fn event_loop() -> Result<Runtime, TargetError> {
+    Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(TargetError::Start)
+}
+
+/// Binds; must be called inside a runtime.
+fn listen(wanted: &str) -> Result<std::net::TcpListener, TargetError> {
+    let unusable = |source| TargetError::Address {
+        listen: wanted.to_owned(),
+        source,
+    };
+    let address = wanted
+        .to_socket_addrs()
+        .map_err(unusable)?
+        .next()
+        .ok_or_else(|| unusable(io::Error::other("the name has no address")))?;
+    let bind = || {
+        let socket = if address.is_ipv4() {
+            TcpSocket::new_v4()
+        } else {
+            TcpSocket::new_v6()
+        }?;
+        // A port whose last connections linger in TIME_WAIT is free; one with a listener is not.
+        socket.set_reuseaddr(true)?;
+        socket.bind(address)?;
+        socket.listen(BACKLOG)?.into_std()
+    };
+    bind().map_err(|source| match source.kind() {
+        io::ErrorKind::AddrInUse => TargetError::InUse(address),
+        _ => TargetError::Listen { address, source },
+    })
+}
+
+fn announce(listener: &std::net::TcpListener) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    writeln!(out, "listening on http://{}", listener.local_addr()?)?;
+    out.flush()
+}
+
+/// The first signal ends the target gracefully, the second at once. Must be called inside a runtime.
+fn spawn_signal_watch(end: watch::Sender<bool>) -> io::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    tokio::spawn(async move {
+        let mut next = async || {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+        };
+        next().await;
+        end.send_replace(true);
+        next().await;
+        std::process::exit(i32::from(Exit::Aborted.code()));
+    });
+    Ok(())
+}

@@ -1,0 +1,251 @@
+//! One document per request.
+
+use loadtest_core::{
+    plan::{Plan, Request, Scenario, Task},
+    series::Outcome,
+};
+use serde_json::{Map, Value, json};
+
+use super::{
+    batch::{Batch, Stream},
+    json::{Timestamps, push_hex, push_number, push_string, string},
+    privacy::redact_query,
+};
+use crate::pool::{Block, Record};
+
+/// Version of the documents' schema.
+pub(super) const SCHEMA: u32 = 1;
+
+/// Bytes of a usual action and document; only so that a batch is allocated once.
+const USUAL_BYTES: usize = 1_200;
+
+/// Writes request documents from text that is prepared for each step.
+#[derive(Debug, Clone)]
+pub(super) struct RequestEncoder {
+    /// `<run>-<runner>-<incarnation>-`
+    id_prefix: String,
+    anchor_wall_ns: i64,
+    steps: Vec<StepText>,
+    /// For a record of a step that the plan does not have, which no engine of ours writes.
+    unknown: StepText,
+    timestamps: Timestamps,
+}
+
+/// The constant parts of a step's documents.
+#[derive(Debug, Clone)]
+struct StepText {
+    /// Up to the number of the user.
+    head: String,
+    /// From the end of `loadtest` to the number of bytes sent.
+    http: String,
+    /// Names of its checks as JSON strings.
+    checks: Vec<String>,
+}
+
+impl RequestEncoder {
+    pub(super) fn new(plan: &Plan, runner: u32, host: &str, anchor_wall_ns: i64) -> Self {
+        let step = |names| StepText::new(plan, runner, host, names);
+        let mut steps: Vec<StepText> = Vec::new();
+        for (scenario, task, request) in plan.requests() {
+            let number = request.step as usize;
+            if steps.len() <= number {
+                steps.resize(number + 1, step(None));
+            }
+            if let Some(place) = steps.get_mut(number) {
+                *place = step(Some((scenario, task, request)));
+            }
+        }
+        Self {
+            id_prefix: super::ids::runner_prefix(&plan.run.id, runner),
+            anchor_wall_ns,
+            steps,
+            unknown: step(None),
+            timestamps: Timestamps::new(),
+        }
+    }
+
+    /// The documents of a block.
+    pub(super) fn batch(&mut self, block: &Block) -> Batch {
+        let items = block.count as usize;
+        let mut batch = Batch::with_capacity(Stream::Requests, items * USUAL_BYTES, items);
+        for (n, record) in block.records() {
+            self.push(&mut batch, block.id.worker, n, &record);
+        }
+        batch
+    }
+
+    fn push(&mut self, batch: &mut Batch, worker: u32, n: u64, record: &Record<'_>) {
+        let Self { id_prefix, anchor_wall_ns, steps, unknown, timestamps } = self;
+        let id = |out: &mut Vec<u8>| super::ids::push_request(out, id_prefix, n, worker);
+        let sent_ns = anchor_wall_ns.saturating_add_unsigned(record.sent_ns);
+        let step = steps.get(record.step as usize).unwrap_or(unknown);
+        batch.push(id, |out| {
+            push_loadtest(out, step, record, sent_ns, timestamps);
+            push_http(out, step, record);
+            if record.outcome != Outcome::Ok {
+                push_error(out, step, record);
+            }
+            out.extend_from_slice(br#","event":{"id":""#);
+            id(out);
+            out.extend_from_slice(match record.outcome {
+                Outcome::Ok => br#"","outcome":"success","duration":"#,
+                _ => br#"","outcome":"failure","duration":"#,
+            });
+            push_number(out, record.service_us() * 1_000);
+            out.extend_from_slice(br#"},"@timestamp":""#);
+            timestamps.push(out, sent_ns);
+            out.extend_from_slice(b"\"}");
+        });
+    }
+}
+
+fn push_loadtest(
+    out: &mut Vec<u8>,
+    step: &StepText,
+    record: &Record<'_>,
+    sent_ns: i64,
+    timestamps: &mut Timestamps,
+) {
+    out.extend_from_slice(step.head.as_bytes());
+    push_number(out, record.user);
+    out.extend_from_slice(br#","iteration":"#);
+    push_number(out, record.iteration);
+    out.extend_from_slice(br#","outcome":""#);
+    out.extend_from_slice(record.outcome.name().as_bytes());
+    out.extend_from_slice(match record.reused {
+        true => br#"","connection_reused":true,"scheduled":""#,
+        false => br#"","connection_reused":false,"scheduled":""#,
+    });
+    timestamps.push(out, sent_ns.saturating_sub_unsigned(record.before_send_us() * 1_000));
+    out.extend_from_slice(br#"","time":{"total_us":"#);
+    push_number(out, record.service_us());
+    out.extend_from_slice(br#","from_schedule_us":"#);
+    push_number(out, record.latency_us());
+    for (name, micros) in [
+        (r#","scheduled_delay_us":"#, record.late_us),
+        (r#","send_us":"#, record.send_us),
+        (r#","wait_us":"#, record.wait_us),
+        (r#","receive_us":"#, record.receive_us),
+    ] {
+        out.extend_from_slice(name.as_bytes());
+        push_number(out, micros);
+    }
+    if !record.reused {
+        out.extend_from_slice(br#","dns_us":"#);
+        push_number(out, record.dns_us);
+        out.extend_from_slice(br#","connect_us":"#);
+        push_number(out, record.connect_us);
+    }
+    out.extend_from_slice(b"}}");
+    if record.failed_checks != 0 {
+        out.extend_from_slice(br#","check":{"failed_names":["#);
+        for (i, name) in step.failed_checks(record).enumerate() {
+            if i > 0 {
+                out.push(b',');
+            }
+            out.extend_from_slice(name.as_bytes());
+        }
+        out.extend_from_slice(b"]}");
+    }
+}
+
+fn push_http(out: &mut Vec<u8>, step: &StepText, record: &Record<'_>) {
+    out.extend_from_slice(step.http.as_bytes());
+    push_number(out, record.bytes_sent);
+    out.push(b'}');
+    if record.status != 0 {
+        out.extend_from_slice(br#","response":{"status_code":"#);
+        push_number(out, record.status);
+        out.extend_from_slice(br#","bytes":"#);
+        push_number(out, record.bytes_received);
+        out.push(b'}');
+    }
+    out.push(b'}');
+}
+
+#[cold]
+fn push_error(out: &mut Vec<u8>, step: &StepText, record: &Record<'_>) {
+    out.extend_from_slice(br#","error":{"type":""#);
+    out.extend_from_slice(record.outcome.name().as_bytes());
+    out.extend_from_slice(br#"","message":"#);
+    match (record.error, record.outcome) {
+        (Some(text), _) => push_string(out, text),
+        (None, Outcome::Status) => push_string(out, &format!("status {}", record.status)),
+        (None, Outcome::Check) => {
+            let names: Vec<_> = step.failed_checks(record).collect();
+            push_string(out, &format!("check {} failed", names.join(", ")));
+        }
+        (None, outcome) => push_string(out, outcome.name()),
+    }
+    out.push(b'}');
+}
+
+impl StepText {
+    fn new(
+        plan: &Plan,
+        runner: u32,
+        host: &str,
+        names: Option<(&Scenario, &Task, &Request)>,
+    ) -> Self {
+        let mut document = Map::new();
+        document.insert("orchestrator".into(), json!({"namespace": plan.run.namespace}));
+        document.insert("host".into(), json!({"name": host}));
+        let mut url = json!({
+            "scheme": "http",
+            "domain": plan.target.host,
+            "port": plan.target.port,
+        });
+        let mut loadtest = super::run_fields(plan, "request");
+        loadtest.insert("runner".into(), json!({"index": runner}));
+        let mut name = String::from("(unknown)");
+        let mut method = String::new();
+        let mut checks = Vec::new();
+        if let Some((scenario, task, request)) = names {
+            loadtest.insert("scenario".into(), json!({"name": scenario.name}));
+            loadtest.insert("task".into(), json!({"name": task.name}));
+            let display = request.path.to_display();
+            let (path, query) = display.split_once('?').unwrap_or((&display, ""));
+            url["path"] = Value::from(path);
+            if !query.is_empty() {
+                url["query"] = Value::from(redact_query(query));
+            }
+            if !request.labels.is_empty() {
+                document.insert("labels".into(), json!(request.labels));
+            }
+            if let Some(series) = plan.series.get(request.series as usize) {
+                name.clone_from(&series.name);
+            }
+            method.clone_from(&request.method);
+            let check_name = |index: u32| plan.checks.get(index as usize).map(String::as_str);
+            checks = request
+                .checks
+                .iter()
+                .map(|check| string(check_name(check.index).unwrap_or_default()))
+                .collect();
+        }
+        document.insert("url".into(), url);
+        let step = names.map(|(_, _, request)| request.step);
+        let mut inner = Value::Object(loadtest).to_string();
+        inner.pop();
+        let mut head = Value::Object(document).to_string();
+        head.pop();
+        let step = step.map_or_else(String::new, |step| format!("\"step\":{step},"));
+        head.push_str(&format!(
+            ",\"loadtest\":{inner},\"request\":{{\"name\":{},{step}\"user\":",
+            string(&name)
+        ));
+        let http =
+            format!("}},\"http\":{{\"request\":{{\"method\":{},\"bytes\":", string(&method));
+        Self { head, http, checks }
+    }
+
+    /// Names of the checks that failed, as JSON strings; the last bit stands for all beyond.
+    fn failed_checks(&self, record: &Record<'_>) -> impl Iterator<Item = &str> {
+        let bits = record.failed_checks;
+        let failed = move |i: &usize| bits >> (*i).min(63) & 1 == 1;
+        self.checks.iter().enumerate().filter(move |(i, _)| failed(i)).map(|(_, n)| n.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests;
