@@ -3,6 +3,10 @@
 //! A local run has the same plan, coordinator, engine, exporter and verdict as a run in a cluster;
 //! only the driver differs ([`run`]). Nothing here talks to a cluster.
 
+pub mod command;
 pub mod exit;
+pub mod manifest;
 pub mod output;
 pub mod run;
+pub mod target;
+pub mod validate;

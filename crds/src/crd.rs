@@ -1,21 +1,90 @@
 //! The `CustomResourceDefinition`s: what kube derives, with what it cannot say put right.
 
 use kube::CustomResourceExt;
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use crate::spec::{LoadTest, LoadTestRun};
+use crate::{
+    spec::{LoadTest, LoadTestRun},
+    yaml,
+};
+
+/// Says who wrote the committed files.
+const HEADER: &str = "# Generated from the types of crds/ by `cargo run -p loadtest-crds --bin generate-crds`; a test keeps it true.\n";
 
 /// The definition of `LoadTest`.
 pub fn load_test() -> Value {
-    serde_json::to_value(LoadTest::crd()).unwrap_or_default()
+    let definition = LoadTest::crd();
+    put_right(serde_json::to_value(definition).unwrap_or_default(), "What is run, and when.")
 }
 
 /// The definition of `LoadTestRun`.
 pub fn load_test_run() -> Value {
-    serde_json::to_value(LoadTestRun::crd()).unwrap_or_default()
+    let definition = LoadTestRun::crd();
+    put_right(serde_json::to_value(definition).unwrap_or_default(), "What this run is a run of.")
 }
 
 /// Schema of a definition's only version.
 pub fn schema(definition: &Value) -> &Value {
-    &definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+    const SCHEMA: &str = "/spec/versions/0/schema/openAPIV3Schema";
+    definition.pointer(SCHEMA).unwrap_or(&Value::Null)
+}
+
+/// Name and text of each committed file.
+pub fn files() -> [(&'static str, String); 2] {
+    [
+        ("loadtests.loadtest.dev.yaml", load_test()),
+        ("loadtestruns.loadtest.dev.yaml", load_test_run()),
+    ]
+    .map(|(name, definition)| (name, format!("{HEADER}{}", yaml::to_string(&definition))))
+}
+
+fn put_right(mut definition: Value, spec: &str) -> Value {
+    let Some(schema) = definition.pointer_mut("/spec/versions/0/schema/openAPIV3Schema") else {
+        return definition;
+    };
+    walk(schema);
+    if let Some(description) = schema.pointer_mut("/properties/spec/description") {
+        *description = json!(spec);
+    }
+    if let Some(Value::Object(status)) = schema.pointer_mut("/properties/status") {
+        status.insert("description".to_owned(), json!("What became of it; written by the operator."));
+        // kstatus takes an object without a status for one that is up to date.
+        status.insert("default".to_owned(), json!({ "observedGeneration": -1 }));
+    }
+    definition
+}
+
+/// Visits a schema and all schemas within it.
+fn walk(schema: &mut Value) {
+    let Value::Object(members) = schema else { return };
+    // An absent field is left out; `field: null` is a mistake that should be told.
+    members.remove("nullable");
+    for bound in ["minimum", "maximum"] {
+        if let Some(value) = members.get_mut(bound)
+            && let Some(number) = value.as_f64()
+        {
+            *value = json!(number as i64);
+        }
+    }
+    if let Some(Value::String(description)) = members.get_mut("description") {
+        *description = for_explain(description);
+    }
+    if let Some(Value::Object(properties)) = members.get_mut("properties") {
+        properties.values_mut().for_each(walk);
+    }
+    for inner in ["items", "additionalProperties"] {
+        if let Some(inner) = members.get_mut(inner) {
+            walk(inner);
+        }
+    }
+}
+
+/// Documentation comments as `kubectl explain` should print them: it wraps lines itself and shows
+/// backticks as they are.
+fn for_explain(text: &str) -> String {
+    let paragraphs: Vec<_> = text
+        .split("\n\n")
+        .map(|paragraph| paragraph.split_whitespace().collect::<Vec<_>>().join(" "))
+        .collect();
+    paragraphs.join("\n\n").replace('`', "")
 }

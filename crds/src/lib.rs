@@ -6,8 +6,10 @@
 
 pub mod names;
 pub mod crd;
+pub mod validate;
 pub mod plan;
 pub mod problem;
+pub mod yaml;
 pub mod rule;
 pub mod scalar;
 pub mod spec;
@@ -17,4 +19,5 @@ pub use names::run_key_of;
 pub use plan::{Overrides, accept};
 pub use problem::{Place, Problem, Problems, Stage};
 pub use spec::{LoadTest, LoadTestRun, LoadTestRunSpec, LoadTestSpec, TestSpec};
+pub use validate::{Manifest, validate_yaml};
 pub use status::{LoadTestRunStatus, LoadTestStatus};

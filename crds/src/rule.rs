@@ -41,11 +41,6 @@ pub const STEP: Declared = Declared {
     form: Form::ExactlyOne(&["request", "pause"]),
     message: "set exactly one of request, pause",
 };
-/// A body is of one kind.
-pub const BODY: Declared = Declared {
-    form: Form::ExactlyOne(&["json", "text", "form"]),
-    message: "set exactly one of json, text, form",
-};
 /// A check looks at one thing.
 pub const CHECK: Declared = Declared {
     form: Form::ExactlyOne(&["status", "bodyContains"]),
@@ -112,10 +107,9 @@ pub const RUN_REF: Declared = Declared {
     message: "loadTestRef cannot be changed: create another LoadTestRun",
 };
 
-const ALL: [Declared; 15] = [
+const ALL: [Declared; 14] = [
     LOAD,
     STEP,
-    BODY,
     CHECK,
     AUTH,
     CA,

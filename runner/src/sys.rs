@@ -4,7 +4,10 @@
 use std::{
     io,
     os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd},
+    rc::Rc,
 };
+
+use tokio::io::{Interest, unix::AsyncFd};
 
 const NANOS_PER_SECOND: u64 = 1_000_000_000;
 
@@ -48,6 +51,16 @@ impl TimerFd {
             }
             Ok(Self(OwnedFd::from_raw_fd(fd)))
         }
+    }
+
+    /// Lets the runtime of this thread wait for the timer.
+    ///
+    /// # Errors
+    /// When the runtime's poller does not take the descriptor.
+    pub fn watch(self: Rc<Self>) -> io::Result<AsyncFd<Rc<Self>>> {
+        // SAFETY: the descriptor is owned by `self`, which the `AsyncFd` keeps, and is never
+        // replaced or closed before.
+        Ok(unsafe { AsyncFd::register_with_interest(self, Interest::READABLE) }?)
     }
 
     /// Arms the timer for an absolute time, at once when that has passed. What was armed before,

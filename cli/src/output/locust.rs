@@ -171,6 +171,15 @@ impl HistoryWriter {
         Ok(Self { out })
     }
 
+    /// Goes on with a file that was begun.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn append(path: &Path) -> csv::Result<Self> {
+        let file = File::options().append(true).open(path)?;
+        Ok(Self { out: csv_builder().from_writer(file) })
+    }
+
     /// Adds a row.
     ///
     /// # Errors
@@ -237,7 +246,11 @@ pub fn write_failures(
 }
 
 fn writer(path: &Path) -> csv::Result<csv::Writer<File>> {
-    csv::WriterBuilder::new()
-        .terminator(csv::Terminator::CRLF)
-        .from_path(path)
+    csv_builder().from_path(path)
+}
+
+fn csv_builder() -> csv::WriterBuilder {
+    let mut builder = csv::WriterBuilder::new();
+    builder.terminator(csv::Terminator::CRLF);
+    builder
 }

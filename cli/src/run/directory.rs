@@ -59,7 +59,7 @@ impl RunDirectory {
                 if path.join(SUMMARY).exists() {
                     return Err(DirectoryError::Occupied(path.to_owned()));
                 }
-                create_all(path).map(|()| path.to_owned())
+                fs::create_dir_all(path).map(|()| path.to_owned())
             }
             None => create_default(test, now),
         };
@@ -125,11 +125,12 @@ impl RunDirectory {
         fs::rename(&fresh, self.file(SUMMARY))
     }
 
-    /// Joins what the runners wrote into one file of each kind and removes the parts.
+    /// Joins what the runners wrote into one file of each kind and removes the parts. `whole`: every
+    /// part was closed in order.
     ///
     /// # Errors
     /// As of the system calls; parts that could not be joined stay where they are.
-    pub fn join_parts(&self, plan: &Plan) -> io::Result<()> {
+    pub fn join_parts(&self, plan: &Plan, whole: bool) -> io::Result<()> {
         if plan.results.files.is_none() {
             return Ok(());
         }
@@ -137,14 +138,10 @@ impl RunDirectory {
         let directories: Vec<_> = (0..plan.runners)
             .map(|index| parts.join(index.to_string()))
             .collect();
-        super::parts::join_gzip(&directories, REQUESTS, &self.file(REQUESTS))?;
-        super::parts::join_text(&directories, INTERVALS, &self.file(INTERVALS))?;
+        super::parts::join_gzip(&directories, REQUESTS, &self.file(REQUESTS), whole)?;
+        super::parts::join_text(&directories, INTERVALS, &self.file(INTERVALS), whole)?;
         fs::remove_dir_all(&parts)
     }
-}
-
-fn create_all(path: &Path) -> io::Result<()> {
-    fs::create_dir_all(path)
 }
 
 fn create_default(test: &str, now: UnixMicros) -> io::Result<PathBuf> {

@@ -8,7 +8,7 @@ use std::{io, time::Duration};
 use loadtest_core::{
     plan::Plan,
     report::{Part, UnixMicros},
-    series::SeriesSet,
+    series::{Series, SeriesSet},
     verdict::Reason,
     view::RunView,
 };
@@ -47,6 +47,8 @@ pub struct Driven {
     pub view: RunView,
     /// Everything that was measured.
     pub merged: SeriesSet,
+    /// The last seconds of it.
+    pub last_window: Series,
     /// Somebody asked twice to stop, and the processes were killed.
     pub killed: bool,
     /// Every exporter made its final report, so its files are whole.
@@ -291,12 +293,13 @@ impl Driver<'_> {
         let view = self.view(state);
         self.progress.show(&view);
         self.progress.clear();
-        let shared = self.control.lock();
+        let mut shared = self.control.lock();
         let files_whole =
             state.interrupts < 2 && state.restarts.iter().all(|restarts| *restarts == 0);
         Driven {
             view,
             merged: shared.coordinator.merged().clone(),
+            last_window: shared.history.last_window(),
             killed: state.interrupts > 1,
             files_whole: files_whole && state.export_problem.is_empty(),
         }

@@ -55,6 +55,16 @@ impl History {
         while self.window.front().is_some_and(|(at, _)| *at <= oldest) {
             self.window.pop_front();
         }
+        self.merged()
+    }
+
+    /// The ten seconds before the last report.
+    pub fn last_window(&mut self) -> Series {
+        let last = self.window.back().map_or(0, |(at, _)| *at);
+        self.window(last)
+    }
+
+    fn merged(&self) -> Series {
         let mut merged = Series::default();
         for (_, series) in &self.window {
             merged.merge(series);

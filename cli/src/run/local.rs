@@ -4,6 +4,8 @@ use std::{io, path::Path, time::Duration};
 
 use loadtest_core::{coordinator::Coordinator, identity, plan::Plan, scalar::format_duration};
 
+use loadtest_crds::yaml;
+
 use super::{
     Options, OutputForm,
     children::{Children, Orders, Place},
@@ -204,8 +206,8 @@ fn answer(options: &Options, directory: &RunDirectory, recorder: &Recorder<'_>, 
             Ok(text) => print(&format!("{text}\n")),
             Err(error) => say(&format!("error: the status cannot be written as JSON: {error}")),
         },
-        OutputForm::Yaml => match serde_saphyr::to_string(&status) {
-            Ok(text) => print(&text),
+        OutputForm::Yaml => match serde_json::to_value(&status) {
+            Ok(status) => print(&yaml::to_string(&status)),
             Err(error) => say(&format!("error: the status cannot be written as YAML: {error}")),
         },
         OutputForm::Table => print(&format!(

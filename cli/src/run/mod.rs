@@ -50,11 +50,11 @@ pub fn run(args: &Args) -> Exit {
 pub fn run_text(source: &str, text: &str, options: &Options) -> Exit {
     let test = match manifest::one_test(text) {
         Ok(test) => test,
-        Err(problems) => return refuse(source, &problems),
+        Err(problems) => return manifest::refuse(source, &problems),
     };
     let plan = match options.plan(&test) {
         Ok(plan) => plan,
-        Err(problems) => return refuse(source, &problems),
+        Err(problems) => return manifest::refuse(source, &problems),
     };
     local::run(&plan, options)
 }

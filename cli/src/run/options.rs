@@ -3,7 +3,14 @@
 use std::path::PathBuf;
 
 use clap::ValueEnum;
-use loadtest_core::plan::RawMode;
+use loadtest_core::{
+    identity,
+    plan::{Plan, RawMode, RunIdentity},
+};
+use loadtest_crds::{Overrides, Problem};
+
+use super::clock::{Clock, timestamp};
+use crate::{manifest::Test, output::terminal::say};
 
 /// Options of `loadtest run`.
 #[derive(Debug, Clone, clap::Args)]
@@ -64,6 +71,62 @@ pub enum OutputForm {
     Json,
     /// The same as YAML.
     Yaml,
+}
+
+impl Options {
+    /// The plan of a local run of a test.
+    ///
+    /// # Errors
+    /// Everything that keeps the test, with these options, from being accepted.
+    pub fn plan(&self, test: &Test) -> Result<Plan, Vec<Problem>> {
+        let spec = &test.object.spec.test;
+        self.hint(spec);
+        let overrides = Overrides {
+            target: self.target.clone(),
+            variables: self.variables.iter().cloned().collect(),
+            runners: Some(self.runners.unwrap_or(1)),
+            raw: self.raw.map(RawMode::from),
+            local: true,
+            files: false,
+            elasticsearch_url: self.elasticsearch.clone(),
+            ..Overrides::default()
+        };
+        test.plan(local_identity(test.name()), &overrides)
+    }
+
+    /// Says where a local run is not what the manifest says of a cluster.
+    fn hint(&self, spec: &loadtest_crds::TestSpec) {
+        if self.quiet {
+            return;
+        }
+        let count = spec.runner_count();
+        if count > 1 && self.runners.is_none() {
+            say(&format!(
+                "note: the manifest asks for {count} runners; on this machine one sends the whole load. Use --runners {count} for as many processes"
+            ));
+        }
+        let search = spec.results.as_ref().is_some_and(|results| results.elasticsearch.is_some());
+        if search && self.elasticsearch.is_none() {
+            say(
+                "note: results.elasticsearch of the manifest is for the cluster; results go to files here. Use --elasticsearch URL to send them to a server as well",
+            );
+        }
+    }
+}
+
+/// A local run has an identity of its own each time, from the time and the process.
+fn local_identity(test: &str) -> RunIdentity {
+    let now = Clock::start().now();
+    let id = identity::run_id(&format!("local/{now}/{}", std::process::id()));
+    let seed = u64::from_str_radix(id.get(..16).unwrap_or_default(), 16).unwrap_or(1);
+    RunIdentity {
+        namespace: "local".to_owned(),
+        test: test.to_owned(),
+        name: format!("{test}-{}", timestamp(now).strftime("%Y%m%dT%H%M%SZ")).to_lowercase(),
+        number: 1,
+        seed,
+        id,
+    }
 }
 
 fn name_and_value(text: &str) -> Result<(String, String), String> {

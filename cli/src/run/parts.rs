@@ -12,13 +12,14 @@ use std::{
 
 use flate2::{Compression, bufread::MultiGzDecoder, write::GzEncoder};
 
-/// Joins gzip files `name` of all directories; a directory without one is passed over.
+/// Joins gzip files `name` of all directories; a directory without one is passed over. Parts that
+/// are known to be `whole` are not read.
 ///
 /// # Errors
 /// As of the system calls.
-pub fn join_gzip(directories: &[PathBuf], name: &str, to: &Path) -> io::Result<()> {
+pub fn join_gzip(directories: &[PathBuf], name: &str, to: &Path, whole: bool) -> io::Result<()> {
     let parts: Vec<_> = existing(directories, name);
-    for part in &parts {
+    for part in parts.iter().filter(|_| !whole) {
         if !is_whole(part)? {
             salvage(part)?;
         }
@@ -26,13 +27,13 @@ pub fn join_gzip(directories: &[PathBuf], name: &str, to: &Path) -> io::Result<(
     concatenate(&parts, to)
 }
 
-/// Joins text files `name` of all directories.
+/// Joins text files `name` of all directories; see [`join_gzip`].
 ///
 /// # Errors
 /// As of the system calls.
-pub fn join_text(directories: &[PathBuf], name: &str, to: &Path) -> io::Result<()> {
+pub fn join_text(directories: &[PathBuf], name: &str, to: &Path, whole: bool) -> io::Result<()> {
     let parts: Vec<_> = existing(directories, name);
-    for part in &parts {
+    for part in parts.iter().filter(|_| !whole) {
         cut_to_last_line(part)?;
     }
     concatenate(&parts, to)
@@ -151,7 +152,7 @@ mod tests {
         fs::write(dirs.1[0].join("r"), packed("a\nb\n")).unwrap();
         fs::write(dirs.1[2].join("r"), packed("c\n")).unwrap();
         let to = dirs.0.join("joined");
-        join_gzip(&dirs.1, "r", &to).unwrap();
+        join_gzip(&dirs.1, "r", &to, false).unwrap();
         assert_eq!(unpacked(&to), "a\nb\nc\n");
     }
 
@@ -167,7 +168,7 @@ mod tests {
         fs::write(dirs.1[0].join("r"), torn).unwrap();
         fs::write(dirs.1[1].join("r"), packed("behind\n")).unwrap();
         let to = dirs.0.join("joined");
-        join_gzip(&dirs.1, "r", &to).unwrap();
+        join_gzip(&dirs.1, "r", &to, false).unwrap();
         let text = unpacked(&to);
         assert!(text.starts_with("first\nline 0 0\n"));
         assert!(text.ends_with("\nbehind\n"));
@@ -184,7 +185,7 @@ mod tests {
         fs::write(dirs.1[0].join("t"), "a\nb\nhal").unwrap();
         fs::write(dirs.1[1].join("t"), "c\n").unwrap();
         let to = dirs.0.join("joined");
-        join_text(&dirs.1, "t", &to).unwrap();
+        join_text(&dirs.1, "t", &to, false).unwrap();
         assert_eq!(fs::read_to_string(&to).unwrap(), "a\nb\nc\n");
     }
 }

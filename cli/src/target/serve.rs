@@ -89,10 +89,14 @@ async fn connection(
     let service = service_fn(|request| exchange(request, origin, &counter));
     let connection = http1::Builder::new().serve_connection(TokioIo::new(stream), service);
     let mut connection = pin!(connection);
+    let end = async {
+        // The sender outlives every connection.
+        let _ = ended.wait_for(|ended| *ended).await;
+    };
     let served = tokio::select! {
         biased;
         served = connection.as_mut() => served,
-        _ = ended.wait_for(|ended| *ended) => {
+        () = end => {
             connection.as_mut().graceful_shutdown();
             connection.await
         }

@@ -1,1 +1,16 @@
-fn main() { println!("{}", serde_json::to_string_pretty(&loadtest_crds::crd::load_test()).unwrap()); println!("{}", serde_json::to_string_pretty(&loadtest_crds::crd::load_test_run()).unwrap()); }
+//! Writes the `CustomResourceDefinition`s into the chart.
+
+use std::{fs, path::Path};
+
+use loadtest_crds::crd;
+
+fn main() -> std::io::Result<()> {
+    let directory =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../charts/loadtest-operator/crds");
+    fs::create_dir_all(&directory)?;
+    for (name, text) in crd::files() {
+        fs::write(directory.join(name), text)?;
+        println!("charts/loadtest-operator/crds/{name}");
+    }
+    Ok(())
+}

@@ -4,7 +4,7 @@ use loadtest_core::template::{Position, Segment, Template, percent_encode};
 use serde_json::Value;
 
 use super::Builder;
-use crate::{rule, spec};
+use crate::spec;
 
 impl Builder<'_> {
     /// The body and the content type that goes with it.
@@ -28,7 +28,7 @@ impl Builder<'_> {
                 Some((template, Some("application/x-www-form-urlencoded")))
             }
             _ => {
-                self.problem(path, rule::BODY.message());
+                self.problem(path, "set exactly one of json, text, form");
                 None
             }
         }

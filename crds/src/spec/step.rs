@@ -96,10 +96,11 @@ impl Method {
     }
 }
 
-/// A request body: exactly one member.
-#[derive(KubeSchema, Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+/// A request body: exactly one member. CEL cannot see `json`, which has no type, so this union
+/// counts its properties; the API server's sentence for that is a poorer one.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = Rule::from(rule::BODY))]
+#[schemars(extend("minProperties" = 1, "maxProperties" = 1))]
 pub struct Body {
     /// Any JSON value; templates inside its texts are escaped as JSON. Adds the header
     /// `content-type: application/json` unless there is one.

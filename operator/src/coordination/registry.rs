@@ -18,6 +18,7 @@ use loadtest_core::{
     verdict::Reason,
     view::{Phase, RunView},
 };
+use loadtest_crds::LoadTestRunStatus;
 
 /// 32 hex digits, see [`loadtest_core::identity::run_id`].
 pub type RunId = String;
@@ -91,6 +92,7 @@ struct State {
     created: UnixMicros,
     trouble: Option<Trouble>,
     completion_confirmed: bool,
+    written: Option<LoadTestRunStatus>,
     progress_written: UnixMicros,
     woken: Option<(Need, UnixMicros)>,
 }
@@ -109,6 +111,7 @@ impl Active {
             created: now,
             trouble: None,
             completion_confirmed: false,
+            written: None,
             progress_written: now,
             woken: None,
         };
@@ -232,11 +235,28 @@ impl Active {
         state.coordinator.tick(now);
     }
 
-    /// The final status is durable.
-    pub fn confirm_completion(&self) {
+    /// The final status is durable. Says whether that is new.
+    pub fn confirm_completion(&self) -> bool {
         let mut state = self.state();
         state.coordinator.confirm_completion();
+        let before = state.completion_confirmed;
         state.completion_confirmed = state.coordinator.is_complete();
+        state.completion_confirmed && !before
+    }
+
+    /// The status that was written last: the watch may not have it yet.
+    pub fn written(&self) -> Option<LoadTestRunStatus> {
+        self.state().written.clone()
+    }
+
+    /// This status was written.
+    pub fn set_written(&self, status: LoadTestRunStatus) {
+        self.state().written = Some(status);
+    }
+
+    /// Whether the final status is durable.
+    pub fn is_over(&self) -> bool {
+        self.state().completion_confirmed
     }
 
     /// Whether numbers may be written again, and that they are now.

@@ -4,8 +4,8 @@ use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::{
     Router,
-    body::Bytes,
-    extract::{DefaultBodyLimit, Path, State},
+    body::{Body, Bytes},
+    extract::{Path, State},
     http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
     routing::post,
@@ -35,6 +35,9 @@ use crate::{
 
 /// A client that does not finish its handshake in this time is cut.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A report that takes longer is cut: runners give up after five seconds.
+const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Connections that have shaken hands and wait to be served.
 const BACKLOG: usize = 64;
@@ -69,6 +72,10 @@ enum Refusal {
     Forbidden(&'static str),
     #[error("the run is not coordinated yet, try again")]
     NotYet,
+    #[error("the body was cut off or is longer than {MAX_REPORT_BYTES} bytes")]
+    TooLong,
+    #[error("the body took too long")]
+    TooSlow,
     #[error("{0}")]
     Body(#[from] report::WireError),
     #[error("{0}")]
@@ -81,6 +88,8 @@ impl Refusal {
             Self::Token(TokenError::Keys(_)) | Self::NotYet => StatusCode::SERVICE_UNAVAILABLE,
             Self::NoToken | Self::Token(_) => StatusCode::UNAUTHORIZED,
             Self::Forbidden(_) => StatusCode::FORBIDDEN,
+            Self::TooLong => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::TooSlow => StatusCode::REQUEST_TIMEOUT,
             Self::Body(_) => StatusCode::BAD_REQUEST,
             Self::Coordinator(_) => StatusCode::CONFLICT,
         }
@@ -94,7 +103,7 @@ impl Refusal {
             Self::Token(_) => "token",
             Self::Forbidden(_) => "identity",
             Self::NotYet => "not-yet",
-            Self::Body(_) => "body",
+            Self::TooLong | Self::TooSlow | Self::Body(_) => "body",
             Self::Coordinator(_) => "plan",
         }
     }
@@ -122,7 +131,6 @@ pub async fn serve(
 fn router(gate: Arc<Gate>) -> Router {
     Router::new()
         .route("/v1/runs/{run}/runners/{index}/{part}", post(take))
-        .layer(DefaultBodyLimit::max(MAX_REPORT_BYTES))
         .with_state(gate)
 }
 
@@ -130,9 +138,9 @@ async fn take(
     State(gate): State<Arc<Gate>>,
     Path((run, index, part)): Path<(String, u32, PartName)>,
     headers: HeaderMap,
-    body: Bytes,
+    body: Body,
 ) -> Response {
-    match answer(&gate, &run, index, part, &headers, &body).await {
+    match answer(&gate, &run, index, part, &headers, body).await {
         Ok(answer) => {
             gate.metrics.reports.inc();
             ([(header::CONTENT_TYPE, "application/msgpack")], answer).into_response()
@@ -152,8 +160,9 @@ async fn answer(
     index: u32,
     part: PartName,
     headers: &HeaderMap,
-    body: &[u8],
+    body: Body,
 ) -> Result<Vec<u8>, Refusal> {
+    // Nobody's body is read before it is known who sends it.
     let token = headers
         .get(header::AUTHORIZATION)
         .and_then(|value| value.to_str().ok()?.strip_prefix("Bearer "))
@@ -161,19 +170,32 @@ async fn answer(
     let identity = gate.authenticator.verify(token).await?;
     let pod = gate.pod_of(&identity)?;
     admit(&pod, run, index)?;
+    let body = read(body).await?;
     let answer = match gate.registry.get(run) {
         Some(active) => {
+            if active.object.namespace != pod.metadata.namespace {
+                return Err(Refusal::Forbidden("the pod is in another namespace than the run"));
+            }
             let now = clock::now();
             let answer = match part {
-                PartName::Engine => active.engine_report(index, report::decode(body)?, now)?,
-                PartName::Exporter => active.exporter_report(index, report::decode(body)?, now)?,
+                PartName::Engine => active.engine_report(index, report::decode(&body)?, now)?,
+                PartName::Exporter => active.exporter_report(index, report::decode(&body)?, now)?,
             };
             gate.registry.wake(&active, now);
             answer
         }
-        None => gate.answer_without_coordinator(&pod, run, part, body)?,
+        None => gate.answer_without_coordinator(&pod, run, part, &body)?,
     };
     Ok(report::encode(&answer)?)
+}
+
+async fn read(body: Body) -> Result<Bytes, Refusal> {
+    let whole = axum::body::to_bytes(body, MAX_REPORT_BYTES);
+    match tokio::time::timeout(BODY_TIMEOUT, whole).await {
+        Ok(Ok(bytes)) => Ok(bytes),
+        Ok(Err(_)) => Err(Refusal::TooLong),
+        Err(_) => Err(Refusal::TooSlow),
+    }
 }
 
 /// Whether a pod may speak for this runner: what the operator wrote on it says so. A pod that
@@ -211,7 +233,9 @@ impl Gate {
             let namespace = pod.namespace().unwrap_or_default();
             self.runs.get(&self.kinds.run_ref(name, &namespace))
         });
-        let object = object.filter(|object| objects::run_id(object) == run);
+        let object = object
+            .filter(|object| objects::run_id(object) == run)
+            .filter(|object| object.metadata.deletion_timestamp.is_none());
         let desired = match (&object, part) {
             (Some(object), _) if !objects::is_finished(object) => return Err(Refusal::NotYet),
             (None, PartName::Engine) => {

@@ -71,8 +71,11 @@ impl Tally {
 
     /// Whether the next report tells everything that was measured.
     pub fn is_all_told(&self) -> bool {
-        let nothing_more = if self.untold { is_nothing(&self.all) } else { is_nothing(&self.fresh) };
-        self.frozen.is_none() || nothing_more
+        match (self.epoch, &self.frozen) {
+            (0, _) => is_nothing(&self.all),
+            (_, None) => true,
+            (_, Some(_)) => is_nothing(&self.fresh),
+        }
     }
 }
 

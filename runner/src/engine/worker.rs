@@ -197,7 +197,7 @@ impl Worker {
         self: &Rc<Self>,
         commands: &mut watch::Receiver<Command>,
     ) -> io::Result<()> {
-        let timer = AsyncFd::new(self.timers.fd())?;
+        let timer = self.timers.fd().watch()?;
         let mut begun = false;
         let mut seen = Command::Wait;
         loop {

@@ -190,11 +190,10 @@ impl StepText {
         let mut document = Map::new();
         document.insert("orchestrator".into(), json!({"namespace": plan.run.namespace}));
         document.insert("host".into(), json!({"name": host}));
-        let mut url = json!({
-            "scheme": "http",
-            "domain": plan.target.host,
-            "port": plan.target.port,
-        });
+        let mut url = Map::new();
+        url.insert("scheme".into(), json!("http"));
+        url.insert("domain".into(), json!(plan.target.host));
+        url.insert("port".into(), json!(plan.target.port));
         let mut loadtest = super::run_fields(plan, "request");
         loadtest.insert("runner".into(), json!({"index": runner}));
         let mut name = String::from("(unknown)");
@@ -205,9 +204,9 @@ impl StepText {
             loadtest.insert("task".into(), json!({"name": task.name}));
             let display = request.path.to_display();
             let (path, query) = display.split_once('?').unwrap_or((&display, ""));
-            url["path"] = Value::from(path);
+            url.insert("path".into(), json!(path));
             if !query.is_empty() {
-                url["query"] = Value::from(redact_query(query));
+                url.insert("query".into(), json!(redact_query(query)));
             }
             if !request.labels.is_empty() {
                 document.insert("labels".into(), json!(request.labels));
@@ -223,7 +222,7 @@ impl StepText {
                 .map(|check| string(check_name(check.index).unwrap_or_default()))
                 .collect();
         }
-        document.insert("url".into(), url);
+        document.insert("url".into(), Value::Object(url));
         let step = names.map(|(_, _, request)| request.step);
         let mut inner = Value::Object(loadtest).to_string();
         inner.pop();

@@ -110,14 +110,13 @@ impl Fields {
         let mut fields = Self::default();
         for header in headers {
             // Most headers are told apart by the length of their name alone.
-            match header.name.len() {
-                10 if header.name.eq_ignore_ascii_case("connection") => {
-                    fields.read_connection(header.value);
-                }
-                14 if header.name.eq_ignore_ascii_case("content-length") => {
+            let name = header.name.as_bytes();
+            match name.len() {
+                10 if is(name, b"connection") => fields.read_connection(header.value),
+                14 if is(name, b"content-length") => {
                     fields.content_length = fields.content_length.and(header.value);
                 }
-                17 if header.name.eq_ignore_ascii_case("transfer-encoding") => {
+                17 if is(name, b"transfer-encoding") => {
                     fields.transfer_encoding = fields.transfer_encoding.and(header.value);
                 }
                 _ => {}
@@ -153,7 +152,15 @@ impl Fields {
 
 impl ContentLength {
     /// With one more header; repeated equal values are one (RFC 9110, 8.6).
-    fn and(mut self, value: &[u8]) -> Self {
+    fn and(self, value: &[u8]) -> Self {
+        match (self, decimal(value)) {
+            (Self::Absent, Some(length)) => Self::Is(length),
+            _ => self.and_list(value),
+        }
+    }
+
+    #[cold]
+    fn and_list(mut self, value: &[u8]) -> Self {
         for item in value.split(|byte| *byte == b',') {
             let Some(length) = decimal(item.trim_ascii()) else {
                 return Self::Refused(ProtocolError::ContentLength);
@@ -186,6 +193,18 @@ impl TransferEncoding {
             self
         }
     }
+}
+
+/// Whether a header's name is `lower`, in any case; of the same length. In a name there are only
+/// token bytes, of which no two but a letter's cases differ in that bit alone and meet in a letter
+/// or a hyphen, so the compiler may compare many at once.
+fn is<const N: usize>(name: &[u8], lower: &[u8; N]) -> bool {
+    name.first_chunk::<N>().is_some_and(|name| {
+        name.iter()
+            .zip(lower)
+            .fold(0, |differ, (byte, lower)| differ | ((byte | 0x20) ^ lower))
+            == 0
+    })
 }
 
 /// The items of a comma-separated list, empty ones left out (RFC 9110, 5.6.1).

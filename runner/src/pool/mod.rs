@@ -331,4 +331,4 @@ impl PoolError {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -1,0 +1,113 @@
+//! Manifests as files: which objects are in them, and what is wrong with them, by line.
+
+use std::{io::Read as _, path::Path};
+
+use loadtest_core::plan::{Plan, RunIdentity};
+use loadtest_crds::{LoadTest, Overrides, Place, Problem, Stage, plan, yaml};
+
+use crate::{exit::Exit, output::terminal::say};
+
+/// Largest manifest: what the API server takes at most.
+const MAX_BYTES: u64 = 3 << 20;
+
+/// Why there is no text.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot read {path}: {source}")]
+pub struct ReadError {
+    path: String,
+    source: std::io::Error,
+}
+
+/// Reads a manifest; `-` is standard input.
+///
+/// # Errors
+/// When it cannot be read, is no text, or is longer than any API server takes.
+pub fn read(path: &Path) -> Result<String, ReadError> {
+    let mut text = String::new();
+    let result = if path == Path::new("-") {
+        std::io::stdin().lock().take(MAX_BYTES + 1).read_to_string(&mut text)
+    } else {
+        std::fs::File::open(path).and_then(|file| file.take(MAX_BYTES + 1).read_to_string(&mut text))
+    };
+    let failed = |source| ReadError { path: path.display().to_string(), source };
+    let length = result.map_err(failed)?;
+    if length as u64 > MAX_BYTES {
+        return Err(failed(std::io::Error::other("it is longer than 3 MiB")));
+    }
+    Ok(text)
+}
+
+/// A `LoadTest` that nothing is wrong with, and where its fields are written.
+#[derive(Debug)]
+pub struct Test {
+    /// The object.
+    pub object: LoadTest,
+    node: yaml::Node,
+}
+
+impl Test {
+    /// Its name.
+    pub fn name(&self) -> &str {
+        self.object.metadata.name.as_deref().unwrap_or("test")
+    }
+
+    /// Its plan.
+    ///
+    /// # Errors
+    /// What keeps it from being accepted, each with its place.
+    pub fn plan(&self, run: RunIdentity, overrides: &Overrides) -> Result<Plan, Vec<Problem>> {
+        plan::build(&self.object.spec.test, run, overrides)
+            .map_err(|problems| problems.into_iter().map(|problem| self.placed(problem)).collect())
+    }
+
+    fn placed(&self, mut problem: Problem) -> Problem {
+        // A problem of an option has no place in the file.
+        if problem.path.starts_with("spec") {
+            problem.at.get_or_insert_with(|| self.node.locate(&problem.path));
+        }
+        problem
+    }
+}
+
+/// The only `LoadTest` of a text.
+///
+/// # Errors
+/// Everything that is wrong with it, or that there is none or more than one.
+pub fn one_test(text: &str) -> Result<Test, Vec<Problem>> {
+    let documents = yaml::parse(text).map_err(|problem| vec![problem])?;
+    let mut tests: Vec<_> = documents
+        .into_iter()
+        .filter(|node| node.to_json()["kind"] == "LoadTest")
+        .collect();
+    match (tests.pop(), tests.len()) {
+        (Some(node), 0) => match serde_json::from_value(node.to_json()) {
+            Ok(object) => Ok(Test { object, node }),
+            Err(error) => Err(vec![Problem::new(Stage::Schema, "", error.to_string())]),
+        },
+        (None, _) => Err(only_one("there is no LoadTest in it")),
+        (Some(_), more) => {
+            Err(only_one(&format!("there are {} LoadTests in it; run takes one", more + 1)))
+        }
+    }
+}
+
+fn only_one(message: &str) -> Vec<Problem> {
+    vec![Problem { at: Some(Place { line: 1, column: 1 }), ..Problem::new(Stage::Yaml, "", message) }]
+}
+
+/// Checks every object of a text; how many there are.
+///
+/// # Errors
+/// Everything that is wrong.
+pub fn check(text: &str) -> Result<usize, Vec<Problem>> {
+    one_test(text).map(|_| 1)
+}
+
+/// Says what is wrong, one line each: `FILE:LINE:COLUMN: FIELD: MESSAGE`.
+pub fn refuse(source: &str, problems: &[Problem]) -> Exit {
+    for problem in problems {
+        let separator = if problem.at.is_some() { ":" } else { ": " };
+        say(&format!("{source}{separator}{problem}"));
+    }
+    Exit::Usage
+}

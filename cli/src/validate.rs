@@ -1,0 +1,47 @@
+//! `loadtest validate`: what the API server and the operator would refuse, said before they do.
+
+use std::path::PathBuf;
+
+use crate::{
+    exit::Exit,
+    manifest,
+    output::terminal::{print, say},
+};
+
+/// Arguments of `loadtest validate`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// YAML files with any number of objects; - reads standard input.
+    #[arg(required = true)]
+    pub files: Vec<PathBuf>,
+    /// Only problems, and the exit code.
+    #[arg(long, short)]
+    pub quiet: bool,
+}
+
+/// Checks every file, so that one call shows every problem.
+pub fn run(args: &Args) -> Exit {
+    let mut exit = Exit::Passed;
+    for file in &args.files {
+        let source = file.display().to_string();
+        let problems = match manifest::read(file) {
+            Ok(text) => match manifest::check(&text) {
+                Ok(count) => {
+                    if !args.quiet {
+                        let objects = if count == 1 { "object" } else { "objects" };
+                        print(&format!("{source}: {count} {objects}, all accepted\n"));
+                    }
+                    continue;
+                }
+                Err(problems) => problems,
+            },
+            Err(error) => {
+                say(&format!("error: {error}"));
+                exit = Exit::Usage;
+                continue;
+            }
+        };
+        exit = manifest::refuse(&source, &problems);
+    }
+    exit
+}

@@ -1,0 +1,155 @@
+//! Runs that do not reach their end: stopped, killed, robbed of a process. What was measured is
+//! kept and counted, and nothing survives.
+
+mod common;
+
+use std::time::Duration;
+
+use common::{
+    Place, Started, Target, eventually, manifest, process_of, processes_of, raw_documents, signal,
+    wait_for_engine,
+};
+use loadtest_crds::LoadTestRunStatus;
+
+const MINUTE: &str = "{ constantRate: { rate: 100/s, duration: 1m } }";
+
+fn begin(place: &Place, target: &Target, more: &[&str]) -> Started {
+    place.write("test.yaml", &manifest(MINUTE, "/get", &["errors.ratio < 1%"]));
+    let mut args = vec!["run", "test.yaml", "--target", &target.url, "--out", "out", "-o", "json"];
+    args.extend(more);
+    Started::new(place.loadtest(&args))
+}
+
+fn summary_file(place: &Place) -> LoadTestRunStatus {
+    let bytes = std::fs::read(place.path().join("out/summary.json")).unwrap();
+    serde_json::from_slice(&bytes).unwrap()
+}
+
+fn assert_balanced(status: &LoadTestRunStatus) {
+    let e = status.export.as_ref().unwrap();
+    let parts = e.indexed + e.rejected + e.sampled_out + e.dropped + e.lost + e.pending;
+    assert_eq!(e.produced, parts, "{e:?}");
+    assert_eq!(e.pending, 0);
+}
+
+fn assert_nothing_left(place: &Place, status: &LoadTestRunStatus) {
+    assert_eq!(processes_of(place), Vec::<String>::new());
+    assert!(!common::scratch_of(&status.run.as_ref().unwrap().id));
+}
+
+#[test]
+fn ctrl_c_ends_gracefully_with_what_was_measured() {
+    let (place, target) = (Place::new(), Target::start());
+    let started = begin(&place, &target, &["--runners", "2"]);
+    wait_for_engine(&place, &target);
+    started.signal("INT");
+    let finished = started.wait(Duration::from_secs(20)).exits(130).says("stopping");
+    let status = finished.run_status();
+    assert_eq!(status.verdict.as_deref(), Some("Aborted"));
+    let requests = status.summary.as_ref().unwrap().requests;
+    assert!(requests > 0);
+    assert_eq!(target.requests_of(&status.run.as_ref().unwrap().id), requests as u64);
+    assert_eq!(raw_documents(&place.path().join("out")).len() as i64, requests);
+    assert_eq!(status.export.as_ref().unwrap().indexed, requests);
+    assert_balanced(&status);
+    assert_eq!(summary_file(&place), status);
+    assert_nothing_left(&place, &status);
+}
+
+#[test]
+fn ctrl_c_before_the_start_sends_nothing() {
+    let (place, target) = (Place::new(), Target::start());
+    let started = begin(&place, &target, &[]);
+    eventually("the run begins", Duration::from_secs(10), || {
+        place.path().join("out/plan.json").exists()
+    });
+    started.signal("INT");
+    let status = started.wait(Duration::from_secs(20)).exits(130).run_status();
+    assert_eq!(target.requests_of(&status.run.as_ref().unwrap().id), 0);
+    assert_nothing_left(&place, &status);
+}
+
+#[test]
+fn a_second_ctrl_c_kills_at_once_and_the_directory_says_so() {
+    let (place, target) = (Place::new(), Target::start());
+    // The answer takes longer than anyone wants to wait.
+    let yaml = manifest(MINUTE, "/delay/8", &[])
+        .replace("gracefulStop: 1s", "gracefulStop: 1m")
+        .replace("timeout: 2s", "timeout: 1m");
+    place.write("test.yaml", &yaml);
+    let args = ["run", "test.yaml", "--target", &target.url, "--out", "out", "-o", "json"];
+    let started = Started::new(place.loadtest(&args));
+    eventually("load is sent", Duration::from_secs(20), || {
+        summary_file_if_any(&place).is_some_and(|status| status.run.unwrap().start_time.is_some())
+            && common::requests(&target, "delay") > 0
+    });
+    started.signal("INT");
+    std::thread::sleep(Duration::from_millis(300));
+    started.signal("INT");
+    let again = std::time::Instant::now();
+    let finished = started.wait(Duration::from_secs(20)).exits(130);
+    assert!(again.elapsed() < Duration::from_secs(3), "{:?}", again.elapsed());
+    let status = finished.run_status();
+    assert_eq!(status.verdict.as_deref(), Some("Aborted"));
+    assert!(status.message.as_ref().unwrap().contains("were killed"), "{:?}", status.message);
+    assert_eq!(summary_file(&place), status);
+    assert_balanced(&status);
+    assert_nothing_left(&place, &status);
+}
+
+fn summary_file_if_any(place: &Place) -> Option<LoadTestRunStatus> {
+    let bytes = std::fs::read(place.path().join("out/summary.json")).ok()?;
+    serde_json::from_slice(&bytes).ok()
+}
+
+#[test]
+fn a_killed_engine_is_an_error_that_names_it() {
+    let (place, target) = (Place::new(), Target::start());
+    let started = begin(&place, &target, &[]);
+    signal(wait_for_engine(&place, &target), "KILL");
+    let status = started.wait(Duration::from_secs(30)).exits(3).run_status();
+    assert_eq!(status.verdict.as_deref(), Some("Error"));
+    assert_eq!(status.message.as_deref(), Some("runner 0's engine was killed by signal 9"));
+    let run = status.run.as_ref().unwrap();
+    assert_eq!((run.runners.lost, run.runners_ready.as_str()), (1, "0/1"));
+    assert_balanced(&status);
+    assert_nothing_left(&place, &status);
+}
+
+#[test]
+fn a_killed_exporter_is_started_again_and_loses_nothing() {
+    let (place, target) = (Place::new(), Target::start());
+    let load = "{ constantRate: { rate: 200/s, duration: 4s } }";
+    place.write("test.yaml", &manifest(load, "/get", &["errors.ratio < 1%"]));
+    let args = ["run", "test.yaml", "--target", &target.url, "--out", "out", "-o", "json"];
+    let started = Started::new(place.loadtest(&args));
+    wait_for_engine(&place, &target);
+    std::thread::sleep(Duration::from_millis(1_500));
+    signal(process_of(&place, "export"), "KILL");
+    let finished = started.wait(Duration::from_secs(40)).exits(0).says("started again");
+    let status = finished.run_status();
+    assert_eq!(status.summary.as_ref().unwrap().requests, 800);
+    let export = status.export.as_ref().unwrap();
+    assert_eq!((export.produced, export.indexed), (800, 800));
+    assert_eq!(raw_documents(&place.path().join("out")).len(), 800);
+    assert_nothing_left(&place, &status);
+}
+
+#[test]
+fn nothing_survives_a_killed_parent_and_the_next_run_tidies_up() {
+    let (place, target) = (Place::new(), Target::start());
+    let started = begin(&place, &target, &[]);
+    wait_for_engine(&place, &target);
+    let id = summary_file(&place).run.unwrap().id;
+    assert!(common::scratch_of(&id));
+    started.signal("KILL");
+    started.wait(Duration::from_secs(5));
+    eventually("its processes end", Duration::from_secs(5), || processes_of(&place).is_empty());
+    let status = summary_file(&place);
+    assert_eq!(status.verdict, None, "a run that was cut off has no verdict");
+    place.finish(&["run", "test.yaml", "--target", &target.url, "--var", "broken"]).exits(2);
+    let short = manifest(common::SECOND, "/get", &[]);
+    place.write("short.yaml", &short);
+    place.finish(&["run", "short.yaml", "--target", &target.url, "-q"]).exits(0);
+    assert!(!common::scratch_of(&id), "the next run removes what it left");
+}

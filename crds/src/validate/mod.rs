@@ -1,0 +1,126 @@
+//! What a cluster would refuse, told without one, in the order in which it would: YAML, then the
+//! structural schema with unknown fields, then the schema's rules, then what the operator checks
+//! before it accepts a test.
+
+mod document;
+mod rules;
+mod structural;
+
+use std::sync::LazyLock;
+
+use serde_json::Value;
+
+use crate::{
+    crd, plan,
+    problem::{Place, Problem, Stage},
+    spec::{LoadTest, LoadTestRun},
+    yaml,
+};
+
+/// A document that a cluster would take.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Manifest {
+    /// A `LoadTest`.
+    LoadTest(Box<LoadTest>),
+    /// A `LoadTestRun`.
+    LoadTestRun(Box<LoadTestRun>),
+    /// An object of another kind, as JSON: not looked at.
+    Other(Value),
+}
+
+/// Everything wrong with a text of one or more documents; empty when a cluster would take all of
+/// its `LoadTest`s and `LoadTestRun`s. A text without any is wrong.
+pub fn validate_yaml(text: &str) -> Vec<Problem> {
+    load(text).err().unwrap_or_default()
+}
+
+/// Reads the documents of a text.
+///
+/// # Errors
+/// Every problem of [`validate_yaml`], in the order of the text.
+pub fn load(text: &str) -> Result<Vec<Manifest>, Vec<Problem>> {
+    let documents = yaml::parse(text).map_err(|problem| vec![problem])?;
+    let mut manifests = Vec::with_capacity(documents.len());
+    let mut problems = Vec::new();
+    for document in &documents {
+        match manifest(document) {
+            Ok(manifest) => manifests.push(manifest),
+            Err(found) => problems.extend(found),
+        }
+    }
+    let ours = manifests.iter().any(|manifest| !matches!(manifest, Manifest::Other(_)));
+    if problems.is_empty() && !ours {
+        let message = "there is no LoadTest or LoadTestRun in it";
+        problems.push(Problem::new(Stage::Yaml, "", message));
+    }
+    if problems.is_empty() { Ok(manifests) } else { Err(problems) }
+}
+
+fn manifest(document: &yaml::Node) -> Result<Manifest, Vec<Problem>> {
+    let value = document.to_json();
+    let found = match document::kind(&value).map_err(|problem| vec![problem]) {
+        Ok(None) => return Ok(Manifest::Other(value)),
+        Ok(Some(document::Kind::LoadTest)) => load_test(value),
+        Ok(Some(document::Kind::LoadTestRun)) => load_test_run(value),
+        Err(problems) => Err(problems),
+    };
+    found.map_err(|mut problems| {
+        for problem in &mut problems {
+            place(problem, document);
+        }
+        problems.sort_by_key(|problem| (problem.by, problem.at));
+        problems
+    })
+}
+
+fn load_test(value: Value) -> Result<Manifest, Vec<Problem>> {
+    check(&value, &LOAD_TEST)?;
+    let test: LoadTest = typed(value)?;
+    plan::accept(&test.spec.test, "spec")?;
+    Ok(Manifest::LoadTest(Box::new(test)))
+}
+
+fn load_test_run(value: Value) -> Result<Manifest, Vec<Problem>> {
+    check(&value, &LOAD_TEST_RUN)?;
+    let run: LoadTestRun = typed(value)?;
+    if let Some(test) = &run.spec.test {
+        plan::accept(test, "spec.test")?;
+    }
+    Ok(Manifest::LoadTestRun(Box::new(run)))
+}
+
+/// What the API server refuses.
+fn check(value: &Value, schema: &Value) -> Result<(), Vec<Problem>> {
+    let mut problems = document::metadata(value);
+    problems.extend(structural::check(value, schema));
+    if problems.is_empty() {
+        problems = rules::check(value, schema);
+    }
+    if problems.is_empty() { Ok(()) } else { Err(problems) }
+}
+
+fn typed<T: serde::de::DeserializeOwned>(value: Value) -> Result<T, Vec<Problem>> {
+    serde_json::from_value(value)
+        .map_err(|error| vec![Problem::new(Stage::Schema, "", error.to_string())])
+}
+
+/// Finds the place of a problem by its path, or by the path in its message.
+fn place(problem: &mut Problem, document: &yaml::Node) {
+    let path = if problem.path.is_empty() {
+        problem.message.split('"').nth(1).unwrap_or_default()
+    } else {
+        &problem.path
+    };
+    let at: Place = document.locate(path);
+    problem.at.get_or_insert(at);
+}
+
+static LOAD_TEST: LazyLock<Value> = LazyLock::new(|| crd::schema(&crd::load_test()).clone());
+static LOAD_TEST_RUN: LazyLock<Value> =
+    LazyLock::new(|| crd::schema(&crd::load_test_run()).clone());
+
+/// Kind and fields of one of our objects, for tests of the schema itself.
+#[cfg(test)]
+pub(crate) fn schemas() -> [&'static Value; 2] {
+    [&LOAD_TEST, &LOAD_TEST_RUN]
+}

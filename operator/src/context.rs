@@ -1,0 +1,91 @@
+//! What both controllers share.
+
+use std::sync::Arc;
+
+use futures::channel::mpsc::UnboundedSender;
+use k8s_openapi::api::core::v1::{ObjectReference, Pod};
+use kube::{
+    Client,
+    api::PatchParams,
+    core::DynamicObject,
+    runtime::{
+        events::{Event, EventType, Recorder},
+        reflector::{ObjectRef, Store},
+    },
+};
+
+use crate::{
+    coordination::{Authority, Registry},
+    error::Backoff,
+    metrics::Metrics,
+    names,
+    objects::Kinds,
+    settings::Settings,
+};
+
+/// What a reconcile may use.
+pub struct Context {
+    /// The API server.
+    pub client: Client,
+    /// What the installation decides.
+    pub settings: Settings,
+    /// Kinds of the roots.
+    pub kinds: Kinds,
+    /// Runs under way.
+    pub registry: Arc<Registry>,
+    /// All `LoadTest`s.
+    pub tests: Store<DynamicObject>,
+    /// All `LoadTestRun`s.
+    pub runs: Store<DynamicObject>,
+    /// All runner pods.
+    pub pods: Store<Pod>,
+    /// Has tests reconciled when one of their runs has changed.
+    pub wake_test: UnboundedSender<ObjectRef<DynamicObject>>,
+    /// Events.
+    pub recorder: Recorder,
+    /// Counts.
+    pub metrics: Arc<Metrics>,
+    /// What runners trust.
+    pub authority: Authority,
+    /// Waits after failures.
+    pub backoff: Backoff,
+}
+
+impl std::fmt::Debug for Context {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.write_str("Context")
+    }
+}
+
+impl Context {
+    /// How everything is applied: as the one manager, whoever else wrote the same fields.
+    pub fn apply() -> PatchParams {
+        PatchParams::apply(names::MANAGER).force()
+    }
+
+    /// Tells people what happened. An event that cannot be written changes nothing.
+    pub async fn event(
+        &self,
+        about: &ObjectReference,
+        type_: EventType,
+        reason: &str,
+        note: &str,
+        action: &str,
+    ) {
+        let event = Event {
+            type_,
+            reason: reason.to_owned(),
+            note: Some(cut(note)),
+            action: action.to_owned(),
+            secondary: None,
+        };
+        if let Err(error) = self.recorder.publish(&event, about).await {
+            tracing::warn!(%error, reason, "cannot write an event");
+        }
+    }
+}
+
+/// An event's note has at most 1 kB.
+fn cut(note: &str) -> String {
+    note.char_indices().take_while(|(at, _)| *at < 1_000).map(|(_, character)| character).collect()
+}

@@ -1,0 +1,109 @@
+//! What can go wrong in a reconcile, and how long to wait before the next try.
+
+use std::{
+    collections::HashMap,
+    hash::{BuildHasher, RandomState},
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
+
+/// First wait after a failure.
+const FIRST_WAIT: Duration = Duration::from_secs(1);
+/// Longest wait.
+const LONGEST_WAIT: Duration = Duration::from_secs(60);
+
+/// Why a reconcile could not be done. It is tried again.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The API server did not do what it was asked.
+    #[error("cannot {action}: {source}")]
+    Api {
+        /// What was tried.
+        action: &'static str,
+        /// What the API server said.
+        #[source]
+        source: Box<kube::Error>,
+    },
+    /// Something that we made ourselves cannot be read or written.
+    #[error("{what}: {problem}")]
+    Broken {
+        /// What.
+        what: &'static str,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// Something of the cluster is not there yet.
+    #[error("{0}")]
+    NotYet(String),
+}
+
+impl Error {
+    /// An error of the API server while doing `action`.
+    pub fn api(action: &'static str) -> impl Fn(kube::Error) -> Self {
+        move |source| Self::Api { action, source: Box::new(source) }
+    }
+
+    /// A broken object of our own.
+    pub fn broken(what: &'static str, problem: impl ToString) -> Self {
+        Self::Broken { what, problem: problem.to_string() }
+    }
+
+    /// The metric's label.
+    pub fn class(&self) -> &'static str {
+        match self {
+            Self::Api { source, .. } => match source.as_ref() {
+                kube::Error::Api(status) if status.code == 409 => "conflict",
+                kube::Error::Api(status) if status.code == 403 => "forbidden",
+                kube::Error::Api(status) if status.code < 500 => "refused",
+                kube::Error::Api(_) => "api-server",
+                _ => "connection",
+            },
+            Self::Broken { .. } => "broken",
+            Self::NotYet(_) => "not-yet",
+        }
+    }
+}
+
+/// Waits that grow with each failure of the same object.
+#[derive(Debug, Default)]
+pub struct Backoff {
+    failures: Mutex<HashMap<String, u32>>,
+    random: RandomState,
+}
+
+impl Backoff {
+    /// How long to wait after one more failure of `key`.
+    pub fn after_failure(&self, key: &str) -> Duration {
+        let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = failures.entry(key.to_owned()).or_insert(0);
+        *count = count.saturating_add(1);
+        let wait = FIRST_WAIT.saturating_mul(1 << (*count - 1).min(10)).min(LONGEST_WAIT);
+        // Up to a quarter less, so that objects that failed together do not come together again.
+        let jitter = self.random.hash_one((key, *count)) % 250;
+        wait.mul_f64(1.0 - jitter as f64 / 1_000.0)
+    }
+
+    /// `key` went well.
+    pub fn forget(&self, key: &str) {
+        self.failures.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_grow_to_a_minute_and_start_anew_after_success() {
+        let backoff = Backoff::default();
+        let mut ceiling = 1.0;
+        for _ in 0..20 {
+            let wait = backoff.after_failure("a").as_secs_f64();
+            assert!(wait <= ceiling && wait >= ceiling * 0.75, "{wait} of {ceiling}");
+            ceiling = f64::min(ceiling * 2.0, 60.0);
+        }
+        assert!(backoff.after_failure("b") <= FIRST_WAIT);
+        backoff.forget("a");
+        assert!(backoff.after_failure("a") <= FIRST_WAIT);
+    }
+}

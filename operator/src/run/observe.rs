@@ -1,0 +1,231 @@
+//! All reads of a run's reconcile.
+
+use std::{collections::BTreeSet, io::Read as _, sync::Arc};
+
+use flate2::read::GzDecoder;
+use k8s_openapi::api::{
+    batch::v1::Job,
+    core::v1::{ConfigMap, Pod},
+};
+use kube::{Api, Resource, ResourceExt, core::DynamicObject};
+use loadtest_core::{
+    plan::{Plan, RunIdentity},
+    report::UnixMicros,
+    view::RunView,
+};
+use loadtest_crds::{LoadTest, LoadTestRun, LoadTestRunSpec, LoadTestRunStatus, TestSpec};
+
+use super::{children, pods, validate::Prepared};
+use crate::{context::Context, error::Error, names, objects};
+
+/// A plan has at most 32 MiB: a `ConfigMap` holds 1 MiB, and text shrinks tenfold at best.
+const MAX_UNPACKED: u64 = 32 << 20;
+
+/// Who a run is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Run {
+    /// API version of the object.
+    pub api_version: String,
+    /// Kind of the object.
+    pub kind: String,
+    /// Namespace.
+    pub namespace: String,
+    /// Name of the `LoadTestRun`.
+    pub name: String,
+    /// Uid of the object.
+    pub uid: String,
+    /// Id of the run.
+    pub id: String,
+    /// Name of the `LoadTest`; the run's own for one without a `LoadTest`.
+    pub test: String,
+    /// Number within its test.
+    pub number: i64,
+    /// Generation of the object.
+    pub generation: i64,
+    /// When it was created, microseconds since 1970.
+    pub created: UnixMicros,
+}
+
+impl Run {
+    /// From the stored object and its spec.
+    pub fn new(object: &DynamicObject, spec: &LoadTestRunSpec) -> Self {
+        let name = object.name_any();
+        let test = spec.load_test_ref.as_ref().map(|test| test.name.to_string());
+        Self {
+            api_version: LoadTestRun::api_version(&()).into_owned(),
+            kind: LoadTestRun::kind(&()).into_owned(),
+            namespace: object.namespace().unwrap_or_default(),
+            uid: object.uid().unwrap_or_default(),
+            id: objects::run_id(object),
+            test: test.unwrap_or_else(|| name.clone()),
+            number: spec.number.unwrap_or(1),
+            generation: object.metadata.generation.unwrap_or_default(),
+            created: object
+                .creation_timestamp()
+                .map_or(0, |time| time.0.as_microsecond()),
+            name,
+        }
+    }
+
+    /// As plans and statuses name it.
+    pub fn identity(&self) -> RunIdentity {
+        RunIdentity {
+            id: self.id.clone(),
+            namespace: self.namespace.clone(),
+            test: self.test.clone(),
+            name: self.name.clone(),
+            number: self.number,
+            // The id is a hash already: its first 16 digits are as good a seed as any.
+            seed: self
+                .id
+                .get(..16)
+                .and_then(|digits| u64::from_str_radix(digits, 16).ok())
+                .unwrap_or_default(),
+        }
+    }
+}
+
+/// The Job of a run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JobFacts {
+    /// Runners that the Job controller counts as failed.
+    pub failed: BTreeSet<u32>,
+    /// `spec.suspend`.
+    pub suspended: bool,
+    /// No pod of it is left to end.
+    pub over: bool,
+}
+
+/// Everything a reconcile knows of a run.
+#[derive(Debug)]
+pub struct Observed {
+    /// Who it is.
+    pub run: Run,
+    /// What is asked for.
+    pub spec: LoadTestRunSpec,
+    /// Why the spec cannot be read, when it is of another version.
+    pub malformed: Option<String>,
+    /// The status that was written last.
+    pub status: Option<LoadTestRunStatus>,
+    /// Somebody deletes it.
+    pub deleting: bool,
+    /// Its status says that it is over.
+    pub finished: bool,
+    /// Its pods.
+    pub pods: Vec<Arc<Pod>>,
+    /// Its Job; only read while the run is under way or has pods left.
+    pub job: Option<JobFacts>,
+    /// What must be known to begin or resume; `None` when the run is coordinated or over.
+    pub found: Option<Found>,
+}
+
+/// What is read once in the life of a run in an operator.
+#[derive(Debug)]
+pub struct Found {
+    /// What it runs: its own spec or that of its `LoadTest`; `None` when that does not exist.
+    pub test: Option<TestSpec>,
+    /// The plan, when there is one already: it is what runners were given.
+    pub prepared: Option<Prepared>,
+    /// The start that runners may have been told.
+    pub start: Option<UnixMicros>,
+    /// The judged view.
+    pub judged: Option<RunView>,
+}
+
+/// Reads all there is.
+///
+/// # Errors
+/// When something cannot be read now.
+pub async fn observe(ctx: &Context, object: &DynamicObject) -> Result<Observed, Error> {
+    let (spec, malformed) = match objects::part::<LoadTestRunSpec>(object, "spec") {
+        Ok(spec) => (spec.unwrap_or_default(), None),
+        Err(error) => (LoadTestRunSpec::default(), Some(error.to_string())),
+    };
+    let run = Run::new(object, &spec);
+    // A status of another version is overwritten, not fought over.
+    let status = objects::part(object, "status").unwrap_or_default();
+    let pods = ctx.pods.state_filter(|pod| children::is_pod_of(pod, &run));
+    let finished = objects::is_finished(object);
+    let deleting = object.metadata.deletion_timestamp.is_some();
+    let left = pods.iter().any(|pod| !pods::is_over(pod));
+    let job = if deleting || finished && !left { None } else { job(ctx, &run).await? };
+    let begin = !finished && !deleting && ctx.registry.get(&run.id).is_none();
+    let found = if begin { Some(find(ctx, &run, &spec).await?) } else { None };
+    Ok(Observed { run, spec, malformed, status, deleting, finished, pods, job, found })
+}
+
+async fn job(ctx: &Context, run: &Run) -> Result<Option<JobFacts>, Error> {
+    let jobs: Api<Job> = Api::namespaced(ctx.client.clone(), &run.namespace);
+    let job = jobs.get_opt(&run.name).await.map_err(Error::api("read the run's Job"))?;
+    Ok(job.filter(|job| belongs(job, run)).map(|job| {
+        let status = job.status.unwrap_or_default();
+        let failed = status.failed_indexes.as_deref().map(pods::indexes).unwrap_or_default();
+        let conditions = status.conditions.unwrap_or_default();
+        JobFacts {
+            failed: failed.into_iter().collect(),
+            suspended: job.spec.and_then(|spec| spec.suspend).unwrap_or(false),
+            over: conditions
+                .iter()
+                .any(|c| matches!(c.type_.as_str(), "Complete" | "Failed") && c.status == "True"),
+        }
+    }))
+}
+
+/// An object of the right name that somebody else made is not ours.
+fn belongs<K: ResourceExt>(object: &K, run: &Run) -> bool {
+    object.owner_references().iter().any(|owner| owner.uid == run.uid)
+}
+
+async fn find(ctx: &Context, run: &Run, spec: &LoadTestRunSpec) -> Result<Found, Error> {
+    let maps: Api<ConfigMap> = Api::namespaced(ctx.client.clone(), &run.namespace);
+    let plan = maps.get_opt(&names::plan(&run.name)).await;
+    let plan = plan.map_err(Error::api("read the run's plan"))?.filter(|map| belongs(map, run));
+    let result = maps.get_opt(&names::result(&run.name)).await;
+    let result = result.map_err(Error::api("read the run's result"))?;
+    let result = result.filter(|map| belongs(map, run));
+    // The watch may lag behind what a predecessor wrote a moment ago; the start must not be missed.
+    let live = ctx.kinds.runs(&ctx.client, &run.namespace).get_opt(&run.name).await;
+    let live = live.map_err(Error::api("read the run"))?;
+    let start = live.and_then(|live| live.annotations().get(names::START)?.parse().ok());
+    Ok(Found {
+        test: test(ctx, run, spec)?,
+        prepared: plan.as_ref().map(prepared).transpose()?,
+        start,
+        judged: result.as_ref().map(judged).transpose()?,
+    })
+}
+
+fn test(ctx: &Context, run: &Run, spec: &LoadTestRunSpec) -> Result<Option<TestSpec>, Error> {
+    if let Some(test) = &spec.test {
+        return Ok(Some(test.clone()));
+    }
+    let Some(test) = ctx.tests.get(&ctx.kinds.test_ref(&run.test, &run.namespace)) else {
+        return Ok(None);
+    };
+    let spec = objects::part::<<LoadTest as kube::core::object::HasSpec>::Spec>(&test, "spec");
+    Ok(spec.map_err(|error| Error::broken("the LoadTest", error))?.map(|spec| spec.test))
+}
+
+fn prepared(map: &ConfigMap) -> Result<Prepared, Error> {
+    const WHAT: &str = "the run's plan";
+    let bytes = unpack(WHAT, map, names::PLAN_KEY)?;
+    let plan = Plan::from_bytes(&bytes).map_err(|error| Error::broken(WHAT, error))?;
+    Ok(Prepared::new(plan, bytes))
+}
+
+fn judged(map: &ConfigMap) -> Result<RunView, Error> {
+    const WHAT: &str = "the run's result";
+    let bytes = unpack(WHAT, map, names::VIEW_KEY)?;
+    serde_json::from_slice(&bytes).map_err(|error| Error::broken(WHAT, error))
+}
+
+fn unpack(what: &'static str, map: &ConfigMap, key: &str) -> Result<Vec<u8>, Error> {
+    let packed = map.binary_data.as_ref().and_then(|data| data.get(key));
+    let packed = packed.ok_or_else(|| Error::broken(what, format!("there is no {key}")))?;
+    let mut bytes = Vec::new();
+    GzDecoder::new(packed.0.as_slice())
+        .take(MAX_UNPACKED)
+        .read_to_end(&mut bytes)
+        .map_err(|error| Error::broken(what, error))?;
+    Ok(bytes)
+}

@@ -1,0 +1,224 @@
+//! What is written about a run: its start, its judgement, its status and its events, each durable
+//! before the coordinator is told so.
+
+use k8s_openapi::api::core::v1::{ConfigMap, ObjectReference};
+use kube::{Api, Resource, api::Patch, runtime::events::EventType};
+use loadtest_core::{
+    report::UnixMicros,
+    verdict::{Judgement, Verdict},
+    view::{Phase, RunView},
+};
+use loadtest_crds::{
+    LoadTestRun, LoadTestRunStatus, Problem,
+    status::{self, Facts},
+};
+use serde_json::{Value, json};
+
+use super::{children, observe::{Observed, Run}};
+use crate::{
+    clock,
+    context::Context,
+    coordination::Active,
+    error::Error,
+    metrics::VerdictLabel,
+    names,
+};
+
+/// Writes everything that the coordinator waits for, and the status.
+///
+/// # Errors
+/// When something cannot be written; the coordinator then goes on waiting.
+pub async fn report(ctx: &Context, observed: &Observed, active: &Active) -> Result<(), Error> {
+    let run = &observed.run;
+    if let Some(start) = active.proposed_start() {
+        write_start(ctx, run, start).await?;
+        active.confirm_start();
+        started(ctx, run, active, start).await;
+    }
+    if let Some(view) = active.unconfirmed_judgement() {
+        write_result(ctx, run, &view).await?;
+        active.confirm_judgement(clock::now());
+    }
+    let now = clock::now();
+    let view = active.view(now);
+    let note = active.trouble().map(|trouble| trouble.message);
+    let previous = active.written().or_else(|| observed.status.clone());
+    let facts = Facts {
+        identity: &active.plan.run,
+        plan_hash: Some(&active.plan_hash),
+        generation: run.generation,
+        previous: previous.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default(),
+        note: note.as_deref().filter(|_| view.phase == Phase::Starting),
+        now: status::time_of(now),
+    };
+    let next = status::run_status(&view, &facts);
+    let over = view.phase == Phase::Finished;
+    if differs(previous.as_ref(), &next, over, || active.take_progress_turn(now)) {
+        write_status(ctx, run, &next).await?;
+        active.set_written(next);
+    }
+    if over && active.confirm_completion() {
+        finished(ctx, run, &view).await;
+    }
+    Ok(())
+}
+
+/// Writes that a run was refused, once.
+///
+/// # Errors
+/// When it cannot be written.
+pub async fn refuse(ctx: &Context, observed: &Observed, problems: &[Problem]) -> Result<(), Error> {
+    let run = &observed.run;
+    let previous = observed.status.as_ref();
+    let facts = Facts {
+        identity: &run.identity(),
+        plan_hash: None,
+        generation: run.generation,
+        previous: previous.map(|status| status.conditions.as_slice()).unwrap_or_default(),
+        note: None,
+        now: status::time_of(clock::now()),
+    };
+    let next = status::refused_run_status(problems, &facts);
+    if previous == Some(&next) {
+        return Ok(());
+    }
+    write_status(ctx, run, &next).await?;
+    let note = status::refusal(problems);
+    ctx.event(&reference(run), EventType::Warning, "InvalidSpec", &note, "Validate").await;
+    count_verdict(ctx, Verdict::Error);
+    Ok(())
+}
+
+/// Whether a status is worth writing: at once when it says something new, for numbers only when
+/// it is their turn.
+fn differs(
+    previous: Option<&LoadTestRunStatus>,
+    next: &LoadTestRunStatus,
+    over: bool,
+    turn: impl FnOnce() -> bool,
+) -> bool {
+    let Some(previous) = previous else { return true };
+    if previous == next {
+        return false;
+    }
+    over || news(previous) != news(next) || turn()
+}
+
+/// What people and programs wait for.
+fn news(status: &LoadTestRunStatus) -> impl PartialEq + use<> {
+    let conditions: Vec<_> = status
+        .conditions
+        .iter()
+        .map(|c| (c.kind.clone(), c.status, c.reason.clone(), c.observed_generation))
+        .collect();
+    let start = status.run.as_ref().and_then(|run| run.start_time.clone());
+    (status.phase.clone(), status.verdict.clone(), start, conditions)
+}
+
+async fn write_start(ctx: &Context, run: &Run, start: UnixMicros) -> Result<(), Error> {
+    let body = body(run, &json!({"annotations": {names::START: start.to_string()}}), None);
+    let runs = ctx.kinds.runs(&ctx.client, &run.namespace);
+    let result = runs.patch(&run.name, &Context::apply(), &Patch::Apply(body)).await;
+    result.map(drop).map_err(Error::api("write the run's start"))
+}
+
+async fn write_result(ctx: &Context, run: &Run, view: &RunView) -> Result<(), Error> {
+    let map = children::result_config_map(run, view)?;
+    let maps: Api<ConfigMap> = Api::namespaced(ctx.client.clone(), &run.namespace);
+    let result = maps.patch(&names::result(&run.name), &Context::apply(), &Patch::Apply(map)).await;
+    result.map(drop).map_err(Error::api("write the run's result"))
+}
+
+async fn write_status(ctx: &Context, run: &Run, status: &LoadTestRunStatus) -> Result<(), Error> {
+    let status = serde_json::to_value(status).map_err(|e| Error::broken("the status", e))?;
+    let body = body(run, &json!({}), Some(status));
+    let runs = ctx.kinds.runs(&ctx.client, &run.namespace);
+    let result = runs.patch_status(&run.name, &Context::apply(), &Patch::Apply(body)).await;
+    result.map(drop).map_err(Error::api("write the run's status"))
+}
+
+/// With the uid: a run that was deleted and made anew must not get the status of the old one.
+fn body(run: &Run, metadata: &Value, status: Option<Value>) -> Value {
+    let mut body = json!({"apiVersion": run.api_version, "kind": run.kind, "metadata": metadata});
+    if let Some(metadata) = body.get_mut("metadata").and_then(Value::as_object_mut) {
+        metadata.insert("name".to_owned(), json!(run.name));
+        metadata.insert("uid".to_owned(), json!(run.uid));
+    }
+    if let (Some(status), Some(body)) = (status, body.as_object_mut()) {
+        body.insert("status".to_owned(), status);
+    }
+    body
+}
+
+async fn started(ctx: &Context, run: &Run, active: &Active, start: UnixMicros) {
+    ctx.metrics.start_delay.observe((start - run.created).max(0) as f64 / 1e6);
+    let note = format!("{} runners start together", active.plan.runners);
+    ctx.event(&reference(run), EventType::Normal, "Started", &note, "Start").await;
+}
+
+async fn finished(ctx: &Context, run: &Run, view: &RunView) {
+    let Some(Judgement { verdict, reason, message }) = &view.judgement else { return };
+    count_verdict(ctx, *verdict);
+    if let Some(skew) = view.start_skew_us {
+        ctx.metrics.start_skew.observe(skew as f64 / 1e6);
+    }
+    if let Some(export) = &view.export {
+        ctx.metrics.records_produced.inc_by(export.produced);
+        let missing = export.rejected + export.dropped + export.lost;
+        ctx.metrics.records_not_indexed.inc_by(missing);
+    }
+    let kind = match verdict {
+        Verdict::Passed => EventType::Normal,
+        _ => EventType::Warning,
+    };
+    let note = format!("{}: {message}", reason.name());
+    ctx.event(&reference(run), kind, verdict.name(), &note, "Judge").await;
+}
+
+fn count_verdict(ctx: &Context, verdict: Verdict) {
+    ctx.metrics.runs.get_or_create(&VerdictLabel { verdict: verdict.name() }).inc();
+}
+
+/// What events of a run are about.
+pub fn reference(run: &Run) -> ObjectReference {
+    ObjectReference {
+        api_version: Some(LoadTestRun::api_version(&()).into_owned()),
+        kind: Some(run.kind.clone()),
+        name: Some(run.name.clone()),
+        namespace: Some(run.namespace.clone()),
+        uid: Some(run.uid.clone()),
+        ..ObjectReference::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use loadtest_crds::status::{Progress, RunnerRow};
+
+    use super::*;
+
+    fn status(phase: &str, ready: i32, rate: &str) -> LoadTestRunStatus {
+        LoadTestRunStatus {
+            phase: Some(phase.to_owned()),
+            run: Some(loadtest_crds::status::RunFacts {
+                runners: RunnerRow { expected: 2, ready, lost: 0 },
+                ..Default::default()
+            }),
+            progress: Some(Progress { rate: rate.to_owned(), ..Default::default() }),
+            ..LoadTestRunStatus::default()
+        }
+    }
+
+    #[test]
+    fn numbers_wait_for_their_turn_and_news_do_not() {
+        let old = status("Running", 2, "10/s");
+        let writes = |next: &LoadTestRunStatus, over, turn| differs(Some(&old), next, over, || turn);
+        assert!(differs(None, &old, false, || false));
+        assert!(!writes(&old, false, true));
+        assert!(!writes(&status("Running", 2, "11/s"), false, false));
+        assert!(writes(&status("Running", 2, "11/s"), false, true));
+        assert!(!writes(&status("Running", 1, "10/s"), false, false));
+        assert!(writes(&status("Stopping", 2, "10/s"), false, false));
+        assert!(writes(&status("Running", 2, "11/s"), true, false));
+    }
+}

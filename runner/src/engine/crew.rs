@@ -1,0 +1,178 @@
+//! The workers of a runner, from the control thread's side.
+
+use std::{
+    sync::{Arc, mpsc as std_mpsc},
+    thread,
+};
+
+use loadtest_core::{
+    plan::Plan,
+    series::SeriesSet,
+    shard::Shard,
+};
+use tokio::sync::{mpsc, watch};
+
+use super::{
+    compile::{CompileError, Compiled},
+    meter::{FromWorker, RawLane},
+    worker::{self, Assignment, Command},
+};
+use crate::{
+    clock::WallAnchor,
+    control::RunnerArgs,
+    pool::{Anchor, MAX_WORKERS, Pool, PoolError, PoolOptions},
+    sys,
+};
+
+/// Memory of the record pool over all workers, in blocks of 64 KiB: 32 MiB hold about two million
+/// requests that the exporter has not taken yet.
+const POOL_BLOCKS: u32 = 512;
+
+/// Descriptors that a runner needs besides its users' connections.
+const OTHER_FILES: u64 = 64;
+
+/// Messages of one worker that may wait: a minute of windows.
+const MESSAGES_PER_WORKER: usize = 64;
+
+/// Why a runner cannot begin. The sentence becomes the run's message.
+#[derive(Debug, thiserror::Error)]
+pub enum SetUpError {
+    /// The plan cannot be carried out.
+    #[error(transparent)]
+    Compile(#[from] CompileError),
+    /// The plan has fewer runners than this one's number says.
+    #[error("runner {index} is not one of the plan's {runners}")]
+    NoSuchRunner {
+        /// This runner.
+        index: u32,
+        /// The plan's.
+        runners: u32,
+    },
+    /// Every user needs a connection, and a connection a descriptor.
+    #[error(
+        "this runner needs {needed} open files for its users, its limit is {limit}: raise the limit of open files or use more runners"
+    )]
+    OpenFiles {
+        /// Users and the rest.
+        needed: u64,
+        /// Hard limit.
+        limit: u64,
+    },
+    /// The record pool cannot be made.
+    #[error(transparent)]
+    Pool(#[from] PoolError),
+    /// The system refused something else.
+    #[error("cannot start the workers: {0}")]
+    System(#[from] std::io::Error),
+}
+
+/// Worker threads and the lines to them.
+#[derive(Debug)]
+pub struct Crew {
+    /// What workers say.
+    pub messages: mpsc::Receiver<FromWorker>,
+    /// The record pool, when anything is exported.
+    pub pool: Option<Pool>,
+    commands: watch::Sender<Command>,
+    spares: Vec<std_mpsc::Sender<Box<SeriesSet>>>,
+}
+
+impl Crew {
+    /// Starts the workers; they wait for the start.
+    ///
+    /// # Errors
+    /// [`SetUpError`] when this runner cannot carry out its part of the plan.
+    pub fn start(args: &RunnerArgs, plan: &Plan, anchor: WallAnchor) -> Result<Self, SetUpError> {
+        let runner = Shard { index: args.index, parts: plan.runners.max(1) };
+        if runner.index >= runner.parts {
+            let (index, runners) = (args.index, plan.runners);
+            return Err(SetUpError::NoSuchRunner { index, runners });
+        }
+        let compiled = Arc::new(Compiled::new(plan)?);
+        check_open_files(plan, runner)?;
+        let workers = worker_count();
+        let pool = plan
+            .results
+            .exports()
+            .then(|| {
+                Pool::create(
+                    &args.pool,
+                    PoolOptions {
+                        workers,
+                        blocks_per_worker: (POOL_BLOCKS / workers).max(4),
+                        anchor: Anchor { wall_ns: anchor.wall_ns, mono_ns: anchor.mono_ns },
+                    },
+                )
+            })
+            .transpose()?;
+        let (commands, watched) = watch::channel(Command::Wait);
+        let (outbox, messages) = mpsc::channel(MESSAGES_PER_WORKER * workers as usize);
+        let mut spares = Vec::new();
+        for worker in 0..workers {
+            let (spare, returned) = std_mpsc::channel();
+            spares.push(spare);
+            let raw = match &pool {
+                None => RawLane::None,
+                Some(pool) if plan.results.wants_raw() => RawLane::All(pool.writer(worker)),
+                Some(pool) => RawLane::Counted(pool.writer(worker)),
+            };
+            let assignment = Assignment {
+                compiled: Arc::clone(&compiled),
+                runner,
+                worker,
+                workers,
+                anchor,
+                raw,
+                commands: watched.clone(),
+                outbox: outbox.clone(),
+                spares: returned,
+            };
+            spawn(assignment)?;
+        }
+        Ok(Self { messages, pool, commands, spares })
+    }
+
+    /// How many workers there are.
+    pub fn workers(&self) -> usize {
+        self.spares.len()
+    }
+
+    /// Tells all workers what to do.
+    pub fn command(&self, command: Command) {
+        self.commands.send_replace(command);
+    }
+
+    /// Gives a set back to the worker that filled it.
+    pub fn give_back(&self, worker: usize, mut set: Box<SeriesSet>) {
+        if let Some(spare) = self.spares.get(worker) {
+            set.clear();
+            // Fails only when the worker has ended.
+            drop(spare.send(set));
+        }
+    }
+}
+
+fn spawn(assignment: Assignment) -> std::io::Result<()> {
+    let number = assignment.worker as usize;
+    let outbox = assignment.outbox.clone();
+    thread::Builder::new().name(format!("worker-{number}")).spawn(move || {
+        if let Err(error) = worker::run(assignment) {
+            drop(outbox.blocking_send(FromWorker::Failed(number, error.to_string())));
+        }
+    })?;
+    Ok(())
+}
+
+/// One per core that this process may use; cgroup quotas count.
+fn worker_count() -> u32 {
+    let cores = thread::available_parallelism().map_or(1, usize::from);
+    u32::try_from(cores).unwrap_or(MAX_WORKERS).clamp(1, MAX_WORKERS)
+}
+
+fn check_open_files(plan: &Plan, runner: Shard) -> Result<(), SetUpError> {
+    let limit = sys::raise_open_files()?;
+    let users: u64 =
+        plan.scenarios.iter().map(|s| runner.share(u64::from(s.load.max_users()))).sum();
+    let needed = users + OTHER_FILES;
+    if needed > limit { Err(SetUpError::OpenFiles { needed, limit }) } else { Ok(()) }
+}

@@ -1,0 +1,152 @@
+//! What a server's answer to a bulk request means. Decisions look at statuses only: the types and
+//! texts of errors differ between servers and versions.
+
+use serde::Deserialize;
+
+use super::client::Answer;
+
+/// What became of one item.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// The server has it: made now (201) or before (409, our ids are our own).
+    Indexed,
+    /// Not now (429, 5xx): to be sent again.
+    Again,
+    /// Never, for this reason.
+    Rejected(String),
+}
+
+/// What a whole answer means.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Meaning {
+    /// A verdict for each item, in order.
+    Verdicts(Vec<Verdict>),
+    /// The request was too large (413).
+    TooLarge,
+    /// The credentials were refused (401, 403).
+    Refused(String),
+    /// Nothing is known: the same items again.
+    Again(String),
+}
+
+#[derive(Deserialize)]
+struct BulkAnswer {
+    #[serde(default)]
+    items: Vec<Item>,
+}
+
+#[derive(Deserialize)]
+struct Item {
+    create: Outcome,
+}
+
+#[derive(Deserialize)]
+struct Outcome {
+    status: u16,
+    error: Option<ItemError>,
+    failure_store: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct ItemError {
+    #[serde(rename = "type", default)]
+    kind: String,
+    #[serde(default)]
+    reason: Option<String>,
+}
+
+/// Longest reason that is kept.
+const REASON_CHARACTERS: usize = 512;
+
+/// The meaning of an answer to a request with `items` items.
+pub(super) fn read(answer: &Answer, items: usize) -> Meaning {
+    match answer.status {
+        200..=299 => match serde_json::from_str::<BulkAnswer>(&answer.text) {
+            Ok(bulk) if bulk.items.len() == items => {
+                Meaning::Verdicts(bulk.items.into_iter().map(|item| verdict(item.create)).collect())
+            }
+            Ok(bulk) => Meaning::Again(format!(
+                "the answer to a bulk request has {} items instead of {items}",
+                bulk.items.len()
+            )),
+            Err(error) => {
+                Meaning::Again(format!("the answer to a bulk request is no whole JSON: {error}"))
+            }
+        },
+        413 => Meaning::TooLarge,
+        401 | 403 => Meaning::Refused(describe(answer)),
+        _ => Meaning::Again(describe(answer)),
+    }
+}
+
+/// Status and beginning of an answer that is no success.
+pub(super) fn describe(answer: &Answer) -> String {
+    let text: String = answer.text.trim().chars().take(REASON_CHARACTERS).collect();
+    format!("the search server answered {}: {text}", answer.status)
+}
+
+fn verdict(outcome: Outcome) -> Verdict {
+    if outcome.failure_store.as_deref() == Some("used") {
+        return Verdict::Rejected("the document went to the failure store".to_owned());
+    }
+    match outcome.status {
+        200..=299 | 409 => Verdict::Indexed,
+        429 | 500.. => Verdict::Again,
+        status => {
+            let error = outcome.error.unwrap_or(ItemError { kind: String::new(), reason: None });
+            let reason = error.reason.unwrap_or_default();
+            let text = format!("{status} {}: {reason}", error.kind);
+            Verdict::Rejected(text.chars().take(REASON_CHARACTERS).collect())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn meaning(status: u16, text: &str, items: usize) -> Meaning {
+        read(&Answer { status, text: text.to_owned() }, items)
+    }
+
+    #[test]
+    fn every_item_gets_its_verdict() {
+        let text = r#"{"took":3,"errors":true,"items":[
+            {"create":{"status":201}},
+            {"create":{"status":409,"error":{"type":"version_conflict_engine_exception"}}},
+            {"create":{"status":429,"error":{"type":"whatever"}}},
+            {"create":{"status":503}},
+            {"create":{"status":400,"error":{"type":"strict","reason":"field [x]"}}},
+            {"create":{"status":201,"failure_store":"used"}},
+            {"create":{"status":201,"failure_store":"not_applicable_or_unknown"}}]}"#;
+        let rejected = |text: &str| Verdict::Rejected(text.to_owned());
+        assert_eq!(
+            meaning(200, text, 7),
+            Meaning::Verdicts(vec![
+                Verdict::Indexed,
+                Verdict::Indexed,
+                Verdict::Again,
+                Verdict::Again,
+                rejected("400 strict: field [x]"),
+                rejected("the document went to the failure store"),
+                Verdict::Indexed,
+            ])
+        );
+    }
+
+    #[test]
+    fn an_answer_that_is_not_whole_says_nothing() {
+        for text in ["", "{\"items\":[{\"create\":{\"status\":20", "{\"items\":[]}", "[]"] {
+            assert!(matches!(meaning(200, text, 1), Meaning::Again(_)), "{text}");
+        }
+    }
+
+    #[test]
+    fn requests_are_judged_by_status() {
+        assert_eq!(meaning(413, "", 1), Meaning::TooLarge);
+        assert!(matches!(meaning(401, "who?", 1), Meaning::Refused(_)));
+        for status in [400, 404, 429, 500, 502, 503, 504] {
+            assert!(matches!(meaning(status, "x", 1), Meaning::Again(_)), "{status}");
+        }
+    }
+}

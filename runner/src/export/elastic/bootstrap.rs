@@ -1,0 +1,220 @@
+//! What must be there before the first document: the index templates. Without them a server would
+//! make plain indices with guessed mappings.
+
+use std::time::Duration;
+
+use elasticsearch::http::Method;
+use loadtest_core::plan::Flavor;
+use serde::Deserialize;
+use serde_json::json;
+
+use super::{
+    Elastic,
+    answer::describe,
+    backoff::Backoff,
+    client::{Answer, Body},
+};
+use crate::export::{
+    batch::Stream,
+    sink::GiveUp,
+    templates::{Dialect, VERSION, template},
+};
+
+/// How long the other runners leave it to runner 0 to install the templates.
+const OTHERS_WAIT: Duration = Duration::from_secs(5);
+
+impl Elastic {
+    /// Sees to it that the templates are there; keeps trying. False when it was given up.
+    pub(in crate::export) async fn prepare(&self, mut give_up: GiveUp) -> bool {
+        give_up.or(self.prepare_patiently()).await.is_some()
+    }
+
+    async fn prepare_patiently(&self) {
+        let mut backoff = Backoff::new();
+        let wait_until = tokio::time::Instant::now() + OTHERS_WAIT;
+        loop {
+            let install = self.first || tokio::time::Instant::now() >= wait_until;
+            match self.prepare_once(install).await {
+                Ok(true) => {
+                    self.note_success();
+                    return;
+                }
+                Ok(false) => {}
+                Err(trouble) => self.note_trouble(&trouble),
+            }
+            tokio::time::sleep(backoff.next()).await;
+        }
+    }
+
+    /// True when all templates are there.
+    async fn prepare_once(&self, install: bool) -> Result<bool, String> {
+        let mut missing = Vec::new();
+        for stream in Stream::ALL {
+            if !self.has_template(stream).await? {
+                missing.push(stream);
+            }
+        }
+        if missing.is_empty() {
+            return Ok(true);
+        }
+        if !install {
+            return Ok(false);
+        }
+        let dialect = self.dialect().await?;
+        for stream in missing {
+            self.install(stream, dialect).await?;
+        }
+        Ok(true)
+    }
+
+    /// Whether the server has this version of a template, or a later one.
+    async fn has_template(&self, stream: Stream) -> Result<bool, String> {
+        #[derive(Deserialize)]
+        struct Templates {
+            #[serde(default)]
+            index_templates: Vec<Named>,
+        }
+        #[derive(Deserialize)]
+        struct Named {
+            index_template: Versioned,
+        }
+        #[derive(Deserialize)]
+        struct Versioned {
+            #[serde(default)]
+            version: u64,
+        }
+        let answer = self.ask(Method::Get, &template_path(stream), Body::Empty).await?;
+        if answer.status == 404 {
+            return Ok(false);
+        }
+        let templates: Templates = parse(&answer)?;
+        Ok(templates.index_templates.iter().any(|t| t.index_template.version >= VERSION))
+    }
+
+    async fn dialect(&self) -> Result<Dialect, String> {
+        #[derive(Deserialize)]
+        struct Root {
+            version: Version,
+        }
+        #[derive(Deserialize)]
+        struct Version {
+            distribution: Option<String>,
+        }
+        match self.flavor {
+            Flavor::OpenSearch => Ok(Dialect::OpenSearch),
+            Flavor::Elasticsearch => Ok(Dialect::Elasticsearch),
+            Flavor::Auto => {
+                let root: Root = parse(&self.ask(Method::Get, "/", Body::Empty).await?)?;
+                Ok(match root.version.distribution.as_deref() {
+                    Some("opensearch") => Dialect::OpenSearch,
+                    _ => Dialect::Elasticsearch,
+                })
+            }
+        }
+    }
+
+    async fn install(&self, stream: Stream, dialect: Dialect) -> Result<(), String> {
+        let answer = self.put_template(stream, dialect).await?;
+        if answer.status < 300 {
+            return Ok(());
+        }
+        // A server without x-pack's analytics: "No handler for type [histogram]" or "The mapper
+        // type [histogram] declared on field ... does not exist".
+        if dialect == Dialect::Elasticsearch && answer.text.contains("type [histogram]") {
+            tracing::info!("the server has no histogram fields: histograms are stored, not indexed");
+            let answer =
+                self.put_template(stream, Dialect::ElasticsearchWithoutHistogram).await?;
+            return if answer.status < 300 { Ok(()) } else { Err(refused(stream, &answer)) };
+        }
+        Err(refused(stream, &answer))
+    }
+
+    async fn put_template(&self, stream: Stream, dialect: Dialect) -> Result<Answer, String> {
+        let body = template(stream, dialect).to_string();
+        self.ask(Method::Put, &template_path(stream), Body::Json(body.as_bytes())).await
+    }
+
+    /// Whether the server itself counts as many documents of this runner as it confirmed; `None`
+    /// when it cannot say.
+    pub(in crate::export) async fn verify(
+        &self,
+        stream: Stream,
+        run_id: &str,
+        runner: Option<u32>,
+        indexed: u64,
+    ) -> Option<bool> {
+        match self.count(stream, run_id, runner).await {
+            Ok(count) if count == indexed => Some(true),
+            Ok(count) => {
+                tracing::warn!(
+                    stream = stream.name(),
+                    count,
+                    indexed,
+                    "the search server counts another number of documents than it confirmed"
+                );
+                Some(false)
+            }
+            Err(error) => {
+                tracing::warn!(%error, "the number of documents could not be verified");
+                None
+            }
+        }
+    }
+
+    async fn count(
+        &self,
+        stream: Stream,
+        run_id: &str,
+        runner: Option<u32>,
+    ) -> Result<u64, String> {
+        #[derive(Deserialize)]
+        struct Count {
+            count: u64,
+        }
+        let name = self.data_stream(stream);
+        let refreshed = self.ask(Method::Post, &format!("{name}/_refresh"), Body::Empty).await?;
+        if refreshed.status == 404 {
+            return Ok(0); // No document was ever sent, so the stream does not exist.
+        }
+        if refreshed.status >= 300 {
+            return Err(describe(&refreshed));
+        }
+        let mut filter = vec![json!({"term": {"loadtest.run.id": run_id}})];
+        if let Some(runner) = runner {
+            filter.push(json!({"term": {"loadtest.runner.index": runner}}));
+        }
+        let query = json!({"query": {"bool": {"filter": filter}}}).to_string();
+        let path = format!("{name}/_count");
+        let answer = self.ask(Method::Post, &path, Body::Json(query.as_bytes())).await?;
+        parse::<Count>(&answer).map(|count| count.count)
+    }
+
+    /// An exchange in which refused credentials are read again, for the next attempt.
+    async fn ask(&self, method: Method, path: &str, body: Body<'_>) -> Result<Answer, String> {
+        let answer = self.client.send(method, path, &[], body).await?;
+        if matches!(answer.status, 401 | 403) {
+            let trouble = describe(&answer);
+            return Err(match self.client.read_credentials() {
+                Ok(()) => trouble,
+                Err(error) => format!("{trouble}; {error}"),
+            });
+        }
+        Ok(answer)
+    }
+}
+
+fn template_path(stream: Stream) -> String {
+    format!("_index_template/{}", stream.template_name())
+}
+
+fn refused(stream: Stream, answer: &Answer) -> String {
+    format!("the template of {} was refused: {}", stream.name(), describe(answer))
+}
+
+fn parse<T: for<'de> Deserialize<'de>>(answer: &Answer) -> Result<T, String> {
+    if answer.status >= 300 {
+        return Err(describe(answer));
+    }
+    serde_json::from_str(&answer.text)
+        .map_err(|error| format!("the search server's answer cannot be understood: {error}"))
+}

@@ -1,0 +1,154 @@
+//! The search server sink: Elasticsearch and OpenSearch by the `_bulk` API.
+//!
+//! Architecture invariant: only this module names the `elasticsearch` crate, and of it only the
+//! raw transport: bodies are compressed here, and the media types are the plain ones that every
+//! server of both kinds takes.
+
+mod answer;
+mod backoff;
+mod bootstrap;
+mod bulk;
+mod client;
+
+use std::sync::{
+    Arc, Mutex, PoisonError,
+    atomic::{AtomicUsize, Ordering},
+};
+
+use loadtest_core::plan;
+use tokio::sync::Notify;
+
+use super::{
+    batch::{Batch, Fate, Stream},
+    sink::{GiveUp, Sink},
+};
+use backoff::Backoff;
+use client::Client;
+
+pub(super) use client::ClientError;
+
+/// Uncompressed size of a bulk request: servers count the inflated size, and refuse 100 MB at the
+/// latest; small requests keep a server's memory and a repeated one cheap.
+const BULK_BYTES: usize = 4 << 20;
+
+/// Most bulk requests under way at once.
+const MOST_IN_FLIGHT: usize = 4;
+
+/// Reasons of refusals that are kept, each once.
+const KEPT_REASONS: usize = 5;
+
+/// The sink.
+#[derive(Debug)]
+pub(super) struct Elastic {
+    client: Client,
+    namespace: String,
+    /// Runner 0 installs templates at once, the others give it a moment.
+    first: bool,
+    flavor: plan::Flavor,
+    /// Bulk requests that the server can take at once: one more with each success, one after it
+    /// pushed back.
+    window: AtomicUsize,
+    /// Largest bulk request that the server takes.
+    cap: AtomicUsize,
+    /// Woken when the server answers after it did not.
+    recovered: Notify,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// What is wrong now.
+    trouble: String,
+    /// Why documents were refused.
+    reasons: Vec<String>,
+    rejected: u64,
+}
+
+impl Elastic {
+    /// A sink for the streams of a namespace.
+    ///
+    /// # Errors
+    /// When a url, certificate or credential file cannot be used.
+    pub(super) fn new(
+        settings: &plan::Elasticsearch,
+        namespace: &str,
+        runner: u32,
+    ) -> Result<Self, ClientError> {
+        Ok(Self {
+            client: Client::new(settings)?,
+            namespace: namespace.to_owned(),
+            first: runner == 0,
+            flavor: settings.flavor,
+            window: AtomicUsize::new(1),
+            cap: AtomicUsize::new(BULK_BYTES),
+            recovered: Notify::new(),
+            state: Mutex::default(),
+        })
+    }
+
+    /// How many batches may be under way now.
+    pub(super) fn window(&self) -> usize {
+        self.window.load(Ordering::Relaxed)
+    }
+
+    fn data_stream(&self, stream: Stream) -> String {
+        stream.data_stream(&self.namespace)
+    }
+
+    fn note_trouble(&self, trouble: &str) {
+        let mut state = self.state();
+        if state.trouble != trouble {
+            tracing::warn!(problem = trouble, "the search server does not take documents");
+            trouble.clone_into(&mut state.trouble);
+        }
+        self.window.store(1, Ordering::Relaxed);
+    }
+
+    fn note_success(&self) {
+        let mut state = self.state();
+        if !state.trouble.is_empty() {
+            tracing::info!("the search server takes documents again");
+            state.trouble.clear();
+            self.recovered.notify_waiters();
+        }
+        drop(state);
+        let wider = (self.window() + 1).min(MOST_IN_FLIGHT);
+        self.window.store(wider, Ordering::Relaxed);
+    }
+
+    fn note_rejected(&self, id: &str, reason: &str) {
+        let mut state = self.state();
+        state.rejected += 1;
+        if state.reasons.len() < KEPT_REASONS && !state.reasons.iter().any(|kept| kept == reason) {
+            tracing::error!(id, reason, "the search server refused a document");
+            state.reasons.push(reason.to_owned());
+        }
+    }
+
+    fn state(&self) -> std::sync::MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits before the next attempt, less when the server answers somebody else.
+    async fn pause(&self, backoff: &mut Backoff) {
+        tokio::select! {
+            () = tokio::time::sleep(backoff.next()) => {}
+            () = self.recovered.notified() => {}
+        }
+    }
+}
+
+impl Sink for Elastic {
+    async fn deliver(&self, batch: Arc<Batch>, give_up: GiveUp) -> Fate {
+        bulk::deliver(self, &batch, give_up).await
+    }
+
+    fn problem(&self) -> String {
+        let state = self.state();
+        match (state.trouble.as_str(), state.reasons.first()) {
+            ("", None) => String::new(),
+            ("", Some(reason)) => format!("{} documents refused: {reason}", state.rejected),
+            (trouble, _) => trouble.to_owned(),
+        }
+    }
+}

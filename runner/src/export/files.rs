@@ -1,0 +1,215 @@
+//! The files sink: `requests.ndjson.gz` and `intervals.ndjson` in a directory.
+//!
+//! Each batch of requests is a gzip member of its own, so a file can be cut at the end of any
+//! batch: after a restart the exporter cuts what it had not yet settled and writes it again.
+
+use std::{
+    fs::{File, OpenOptions},
+    io::{self, Seek, SeekFrom, Write},
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use flate2::{Compression, write::GzEncoder};
+
+use super::{
+    batch::{Batch, Fate, Stream},
+    sink::{GiveUp, Sink},
+};
+
+/// Why the files cannot be written.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot write {}: {error}", path.display())]
+pub(super) struct FilesError {
+    path: PathBuf,
+    error: io::Error,
+}
+
+/// The sink.
+#[derive(Debug)]
+pub(super) struct Files {
+    inner: Mutex<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    requests: Option<Output>,
+    intervals: Output,
+    problem: String,
+}
+
+#[derive(Debug)]
+struct Output {
+    file: File,
+    path: PathBuf,
+    len: u64,
+}
+
+/// How long the files are.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Lengths {
+    pub(super) requests: u64,
+    pub(super) intervals: u64,
+}
+
+/// Makes the directory and tries whether files can be made in it, before anything is measured.
+///
+/// # Errors
+/// When they cannot.
+pub(super) fn check(dir: &Path) -> Result<(), FilesError> {
+    let path = dir.join("intervals.ndjson");
+    std::fs::create_dir_all(dir)
+        .and_then(|()| OpenOptions::new().append(true).create(true).open(&path))
+        .map(drop)
+        .map_err(|error| FilesError { path, error })
+}
+
+impl Files {
+    /// Opens the files in `dir` and cuts them to what was settled. Without `raw` there is no file
+    /// of requests.
+    ///
+    /// # Errors
+    /// When the directory or a file cannot be made.
+    pub(super) fn open(dir: &Path, raw: bool, settled: Lengths) -> Result<Self, FilesError> {
+        std::fs::create_dir_all(dir)
+            .map_err(|error| FilesError { path: dir.to_owned(), error })?;
+        let open = |name: &str, len| Output::open(dir.join(name), len);
+        let requests = match raw {
+            true => Some(open("requests.ndjson.gz", settled.requests)?),
+            false => None,
+        };
+        let intervals = open("intervals.ndjson", settled.intervals)?;
+        let inner = Inner { requests, intervals, problem: String::new() };
+        Ok(Self { inner: Mutex::new(inner) })
+    }
+
+    /// How long the files are now.
+    pub(super) fn lengths(&self) -> Lengths {
+        let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        Lengths {
+            requests: inner.requests.as_ref().map_or(0, |output| output.len),
+            intervals: inner.intervals.len,
+        }
+    }
+
+    /// Writes a batch; a disk is asked once.
+    pub(super) fn write(&self, batch: &Batch) -> Fate {
+        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        let documents = batch.len() as u64;
+        let written = match batch.stream {
+            Stream::Requests => match &mut inner.requests {
+                Some(output) => output.append(&gzip_member(batch)),
+                None => Ok(()),
+            },
+            Stream::Metrics => {
+                inner.intervals.append(&batch.documents().collect::<Vec<_>>().concat())
+            }
+            // The end of a run is the directory's summary, which its owner writes.
+            Stream::Runs => Ok(()),
+        };
+        match written {
+            Ok(()) => Fate { indexed: documents, ..Fate::default() },
+            Err(error) => {
+                tracing::error!(%error, documents, "documents are lost");
+                inner.problem = error.to_string();
+                Fate { lost: documents, ..Fate::default() }
+            }
+        }
+    }
+}
+
+impl Sink for Files {
+    async fn deliver(&self, batch: Arc<Batch>, _give_up: GiveUp) -> Fate {
+        self.write(&batch)
+    }
+
+    fn problem(&self) -> String {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner).problem.clone()
+    }
+}
+
+impl Output {
+    fn open(path: PathBuf, len: u64) -> Result<Self, FilesError> {
+        let open = || {
+            let mut file =
+                OpenOptions::new().write(true).create(true).truncate(false).open(&path)?;
+            file.set_len(len)?;
+            file.seek(SeekFrom::Start(len))?;
+            Ok(file)
+        };
+        match open() {
+            Ok(file) => Ok(Self { file, path, len }),
+            Err(error) => Err(FilesError { path, error }),
+        }
+    }
+
+    fn append(&mut self, bytes: &[u8]) -> Result<(), FilesError> {
+        let written = self.file.write_all(bytes).or_else(|error| {
+            // Half a batch would make the file unreadable from there on.
+            self.file.set_len(self.len)?;
+            self.file.seek(SeekFrom::Start(self.len))?;
+            Err(error)
+        });
+        written.map_err(|error| FilesError { path: self.path.clone(), error })?;
+        self.len += bytes.len() as u64;
+        Ok(())
+    }
+}
+
+fn gzip_member(batch: &Batch) -> Vec<u8> {
+    let mut gzip = GzEncoder::new(Vec::with_capacity(batch.bytes() / 8), Compression::fast());
+    for document in batch.documents() {
+        // Writing to a vector does not fail.
+        let _ = gzip.write_all(document);
+    }
+    gzip.finish().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+
+    use serde_json::json;
+
+    use super::*;
+    use crate::pool::tests::Scratch;
+
+    fn batch(stream: Stream, names: &[&str]) -> Batch {
+        let mut batch = Batch::new(stream);
+        for name in names {
+            batch.push_value(name, &json!({"name": name}));
+        }
+        batch
+    }
+
+    fn read_gz(path: &Path) -> String {
+        let mut text = String::new();
+        let file = File::open(path).unwrap();
+        flate2::read::MultiGzDecoder::new(file).read_to_string(&mut text).unwrap();
+        text
+    }
+
+    #[test]
+    fn a_restart_cuts_what_was_not_settled_and_loses_nothing() {
+        let scratch = Scratch::new();
+        let path = scratch.0.join("requests.ndjson.gz");
+        let files = Files::open(&scratch.0, true, Lengths::default()).unwrap();
+        assert_eq!(files.write(&batch(Stream::Requests, &["a", "b"])).indexed, 2);
+        files.write(&batch(Stream::Metrics, &["m"]));
+        let settled = files.lengths();
+        files.write(&batch(Stream::Requests, &["c"]));
+        drop(files);
+
+        let files = Files::open(&scratch.0, true, settled).unwrap();
+        files.write(&batch(Stream::Requests, &["c"]));
+        assert_eq!(read_gz(&path), "{\"name\":\"a\"}\n{\"name\":\"b\"}\n{\"name\":\"c\"}\n");
+        let intervals = std::fs::read_to_string(scratch.0.join("intervals.ndjson")).unwrap();
+        assert_eq!(intervals, "{\"name\":\"m\"}\n");
+    }
+
+    #[test]
+    fn a_directory_that_cannot_be_made_is_named() {
+        let error = Files::open(Path::new("/proc/none"), true, Lengths::default()).unwrap_err();
+        assert!(error.to_string().contains("/proc/none"), "{error}");
+    }
+}

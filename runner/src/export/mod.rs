@@ -1,0 +1,246 @@
+//! The exporter: one process that takes what the engine measured out of the shared [`pool`] and
+//! delivers it, however long the search server is away.
+//!
+//! ```text
+//! blocks ─► request documents ─┐                                    ┌─► ledger in the pool
+//! intervals ─► their documents ┼─► batch ─► sink: verdict per item ─┤
+//! run ─► start, end ───────────┘      (again, until all are known)  └─► block is free again
+//! ```
+//!
+//! Laws
+//! - `produced = indexed + rejected + sampledOut + dropped + lost + pending` in every report; at
+//!   the end `pending` is 0, and what was given up is `lost` with the reason in the problem.
+//! - Every document's id is derived from what it is about, and documents are only ever created:
+//!   sending one again changes nothing.
+//! - A block stays in the pool until the fate of each of its records is known. An exporter that is
+//!   killed continues from there; at most the request counts (`retries`) of deliveries that were
+//!   under way are not known any more.
+//! - Aggregates go before requests.
+//!
+//! A data stream that rolls over between a delivery whose answer was lost and its repetition takes
+//! a document twice, because ids are unique per backing index only.
+//!
+//! [`pool`]: crate::pool
+
+mod account;
+mod batch;
+mod drain;
+mod elastic;
+mod files;
+mod ids;
+mod interval;
+mod json;
+mod privacy;
+mod reporter;
+mod request;
+mod run;
+mod signals;
+mod sink;
+mod sinks;
+mod templates;
+
+use std::{
+    fs::File,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    sync::Arc,
+    time::Duration,
+};
+
+use loadtest_core::{plan::Plan, report::Part};
+use serde_json::{Map, Value, json};
+use tokio::{sync::watch, time::Instant};
+
+use crate::{
+    control::{Control, RunnerArgs},
+    logging, plan_file,
+    pool::Pool,
+};
+use account::Account;
+use drain::{Drain, Ended};
+use elastic::Elastic;
+use reporter::{Known, Reporter};
+use signals::Signals;
+use sink::GiveUpSwitch;
+use sinks::Sinks;
+
+/// Arguments of the exporter.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Args {
+    /// Which run, which runner, whom to report to.
+    #[command(flatten)]
+    pub runner: RunnerArgs,
+    /// Directory of the result files, when the plan asks for files.
+    #[arg(long, env = "LOADTEST_OUT", value_name = "DIR")]
+    pub out: Option<PathBuf>,
+}
+
+/// The plan, an address or a directory cannot be used.
+const EXIT_UNUSABLE: u8 = 2;
+
+/// How often an exporter looks whether the pool, or something in it, is there.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// How long runner 0 waits for the run's result after it was told to end.
+const WAIT_FOR_RESULT: Duration = Duration::from_secs(30);
+
+/// How long it waits when the coordinator says nothing at all.
+const WAIT_IN_SILENCE: Duration = Duration::from_secs(60);
+
+/// Runs an exporter until everything is delivered or given up. Makes its own runtime.
+///
+/// Exit code 0: the end was reported, if anybody listened. 2: the plan, an address or a directory
+/// cannot be used.
+pub fn run(args: Args) -> ExitCode {
+    logging::start();
+    match try_run(args) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!("{error:#}");
+            ExitCode::from(EXIT_UNUSABLE)
+        }
+    }
+}
+
+fn try_run(args: Args) -> anyhow::Result<()> {
+    let plan = plan_file::read(&args.runner.plan, &args.runner.plan_hash)?;
+    let control = Control::new(&args.runner, &plan.run.id, Part::Exporter)?;
+    if let (Some(out), Some(_)) = (&args.out, &plan.results.files) {
+        files::check(out)?;
+    }
+    let elastic = match &plan.results.elasticsearch {
+        Some(settings) => {
+            let elastic = Elastic::new(settings, &plan.run.namespace, args.runner.index)?;
+            Some(Arc::new(elastic))
+        }
+        None => None,
+    };
+    let account = Arc::new(Account::new(elastic.clone()));
+    let reporter = Reporter::new(control, account.clone());
+    let known = reporter.known();
+    let exporter = Exporter { args, plan, elastic, account: account.clone(), known };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let exported = tokio::select! {
+            exported = exporter.export() => exported,
+            () = reporter.keep_reporting() => Ok(()),
+        };
+        if let Err(error) = &exported {
+            account.lasting_problem(format!("{error:#}"));
+        }
+        account.finished();
+        reporter.report_final().await;
+        exported
+    })
+}
+
+struct Exporter {
+    args: Args,
+    plan: Plan,
+    elastic: Option<Arc<Elastic>>,
+    account: Arc<Account>,
+    known: watch::Receiver<Known>,
+}
+
+impl Exporter {
+    async fn export(mut self) -> anyhow::Result<()> {
+        let signals = Signals::listen()?;
+        if let Some((pool, _lock)) = self.wait_for_pool(&signals).await? {
+            self.deliver_all(pool, signals).await?;
+        }
+        Ok(())
+    }
+
+    /// The pool, and the lock that keeps a second exporter away from it. `None` when the run was
+    /// over before there was a pool.
+    async fn wait_for_pool(&self, signals: &Signals) -> anyhow::Result<Option<(Pool, File)>> {
+        loop {
+            match Pool::open(&self.args.runner.pool) {
+                Ok(pool) => {
+                    let lock = File::create(self.args.runner.pool.join("exporter"))?;
+                    if lock.try_lock().is_ok() {
+                        return Ok(Some((pool, lock)));
+                    }
+                }
+                Err(error) if error.is_absent() => {}
+                Err(error) => return Err(error.into()),
+            }
+            if signals.asked_to_end().is_some() || self.known.borrow().end.is_some() {
+                return Ok(None);
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+
+    async fn deliver_all(&mut self, pool: Pool, signals: Signals) -> anyhow::Result<()> {
+        pool.free_settled();
+        let sinks =
+            Sinks::new(&self.plan, self.elastic.clone(), self.args.out.as_deref(), &pool.ledger())?;
+        self.account.opened(&pool);
+        let identity = drain::Identity {
+            runner: self.args.runner.index,
+            host: host_name(),
+            plan_hash: self.args.runner.plan_hash.clone(),
+        };
+        let give_up = GiveUpSwitch::new();
+        let mut drain =
+            Drain::new(&self.plan, &identity, pool, sinks, self.account.clone(), give_up)?;
+        let ended = drain.run(&signals).await?;
+        self.conclude(&mut drain, ended, &signals).await;
+        Ok(())
+    }
+
+    /// What comes after the last record: verification, and the document of the run's end.
+    async fn conclude(&mut self, drain: &mut Drain, ended: Ended, signals: &Signals) {
+        drain.abandon_rest(ended);
+        if ended == Ended::GivenUp {
+            return;
+        }
+        let requests = drain.verify_requests().await;
+        self.account.verified(requests, None);
+        if self.args.runner.index == 0 && self.elastic.is_some() {
+            let end = self.wait_for_result(signals).await;
+            drain.write_end(end.and_then(|end| end.view)).await;
+        }
+        let aggregates = drain.verify_aggregates().await;
+        self.account.verified(requests, aggregates);
+    }
+
+    /// What the run came to, as soon as the coordinator knows it.
+    async fn wait_for_result(&self, signals: &Signals) -> Option<loadtest_core::report::Final> {
+        let drained = Instant::now();
+        loop {
+            let known = self.known.borrow().clone();
+            if let Some(end) = known.end {
+                return Some(*end);
+            }
+            let told = signals.asked_to_end().map(|at| at.max(drained) + WAIT_FOR_RESULT);
+            let silent = known.contact.max(drained) + WAIT_IN_SILENCE;
+            let deadline = told.map_or(silent, |told| told.min(silent));
+            if Instant::now() >= deadline || signals.asked_to_hurry() {
+                return None;
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+}
+
+/// Fields of `loadtest` that every document of a run has.
+fn run_fields(plan: &Plan, doc: &str) -> Map<String, Value> {
+    let run = &plan.run;
+    let mut fields = Map::new();
+    fields.insert("schema".into(), json!(request::SCHEMA));
+    fields.insert("doc".into(), json!(doc));
+    fields.insert("test".into(), json!({"name": run.test}));
+    fields.insert("run".into(), json!({"id": run.id, "name": run.name, "number": run.number}));
+    fields
+}
+
+/// The name of this machine or pod.
+fn host_name() -> String {
+    let name = std::fs::read_to_string(Path::new("/proc/sys/kernel/hostname"));
+    name.map(|name| name.trim().to_owned()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests;
