@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::{run, run::children::end_with_parent, target, validate};
+use crate::{demo, run, run::children::end_with_parent, target, validate};
 
 /// Load tests of HTTP services: the manifests of the operator, run and checked on this machine.
 ///
@@ -21,6 +21,8 @@ pub struct Cli {
 enum Command {
     /// Run a LoadTest on this machine: same plan, load, merge and verdict as in a cluster.
     Run(run::Args),
+    /// Run a LoadTest against a target that is started for it.
+    Demo(demo::Args),
     /// Say what the API server and the operator would refuse, with line numbers.
     Validate(validate::Args),
     /// Serve a small HTTP target to try things against.
@@ -28,6 +30,9 @@ enum Command {
     /// A runner's engine; `run` starts it.
     #[command(hide = true)]
     Engine(loadtest_runner::engine::Args),
+    /// A runner's exporter; `run` starts it.
+    #[command(hide = true)]
+    Export(loadtest_runner::export::Args),
     /// The target of `demo`, which starts it.
     #[command(hide = true)]
     DemoTarget(target::TargetArgs),
@@ -37,11 +42,16 @@ enum Command {
 pub fn dispatch(cli: Cli) -> ExitCode {
     match cli.command {
         Command::Run(args) => run::run(&args).into(),
+        Command::Demo(args) => demo::run(args).into(),
         Command::Validate(args) => validate::run(&args).into(),
         Command::Target(args) => target::run(args),
         Command::Engine(args) => {
             end_with_parent();
             loadtest_runner::engine::run(args)
+        }
+        Command::Export(args) => {
+            end_with_parent();
+            loadtest_runner::export::run(args)
         }
         Command::DemoTarget(args) => {
             end_with_parent();

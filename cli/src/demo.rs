@@ -21,6 +21,7 @@ const QUICKSTART: &str = include_str!("../../examples/quickstart.yaml");
 pub struct Args {
     /// YAML file with one LoadTest; default: the quickstart of the documentation.
     pub file: Option<PathBuf>,
+    /// How it is run.
     #[command(flatten)]
     pub options: Options,
 }

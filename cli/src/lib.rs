@@ -4,6 +4,7 @@
 //! only the driver differs ([`run`]). Nothing here talks to a cluster.
 
 pub mod command;
+pub mod demo;
 pub mod exit;
 pub mod manifest;
 pub mod output;

@@ -3,7 +3,11 @@
 use std::{io::Read as _, path::Path};
 
 use loadtest_core::plan::{Plan, RunIdentity};
-use loadtest_crds::{LoadTest, Overrides, Place, Problem, Stage, plan, yaml};
+use loadtest_crds::{
+    LoadTest, Overrides, Place, Problem, Stage, plan,
+    validate::{self, Manifest},
+    yaml,
+};
 
 use crate::{exit::Exit, output::terminal::say};
 
@@ -69,38 +73,49 @@ impl Test {
     }
 }
 
-/// The only `LoadTest` of a text.
+/// The only `LoadTest` of a text. What the operator checks beyond the schema is checked when the plan
+/// is made, since options may mend it (`--var`).
 ///
 /// # Errors
 /// Everything that is wrong with it, or that there is none or more than one.
 pub fn one_test(text: &str) -> Result<Test, Vec<Problem>> {
+    if let Err(problems) = validate::load(text)
+        && problems.iter().any(|problem| problem.by < Stage::Acceptance)
+    {
+        return Err(problems);
+    }
     let documents = yaml::parse(text).map_err(|problem| vec![problem])?;
-    let mut tests: Vec<_> = documents
-        .into_iter()
-        .filter(|node| node.to_json()["kind"] == "LoadTest")
-        .collect();
+    let mut tests: Vec<_> = documents.into_iter().filter(is_load_test).collect();
     match (tests.pop(), tests.len()) {
         (Some(node), 0) => match serde_json::from_value(node.to_json()) {
             Ok(object) => Ok(Test { object, node }),
             Err(error) => Err(vec![Problem::new(Stage::Schema, "", error.to_string())]),
         },
-        (None, _) => Err(only_one("there is no LoadTest in it")),
-        (Some(_), more) => {
-            Err(only_one(&format!("there are {} LoadTests in it; run takes one", more + 1)))
+        (None, _) => Err(whole("there is no LoadTest in it")),
+        (Some(_), others) => {
+            Err(whole(&format!("there are {} LoadTests in it; run takes one", others + 1)))
         }
     }
 }
 
-fn only_one(message: &str) -> Vec<Problem> {
+fn is_load_test(node: &yaml::Node) -> bool {
+    let value = node.to_json();
+    let text = |name: &str| value.get(name).and_then(serde_json::Value::as_str);
+    text("kind") == Some("LoadTest")
+        && text("apiVersion").is_some_and(|version| version.starts_with("loadtest.dev/"))
+}
+
+fn whole(message: &str) -> Vec<Problem> {
     vec![Problem { at: Some(Place { line: 1, column: 1 }), ..Problem::new(Stage::Yaml, "", message) }]
 }
 
-/// Checks every object of a text; how many there are.
+/// Checks every object of a text; how many of ours there are.
 ///
 /// # Errors
 /// Everything that is wrong.
 pub fn check(text: &str) -> Result<usize, Vec<Problem>> {
-    one_test(text).map(|_| 1)
+    let manifests = validate::load(text)?;
+    Ok(manifests.iter().filter(|manifest| !matches!(manifest, Manifest::Other(_))).count())
 }
 
 /// Says what is wrong, one line each: `FILE:LINE:COLUMN: FIELD: MESSAGE`.

@@ -106,8 +106,13 @@ pub const RUN_REF: Declared = Declared {
     form: Form::Fixed("loadTestRef"),
     message: "loadTestRef cannot be changed: create another LoadTestRun",
 };
+/// A run does one thing for its life.
+pub const RUN_TEST: Declared = Declared {
+    form: Form::Fixed("test"),
+    message: "test cannot be changed: create another LoadTestRun",
+};
 
-const ALL: [Declared; 14] = [
+const ALL: [Declared; 15] = [
     LOAD,
     STEP,
     CHECK,
@@ -122,6 +127,7 @@ const ALL: [Declared; 14] = [
     RUN_NAME,
     RUN_NUMBER,
     RUN_REF,
+    RUN_TEST,
 ];
 
 impl Declared {

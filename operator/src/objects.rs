@@ -12,7 +12,7 @@ use kube::{
 use loadtest_core::identity;
 use loadtest_crds::{LoadTest, LoadTestRun, status::kind};
 use serde::de::DeserializeOwned;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// The two kinds as the API server names them.
 #[derive(Debug, Clone)]
@@ -91,6 +91,29 @@ pub fn owner(object: &DynamicObject, kind: &str) -> Option<(String, String)> {
         .iter()
         .find(|owner| owner.controller == Some(true) && owner.kind == kind)?;
     Some((owner.name.clone(), owner.uid.clone()))
+}
+
+/// What is applied to a root: metadata and status, never its spec.
+///
+/// With the uid: an object that was deleted and made anew must not get what was meant for the old
+/// one.
+pub fn applied(
+    kind: &ApiResource,
+    name: &str,
+    uid: &str,
+    metadata: &Value,
+    status: Option<Value>,
+) -> Value {
+    let mut body =
+        json!({"apiVersion": kind.api_version, "kind": kind.kind, "metadata": metadata});
+    if let Some(metadata) = body.get_mut("metadata").and_then(Value::as_object_mut) {
+        metadata.insert("name".to_owned(), json!(name));
+        metadata.insert("uid".to_owned(), json!(uid));
+    }
+    if let (Some(status), Some(body)) = (status, body.as_object_mut()) {
+        body.insert("status".to_owned(), status);
+    }
+    body
 }
 
 /// What events are about.

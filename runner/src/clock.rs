@@ -35,21 +35,29 @@ pub struct WallAnchor {
 impl WallAnchor {
     /// This moment.
     pub fn now() -> Self {
-        let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Self { wall_ns: wall.as_nanos() as i64, mono_ns: now() }
+        let wall = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
+        Self {
+            wall_ns: wall.as_nanos() as i64,
+            mono_ns: now(),
+        }
     }
 
     /// Unix time in microseconds of a monotonic time.
     pub fn unix_micros(&self, at: Nanos) -> UnixMicros {
-        (self.wall_ns + (at as i64 - self.mono_ns as i64)).div_euclid(MICRO as i64)
+        self.unix_nanos(at).div_euclid(MICRO.cast_signed())
+    }
+
+    fn unix_nanos(&self, at: Nanos) -> i64 {
+        self.wall_ns + at.cast_signed() - self.mono_ns.cast_signed()
     }
 
     /// The first boundary after `at` of the wall-clock grid with lines `step` apart.
     pub fn next_boundary(&self, at: Nanos, step: Nanos) -> Nanos {
-        let step = step.max(1) as i64;
-        let wall = self.wall_ns + (at as i64 - self.mono_ns as i64);
-        let into = wall.rem_euclid(step);
-        at + (step - into) as u64
+        let step = step.max(1).cast_signed();
+        let into = self.unix_nanos(at).rem_euclid(step);
+        at + (step - into).cast_unsigned()
     }
 }
 
@@ -74,20 +82,27 @@ impl RemoteClock {
     pub fn observe(&mut self, sent: Nanos, received: Nanos, remote: UnixMicros) {
         let round_trip = received.saturating_sub(sent);
         if self.best.is_none_or(|best| round_trip < best.round_trip) {
-            let middle = (sent + round_trip / 2) as i64;
-            self.best =
-                Some(Sample { round_trip, offset_ns: remote * MICRO as i64 - middle });
+            let middle = (sent + round_trip / 2).cast_signed();
+            self.best = Some(Sample {
+                round_trip,
+                offset_ns: remote * MICRO.cast_signed() - middle,
+            });
         }
     }
 
     /// The monotonic time of a moment on the remote clock; `None` before the first answer.
     pub fn to_local(&self, remote: UnixMicros) -> Option<Nanos> {
-        self.best.map(|best| (remote * MICRO as i64 - best.offset_ns).max(0) as Nanos)
+        self.best.map(|best| {
+            (remote * MICRO.cast_signed() - best.offset_ns)
+                .max(0)
+                .cast_unsigned()
+        })
     }
 
     /// The remote clock at a monotonic time; `None` before the first answer.
     pub fn to_remote(&self, local: Nanos) -> Option<UnixMicros> {
-        self.best.map(|best| (local as i64 + best.offset_ns).div_euclid(MICRO as i64))
+        self.best
+            .map(|best| (local.cast_signed() + best.offset_ns).div_euclid(MICRO.cast_signed()))
     }
 }
 
@@ -97,11 +112,17 @@ mod tests {
 
     #[test]
     fn boundaries_lie_on_the_wall_clock() {
-        let anchor = WallAnchor { wall_ns: 10_400_000_000, mono_ns: 1_000_000_000 };
+        let anchor = WallAnchor {
+            wall_ns: 10_400_000_000,
+            mono_ns: 1_000_000_000,
+        };
         assert_eq!(anchor.unix_micros(1_100_000_000), 10_500_000);
         assert_eq!(anchor.next_boundary(1_000_000_000, SECOND), 1_600_000_000);
         assert_eq!(anchor.next_boundary(1_600_000_000, SECOND), 2_600_000_000);
-        assert_eq!(anchor.next_boundary(1_000_000_000, 5 * SECOND), 5_600_000_000);
+        assert_eq!(
+            anchor.next_boundary(1_000_000_000, 5 * SECOND),
+            5_600_000_000
+        );
     }
 
     #[test]

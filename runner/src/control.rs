@@ -122,8 +122,10 @@ impl Control {
             .pool_idle_timeout(Duration::from_secs(30))
             .pool_max_idle_per_host(1);
         if let Some(path) = &args.control_ca {
-            let pem = std::fs::read(path)
-                .map_err(|source| ControlError::File { path: path.clone(), source })?;
+            let pem = std::fs::read(path).map_err(|source| ControlError::File {
+                path: path.clone(),
+                source,
+            })?;
             builder = builder.tls_certs_only(reqwest::Certificate::from_pem_bundle(&pem)?);
         }
         Ok(Self {
@@ -146,8 +148,11 @@ impl Control {
     /// # Errors
     /// [`ControlError`]; whatever it is, the next report may succeed.
     pub async fn post(&self, body: Vec<u8>) -> Result<Exchange, ControlError> {
-        let token = std::fs::read_to_string(&self.token_file)
-            .map_err(|source| ControlError::File { path: self.token_file.clone(), source })?;
+        let token =
+            std::fs::read_to_string(&self.token_file).map_err(|source| ControlError::File {
+                path: self.token_file.clone(),
+                source,
+            })?;
         let sent = clock::now();
         let response = self
             .client
@@ -167,6 +172,10 @@ impl Control {
                 text: text.trim().chars().take(REFUSAL_CHARACTERS).collect(),
             });
         }
-        Ok(Exchange { answer: report::decode(&bytes)?, sent, received })
+        Ok(Exchange {
+            answer: report::decode(&bytes)?,
+            sent,
+            received,
+        })
     }
 }

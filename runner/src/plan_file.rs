@@ -49,7 +49,10 @@ pub enum PlanFileError {
 /// # Errors
 /// [`PlanFileError`] says which file and what is wrong with it.
 pub fn read(path: &Path, expected_hash: &str) -> Result<Plan, PlanFileError> {
-    let read_error = |source| PlanFileError::Read { path: path.to_owned(), source };
+    let read_error = |source| PlanFileError::Read {
+        path: path.to_owned(),
+        source,
+    };
     let raw = std::fs::read(path).map_err(read_error)?;
     let bytes = if raw.starts_with(&[0x1f, 0x8b]) {
         let mut unpacked = Vec::new();
@@ -72,6 +75,8 @@ pub fn read(path: &Path, expected_hash: &str) -> Result<Plan, PlanFileError> {
             expected: expected_hash.to_owned(),
         });
     }
-    Plan::from_bytes(&bytes)
-        .map_err(|source| PlanFileError::Parse { path: path.to_owned(), source })
+    Plan::from_bytes(&bytes).map_err(|source| PlanFileError::Parse {
+        path: path.to_owned(),
+        source,
+    })
 }

@@ -24,7 +24,10 @@ pub fn thread_cpu_ns() -> u64 {
 
 #[inline]
 fn clock_ns(clock: libc::clockid_t) -> u64 {
-    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    let mut time = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
     // SAFETY: writes one timespec; both clocks exist on every Linux.
     unsafe { libc::clock_gettime(clock, &raw mut time) };
     time.tv_sec as u64 * NANOS_PER_SECOND + time.tv_nsec as u64
@@ -72,10 +75,13 @@ impl TimerFd {
         // A time of zero would disarm.
         let at_ns = at_ns.max(1);
         let spec = libc::itimerspec {
-            it_interval: libc::timespec { tv_sec: 0, tv_nsec: 0 },
+            it_interval: libc::timespec {
+                tv_sec: 0,
+                tv_nsec: 0,
+            },
             it_value: libc::timespec {
-                tv_sec: (at_ns / NANOS_PER_SECOND) as libc::time_t,
-                tv_nsec: (at_ns % NANOS_PER_SECOND) as libc::c_long,
+                tv_sec: (at_ns / NANOS_PER_SECOND).cast_signed(),
+                tv_nsec: (at_ns % NANOS_PER_SECOND).cast_signed(),
             },
         };
         // SAFETY: reads one itimerspec; the old value is not asked for.
@@ -87,7 +93,11 @@ impl TimerFd {
                 std::ptr::null_mut(),
             )
         };
-        if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+        if result == 0 {
+            Ok(())
+        } else {
+            Err(io::Error::last_os_error())
+        }
     }
 }
 
@@ -102,7 +112,10 @@ impl AsRawFd for TimerFd {
 /// # Errors
 /// When the limits can neither be read nor raised.
 pub fn raise_open_files() -> io::Result<u64> {
-    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    let mut limit = libc::rlimit {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
     // SAFETY: writes one rlimit.
     if unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) } != 0 {
         return Err(io::Error::last_os_error());

@@ -8,7 +8,7 @@ use std::{collections::BTreeMap, fs::File, path::Path, time::Duration};
 
 use loadtest_core::{
     histogram::Histogram,
-    plan::Plan,
+    plan::SeriesKey,
     report::UnixMicros,
     series::{ErrorKey, Series, SeriesSet},
 };
@@ -33,7 +33,7 @@ pub const FILES: [&str; 3] = ["stats.csv", "stats_history.csv", "failures.csv"];
 /// When the file cannot be written.
 pub fn write_stats(
     path: &Path,
-    plan: &Plan,
+    names: &[SeriesKey],
     set: &SeriesSet,
     duration: Duration,
 ) -> csv::Result<()> {
@@ -52,7 +52,7 @@ pub fn write_stats(
         "Failures/s",
     ];
     out.write_record(columns.iter().chain(&PERCENTILES))?;
-    for ((name, method), series) in by_name_and_method(plan, set) {
+    for ((name, method), series) in by_name_and_method(names, set) {
         out.write_record(stats_row(method, name, &series, duration))?;
     }
     out.write_record(stats_row("", "Aggregated", &set.total, duration))?;
@@ -60,15 +60,23 @@ pub fn write_stats(
 }
 
 /// Scenarios are unknown to Locust: the same name in two of them is one row.
-fn by_name_and_method<'a>(plan: &'a Plan, set: &SeriesSet) -> BTreeMap<(&'a str, &'a str), Series> {
+fn by_name_and_method<'a>(names: &'a [SeriesKey], set: &SeriesSet) -> BTreeMap<(&'a str, &'a str), Series> {
     let mut rows: BTreeMap<(&str, &str), Series> = BTreeMap::new();
-    for (key, series) in plan.series.iter().zip(&set.by_name) {
+    for (key, series) in names.iter().zip(&set.by_name) {
         if series.requests > 0 {
-            let row = rows.entry((key.name.as_str(), key.method.as_str()));
+            let row = rows.entry((locust_name(&key.method, &key.name), key.method.as_str()));
             row.or_default().merge(series);
         }
     }
     rows
+}
+
+/// A default name is method and url; Locust's is the url, and the method has its own column.
+fn locust_name<'a>(method: &str, name: &'a str) -> &'a str {
+    match name.strip_prefix(method).and_then(|rest| rest.strip_prefix(' ')) {
+        Some(url) if url.starts_with('/') => url,
+        _ => name,
+    }
 }
 
 fn stats_row(method: &str, name: &str, series: &Series, duration: Duration) -> Vec<String> {
@@ -213,7 +221,7 @@ impl HistoryWriter {
 /// When the file cannot be written.
 pub fn write_failures(
     path: &Path,
-    plan: &Plan,
+    names: &[SeriesKey],
     set: &SeriesSet,
     seen: &BTreeMap<ErrorKey, (UnixMicros, UnixMicros)>,
 ) -> csv::Result<()> {
@@ -228,10 +236,9 @@ pub fn write_failures(
     ];
     out.write_record(columns)?;
     for (key, count) in &set.errors {
-        let (method, name) = plan
-            .series
+        let (method, name) = names
             .get(key.series as usize)
-            .map_or(("", "(other)"), |s| (s.method.as_str(), s.name.as_str()));
+            .map_or(("", "(other)"), |s| (s.method.as_str(), locust_name(&s.method, &s.name)));
         let (first, last) = seen.get(key).copied().unwrap_or_default();
         out.write_record([
             method,
@@ -253,4 +260,91 @@ fn csv_builder() -> csv::WriterBuilder {
     let mut builder = csv::WriterBuilder::new();
     builder.terminator(csv::Terminator::CRLF);
     builder
+}
+
+#[cfg(test)]
+mod tests {
+    use loadtest_core::{
+        histogram::TOTAL_DIGITS,
+        series::{Outcome, Sample},
+    };
+
+    use super::*;
+
+    fn series(latencies: &[u64], outcome: Outcome) -> Series {
+        let mut series = Series::default();
+        for latency_us in latencies.iter().copied() {
+            let sample = Sample {
+                outcome,
+                status: 200,
+                latency_us,
+                service_us: latency_us,
+                bytes_sent: 10,
+                bytes_received: 100,
+            };
+            series.record(&sample, TOTAL_DIGITS);
+        }
+        series
+    }
+
+    #[test]
+    fn names_are_as_locust_has_them() {
+        assert_eq!(locust_name("GET", "GET /get"), "/get");
+        assert_eq!(locust_name("GET", "GETTER"), "GETTER");
+        assert_eq!(locust_name("GET", "GET well"), "GET well");
+        assert_eq!(locust_name("POST", "/delayed"), "/delayed");
+    }
+
+    #[test]
+    fn a_row_has_counts_milliseconds_and_rates() {
+        let series = series(&[1_000, 2_000, 2_500, 40_000], Outcome::Ok);
+        let row = stats_row("GET", "/get", &series, Duration::from_secs(2));
+        assert_eq!(
+            row[..11],
+            ["GET", "/get", "4", "0", "2", "11.375", "1", "40", "100", "2", "0"]
+        );
+        assert_eq!(row.len(), 22);
+        assert_eq!(row.last().unwrap(), "40");
+    }
+
+    #[test]
+    fn quantiles_of_nothing_are_not_available_and_errors_are_quoted() {
+        let place = std::env::temp_dir().join(format!("loadtest-locust-{}", std::process::id()));
+        std::fs::create_dir_all(&place).unwrap();
+        let path = place.join("h.csv");
+        let empty = Series::default();
+        let moment = Moment {
+            at: 5_000_000,
+            users: 3,
+            window: &empty,
+            window_length: Duration::from_secs(1),
+            total: &empty,
+        };
+        HistoryWriter::create(&path).unwrap().write(&moment).unwrap();
+        HistoryWriter::append(&path).unwrap().write(&moment).unwrap();
+        let text = std::fs::read_to_string(&path).unwrap();
+        let row = format!("5,3,,Aggregated,0,0,{}0,0,0,0,0,0,0\r\n", "N/A,".repeat(11));
+        assert!(text.ends_with(&format!("Content Size\r\n{row}{row}")), "{text}");
+
+        let mut set = SeriesSet::default();
+        let key = ErrorKey {
+            outcome: Outcome::Check,
+            series: 0,
+            message: "check \"a, b\" failed".to_owned(),
+        };
+        set.count_error(key.clone(), 7);
+        let seen = BTreeMap::from([(key, (1_700_000_000_000_000, 1_700_000_001_000_000))]);
+        let names = [SeriesKey {
+            scenario: "main".to_owned(),
+            name: "GET /get".to_owned(),
+            method: "GET".to_owned(),
+        }];
+        write_failures(&path, &names, &set, &seen).unwrap();
+        assert_eq!(
+            std::fs::read_to_string(&path).unwrap(),
+            "Method,Name,Error,Occurrences,First Seen,Last Seen\r\n\
+             GET,/get,\"check \"\"a, b\"\" failed\",7,2023-11-14T22:13:20Z,2023-11-14T22:13:21Z\r\n"
+        );
+        std::fs::remove_dir_all(&place).unwrap();
+    }
 }

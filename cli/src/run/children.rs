@@ -217,10 +217,25 @@ fn describe(status: &io::Result<ExitStatus>, last_line: &str) -> String {
         },
         Err(error) => format!("could not be waited for: {error}"),
     };
-    if last_line.is_empty() {
+    let words = without_log_head(last_line.trim());
+    if words.is_empty() {
         how
     } else {
-        format!("{how}: {}", last_line.trim())
+        format!("{how}: {words}")
+    }
+}
+
+/// A log line without time, level and module: `2026-… ERROR loadtest_runner::engine: no plan`.
+fn without_log_head(line: &str) -> &str {
+    const LEVELS: [&str; 5] = ["ERROR", "WARN", "INFO", "DEBUG", "TRACE"];
+    let rest = line
+        .split_once(char::is_whitespace)
+        .map_or("", |(_, rest)| rest.trim_start());
+    match rest.split_once(' ') {
+        Some((level, rest)) if LEVELS.contains(&level) => rest
+            .split_once(": ")
+            .map_or(rest, |(_, message)| message),
+        _ => line,
     }
 }
 
@@ -232,4 +247,27 @@ pub fn end_with_parent() {
         let _ = io::copy(&mut io::stdin().lock(), &mut io::sink());
         std::process::exit(i32::from(crate::exit::Exit::Error.code()));
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sentence_has_what_was_said_and_not_when() {
+        let line = "2026-11-23T00:02:37.799882Z ERROR loadtest_runner::engine: cannot read the plan: gone";
+        assert_eq!(without_log_head(line), "cannot read the plan: gone");
+        assert_eq!(without_log_head("2026-11-23T00:02:37Z  WARN x: slow"), "slow");
+        assert_eq!(without_log_head("thread panicked at x.rs: y"), "thread panicked at x.rs: y");
+        assert_eq!(without_log_head(""), "");
+    }
+
+    #[test]
+    fn exit_statuses_and_signals_are_named() {
+        use std::os::unix::process::ExitStatusExt as _;
+        let how = |raw, line| describe(&Ok(ExitStatus::from_raw(raw)), line);
+        assert_eq!(how(2 << 8, ""), "ended with exit status 2");
+        assert_eq!(how(9, ""), "was killed by signal 9");
+        assert_eq!(how(1 << 8, " no space "), "ended with exit status 1: no space");
+    }
 }

@@ -15,7 +15,10 @@ use loadtest_core::{
 /// Locust's own window of its current percentiles.
 const WINDOW: Duration = Duration::from_secs(10);
 
-/// Grows with the kinds of failures, which are bounded, and never with the length of the run.
+const SECOND: UnixMicros = 1_000_000;
+
+/// Grows with the kinds of failures, which are bounded, and neither with the length of the run nor
+/// with the number of runners.
 #[derive(Debug, Default)]
 pub struct History {
     window: VecDeque<(UnixMicros, Series)>,
@@ -34,19 +37,32 @@ impl History {
         report: EngineReport,
         now: UnixMicros,
     ) -> Result<Answer, Refused> {
-        let delta = report.delta.as_ref().map(|delta| delta.set.clone());
+        let delta = report.delta.as_ref().map(|delta| {
+            (delta.set.total.clone(), delta.set.errors.keys().cloned().collect::<Vec<_>>())
+        });
         let before = coordinator.merged().total.requests;
         let answer = coordinator.engine_report(index, report, now)?;
         // A delta that came twice was merged once and must be remembered once.
         if coordinator.merged().total.requests > before
-            && let Some(set) = delta
+            && let Some((total, errors)) = delta
         {
-            for key in set.errors.into_keys() {
+            for key in errors {
                 self.seen.entry(key).or_insert((now, now)).1 = now;
             }
-            self.window.push_back((now, set.total));
+            self.remember(total, now);
         }
         Ok(answer)
+    }
+
+    /// One series for each second, however many runners report in it.
+    fn remember(&mut self, total: Series, now: UnixMicros) {
+        match self.window.back_mut() {
+            Some((at, series)) if now / SECOND == *at / SECOND => series.merge(&total),
+            _ => self.window.push_back((now, total)),
+        }
+        while self.window.len() > WINDOW.as_secs() as usize + 1 {
+            self.window.pop_front();
+        }
     }
 
     /// Everything in the last ten seconds before `now`.

@@ -161,9 +161,9 @@ fn write_files(
     let [stats, history, failures] = locust::FILES.map(|name| own_csv(directory, name));
     let shared = control.lock();
     let failed = |path: &str, error| LocalError::Csv(path.to_owned(), error);
-    locust::write_stats(Path::new(&stats), plan, &driven.merged, duration)
+    locust::write_stats(Path::new(&stats), &plan.series, &driven.merged, duration)
         .map_err(|error| failed(&stats, error))?;
-    locust::write_failures(Path::new(&failures), plan, &driven.merged, shared.history.seen())
+    locust::write_failures(Path::new(&failures), &plan.series, &driven.merged, shared.history.seen())
         .map_err(|error| failed(&failures, error))?;
     last_row(Path::new(&history), clock, duration, driven)
         .map_err(|error| failed(&history, error))?;

@@ -31,6 +31,7 @@ use crate::{
 pub struct Args {
     /// YAML file with one LoadTest; - reads standard input.
     pub file: PathBuf,
+    /// How it is run.
     #[command(flatten)]
     pub options: Options,
 }

@@ -87,7 +87,7 @@ impl Options {
             runners: Some(self.runners.unwrap_or(1)),
             raw: self.raw.map(RawMode::from),
             local: true,
-            files: false,
+            files: true,
             elasticsearch_url: self.elasticsearch.clone(),
             ..Overrides::default()
         };

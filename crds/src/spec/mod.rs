@@ -103,7 +103,8 @@ pub struct LoadTestSpec {
 #[x_kube(
     validation = Rule::from(rule::RUN),
     validation = Rule::from(rule::RUN_NUMBER),
-    validation = Rule::from(rule::RUN_REF)
+    validation = Rule::from(rule::RUN_REF),
+    validation = Rule::from(rule::RUN_TEST)
 )]
 pub struct LoadTestRunSpec {
     /// The LoadTest that this is a run of. Without `test` its spec is taken as it is when the run

@@ -73,14 +73,16 @@ fn manifest(document: &yaml::Node) -> Result<Manifest, Vec<Problem>> {
     })
 }
 
-fn load_test(value: Value) -> Result<Manifest, Vec<Problem>> {
+fn load_test(mut value: Value) -> Result<Manifest, Vec<Problem>> {
+    structural::prune_nulls(&mut value, &LOAD_TEST);
     check(&value, &LOAD_TEST)?;
     let test: LoadTest = typed(value)?;
     plan::accept(&test.spec.test, "spec")?;
     Ok(Manifest::LoadTest(Box::new(test)))
 }
 
-fn load_test_run(value: Value) -> Result<Manifest, Vec<Problem>> {
+fn load_test_run(mut value: Value) -> Result<Manifest, Vec<Problem>> {
+    structural::prune_nulls(&mut value, &LOAD_TEST_RUN);
     check(&value, &LOAD_TEST_RUN)?;
     let run: LoadTestRun = typed(value)?;
     if let Some(test) = &run.spec.test {

@@ -76,6 +76,6 @@ mod tests {
         }
         let [test, run] = super::super::schemas();
         assert_eq!(count(test), 11);
-        assert_eq!(count(run), 14);
+        assert_eq!(count(run), 15);
     }
 }

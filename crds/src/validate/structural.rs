@@ -19,6 +19,33 @@ pub(super) fn check(value: &Value, schema: &Value) -> Vec<Problem> {
     found.unknown
 }
 
+/// Takes out fields that are null, as the API server does before it checks: none of ours may be
+/// null, so an empty `thresholds:` is one that is left out.
+pub(super) fn prune_nulls(value: &mut Value, schema: &Value) {
+    let inner = |name: &str| {
+        schema
+            .get("properties")
+            .and_then(|properties| properties.get(name))
+            .or_else(|| schema.get("additionalProperties"))
+    };
+    match value {
+        Value::Object(members) => {
+            members.retain(|name, member| !member.is_null() || inner(name).is_none());
+            for (name, member) in members {
+                if let Some(schema) = inner(name) {
+                    prune_nulls(member, schema);
+                }
+            }
+        }
+        Value::Array(items) => {
+            if let Some(schema) = schema.get("items") {
+                items.iter_mut().for_each(|item| prune_nulls(item, schema));
+            }
+        }
+        _ => {}
+    }
+}
+
 #[derive(Default)]
 struct Found {
     unknown: Vec<Problem>,

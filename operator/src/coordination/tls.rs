@@ -17,7 +17,10 @@ use rcgen::{
 };
 use rustls::{
     ServerConfig,
-    pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer, pem::PemObject},
+    pki_types::{
+        CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer,
+        pem::{self, PemObject},
+    },
 };
 
 /// Key of the certificate in the Secret.
@@ -73,13 +76,7 @@ impl Authority {
     /// When keys cannot be made.
     pub fn generate() -> Result<Self, TlsError> {
         let key = KeyPair::generate()?;
-        let mut params = CertificateParams::default();
-        params.distinguished_name.push(DnType::CommonName, "loadtest-operator coordination");
-        params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
-        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-        // rcgen's default validity (1975 to 4096) is kept: whoever can replace the Secret can
-        // replace the authority, and an end date would only be an outage to come.
-        let certificate = params.self_signed(&key)?.pem();
+        let certificate = authority_params().self_signed(&key)?.pem();
         Ok(Self { certificate, private_key: key.serialize_pem() })
     }
 
@@ -147,6 +144,7 @@ impl Authority {
             (Some(certificate), Some(private_key)) => {
                 let authority = Self { certificate, private_key };
                 authority.issuer().map_err(|error| content(&error.to_string()))?;
+                authority.root().map_err(|error| content(&error.to_string()))?;
                 Ok(Some(authority))
             }
             _ => Err(content("tls.crt and tls.key must both be there")),
@@ -154,7 +152,7 @@ impl Authority {
     }
 
     fn issuer(&self) -> Result<Issuer<'static, KeyPair>, rcgen::Error> {
-        Issuer::from_ca_cert_pem(&self.certificate, KeyPair::from_pem(&self.private_key)?)
+        Ok(Issuer::new(authority_params(), KeyPair::from_pem(&self.private_key)?))
     }
 
     /// What a server needs to answer as `host`.
@@ -180,12 +178,75 @@ impl Authority {
     ///
     /// # Errors
     /// When it is no PEM certificate.
-    pub fn root(&self) -> Result<rustls::pki_types::CertificateDer<'static>, TlsError> {
-        rustls::pki_types::CertificateDer::from_pem_slice(self.certificate.as_bytes()).map_err(
-            |error| TlsError::Content {
-                name: "of the authority".to_owned(),
-                problem: error.to_string(),
-            },
-        )
+    pub fn root(&self) -> Result<CertificateDer<'static>, pem::Error> {
+        CertificateDer::from_pem_slice(self.certificate.as_bytes())
+    }
+}
+
+/// What an authority's certificate says; its key is all that differs.
+fn authority_params() -> CertificateParams {
+    let mut params = CertificateParams::default();
+    params.distinguished_name.push(DnType::CommonName, "loadtest-operator coordination");
+    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    // rcgen's default validity (1975 to 4096) is kept: whoever can replace the Secret can replace
+    // the authority, and an end date would only be an outage to come.
+    params
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use k8s_openapi::api::core::v1::Secret;
+    use rustls::{ClientConfig, RootCertStore, pki_types::ServerName};
+    use tokio::net::{TcpListener, TcpStream};
+    use tokio_rustls::{TlsAcceptor, TlsConnector};
+
+    use super::*;
+
+    const HOST: &str = "loadtest-operator.loadtest-system.svc";
+
+    async fn handshake(serves: &Authority, trusted: &Authority, host: &'static str) -> bool {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let acceptor = TlsAcceptor::from(serves.server_config(HOST).unwrap());
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut roots = RootCertStore::empty();
+        roots.add(trusted.root().unwrap()).unwrap();
+        let config = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+        let connector = TlsConnector::from(Arc::new(config));
+        let client = async {
+            let stream = TcpStream::connect(address).await.unwrap();
+            connector.connect(ServerName::try_from(host).unwrap(), stream).await.is_ok()
+        };
+        let server = async {
+            let (stream, _) = listener.accept().await.unwrap();
+            acceptor.accept(stream).await.is_ok()
+        };
+        tokio::join!(client, server).0
+    }
+
+    #[tokio::test]
+    async fn runners_trust_a_restarted_operator_and_nobody_else() {
+        let first = Authority::generate().unwrap();
+        let kept = Secret { data: Some(first.data()), ..Secret::default() };
+        let restarted = Authority::read(&kept, "ca").unwrap().unwrap();
+        assert!(handshake(&restarted, &first, HOST).await);
+        assert!(!handshake(&restarted, &first, "other.loadtest-system.svc").await);
+        assert!(!handshake(&Authority::generate().unwrap(), &first, HOST).await);
+    }
+
+    #[test]
+    fn a_secret_without_content_is_filled_and_one_with_other_content_is_not() {
+        assert!(Authority::read(&Secret::default(), "ca").unwrap().is_none());
+        let mut data = Authority::generate().unwrap().data();
+        data.remove(PRIVATE_KEY);
+        let half = Secret { data: Some(data.clone()), ..Secret::default() };
+        let error = Authority::read(&half, "ca").unwrap_err().to_string();
+        assert!(error.contains("tls.crt and tls.key must both be there"), "{error}");
+        data.insert(PRIVATE_KEY.to_owned(), ByteString(b"x".to_vec()));
+        let broken = Secret { data: Some(data), ..Secret::default() };
+        assert!(Authority::read(&broken, "ca").is_err());
     }
 }

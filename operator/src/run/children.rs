@@ -381,3 +381,126 @@ fn gzip(bytes: &[u8]) -> Result<Vec<u8>, Error> {
         .and_then(|()| encoder.finish())
         .map_err(|error| Error::broken("gzip", error))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use clap::Parser;
+
+    use super::*;
+    use crate::{run::fixtures, settings::Args};
+
+    fn settings() -> Settings {
+        let args = [
+            "loadtest-operator",
+            "--namespace=loadtest-system",
+            "--ca-secret=loadtest-ca",
+            "--control-url=https://loadtest-operator.loadtest-system.svc:8443",
+            "--runner-image=registry.example/loadtest-runner:1",
+            "--runner-pull-secrets=registry",
+        ];
+        Args::try_parse_from(args).unwrap().try_into().unwrap()
+    }
+
+    fn resources(change: impl FnOnce(&mut TestSpec)) -> Resources {
+        let (run, settings, mut spec) = (fixtures::run(), settings(), fixtures::spec());
+        let prepared = fixtures::prepared();
+        change(&mut spec);
+        Blueprint {
+            run: &run,
+            prepared: &prepared,
+            spec: &spec,
+            settings: &settings,
+            ca: "-----BEGIN CERTIFICATE-----\n",
+        }
+        .resources()
+        .unwrap()
+    }
+
+    /// `UPDATE_SNAPSHOTS=1 cargo test -p loadtest-operator` writes them anew.
+    fn assert_snapshot(name: &str, value: &Value) {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/run/snapshots").join(name);
+        let text = serde_json::to_string_pretty(value).unwrap() + "\n";
+        if std::env::var_os("UPDATE_SNAPSHOTS").is_some() {
+            std::fs::write(&path, &text).unwrap();
+        }
+        let written = std::fs::read_to_string(&path).unwrap_or_default();
+        assert_eq!(text, written, "{} is stale", path.display());
+    }
+
+    #[test]
+    fn the_job_of_a_run() {
+        let mut job = resources(|_| ()).job;
+        let hash = fixtures::prepared().hash;
+        let env = job.pointer("/spec/template/spec/containers/0/env/1/value");
+        assert_eq!(env, Some(&json!(hash)));
+        // The hash moves with every new field of a plan; the rest must not move unseen.
+        let text = job.to_string().replace(&hash, "<plan hash>");
+        job = serde_json::from_str(&text).unwrap();
+        assert_snapshot("job.json", &job);
+    }
+
+    #[test]
+    fn the_jobs_types_are_those_of_kubernetes() {
+        let job = resources(|spec| spec.runners = None).job;
+        let typed: k8s_openapi::api::batch::v1::Job = serde_json::from_value(job.clone()).unwrap();
+        // Reading and writing loses no field: each is one that Kubernetes knows.
+        assert_eq!(serde_json::to_value(&typed).unwrap(), job);
+    }
+
+    #[test]
+    fn the_plan_is_packed_with_its_hash() {
+        let plan = resources(|_| ()).plan;
+        let prepared = fixtures::prepared();
+        assert_eq!(plan.metadata.name.as_deref(), Some("shop-3-plan"));
+        assert_eq!(plan.metadata.annotations.unwrap().get(names::PLAN_HASH), Some(&prepared.hash));
+        assert_eq!(plan.immutable, Some(true));
+        assert_eq!(plan.data.unwrap().get("ca.crt").unwrap(), "-----BEGIN CERTIFICATE-----\n");
+        let packed = &plan.binary_data.unwrap()["plan.json.gz"].0;
+        let mut bytes = Vec::new();
+        std::io::Read::read_to_end(&mut flate2::read::GzDecoder::new(&packed[..]), &mut bytes)
+            .unwrap();
+        assert_eq!(bytes, prepared.bytes);
+    }
+
+    #[test]
+    fn credentials_are_mounted_into_the_exporter_only() {
+        let job = resources(|_| ()).job;
+        let mounts = |container: &str| job.pointer(&format!("{container}/volumeMounts")).unwrap();
+        let engine = mounts("/spec/template/spec/containers/0").to_string();
+        let exporter = mounts("/spec/template/spec/initContainers/0").to_string();
+        assert!(!engine.contains("exporter-files"), "{engine}");
+        assert!(exporter.contains("exporter-files"), "{exporter}");
+        let volumes = job.pointer("/spec/template/spec/volumes").unwrap().as_array().unwrap();
+        let secret: Vec<_> =
+            volumes.iter().filter(|volume| volume.to_string().contains("es-user")).collect();
+        assert_eq!(secret.len(), 1);
+        assert_eq!(secret[0]["name"], "exporter-files");
+    }
+
+    #[test]
+    fn the_trial_pod_is_what_the_job_would_make() {
+        let Resources { trial_pod, job, .. } = resources(|_| ());
+        assert_eq!(Some(&trial_pod["spec"]), job.pointer("/spec/template/spec"));
+        assert_eq!(trial_pod["metadata"]["namespace"], "perf");
+        assert_eq!(trial_pod["metadata"]["labels"]["team"], "shop");
+    }
+
+    #[test]
+    fn a_template_cannot_take_away_what_pods_are_found_by() {
+        let job = resources(|spec| {
+            let template = json!({"metadata": {
+                "labels": {"loadtest.dev/run": "other"},
+                "annotations": {"loadtest.dev/run-id": "other", "karpenter.sh/do-not-disrupt": "false"},
+            }});
+            let runners = spec.runners.get_or_insert_default();
+            runners.template = serde_json::from_value(template).ok();
+        })
+        .job;
+        let metadata = job.pointer("/spec/template/metadata").unwrap();
+        assert_eq!(metadata["labels"]["loadtest.dev/run"], "shop-3");
+        assert_eq!(metadata["annotations"]["loadtest.dev/run-id"], fixtures::run().id);
+        assert_eq!(metadata["annotations"]["karpenter.sh/do-not-disrupt"], "false");
+    }
+}

@@ -21,7 +21,7 @@ use crate::{
     coordination::Active,
     error::Error,
     metrics::VerdictLabel,
-    names,
+    names, objects,
 };
 
 /// Writes everything that the coordinator waits for, and the status.
@@ -116,7 +116,7 @@ fn news(status: &LoadTestRunStatus) -> impl PartialEq + use<> {
 }
 
 async fn write_start(ctx: &Context, run: &Run, start: UnixMicros) -> Result<(), Error> {
-    let body = body(run, &json!({"annotations": {names::START: start.to_string()}}), None);
+    let body = body(ctx, run, &json!({"annotations": {names::START: start.to_string()}}), None);
     let runs = ctx.kinds.runs(&ctx.client, &run.namespace);
     let result = runs.patch(&run.name, &Context::apply(), &Patch::Apply(body)).await;
     result.map(drop).map_err(Error::api("write the run's start"))
@@ -131,23 +131,14 @@ async fn write_result(ctx: &Context, run: &Run, view: &RunView) -> Result<(), Er
 
 async fn write_status(ctx: &Context, run: &Run, status: &LoadTestRunStatus) -> Result<(), Error> {
     let status = serde_json::to_value(status).map_err(|e| Error::broken("the status", e))?;
-    let body = body(run, &json!({}), Some(status));
+    let body = body(ctx, run, &json!({}), Some(status));
     let runs = ctx.kinds.runs(&ctx.client, &run.namespace);
     let result = runs.patch_status(&run.name, &Context::apply(), &Patch::Apply(body)).await;
     result.map(drop).map_err(Error::api("write the run's status"))
 }
 
-/// With the uid: a run that was deleted and made anew must not get the status of the old one.
-fn body(run: &Run, metadata: &Value, status: Option<Value>) -> Value {
-    let mut body = json!({"apiVersion": run.api_version, "kind": run.kind, "metadata": metadata});
-    if let Some(metadata) = body.get_mut("metadata").and_then(Value::as_object_mut) {
-        metadata.insert("name".to_owned(), json!(run.name));
-        metadata.insert("uid".to_owned(), json!(run.uid));
-    }
-    if let (Some(status), Some(body)) = (status, body.as_object_mut()) {
-        body.insert("status".to_owned(), status);
-    }
-    body
+fn body(ctx: &Context, run: &Run, metadata: &Value, status: Option<Value>) -> Value {
+    objects::applied(&ctx.kinds.run, &run.name, &run.uid, metadata, status)
 }
 
 async fn started(ctx: &Context, run: &Run, active: &Active, start: UnixMicros) {

@@ -85,12 +85,8 @@ pub struct CompiledRequest {
     pub series: u32,
     /// What is sent.
     pub message: Message,
-    /// Whether sending it twice does no harm (RFC 9110, 9.2.2).
-    pub idempotent: bool,
-    /// Whether the answer has no body by nature.
-    pub head: bool,
-    /// Whether it asks for the connection to be closed.
-    pub closes: bool,
+    /// Method and headers, as far as the exchange depends on them.
+    pub kind: Kind,
     /// Index of its timeout.
     pub timeout: usize,
     /// Status codes of a success.
@@ -99,6 +95,17 @@ pub struct CompiledRequest {
     pub checks: Vec<CompiledCheck>,
     /// Whether a check looks at the body.
     pub keep_body: bool,
+}
+
+/// What the exchange of a request depends on.
+#[derive(Debug, Clone, Copy)]
+pub struct Kind {
+    /// Whether sending it twice does no harm (RFC 9110, 9.2.2).
+    pub idempotent: bool,
+    /// Whether the answer has no body by nature.
+    pub head: bool,
+    /// Whether it asks for the connection to be closed.
+    pub closes: bool,
 }
 
 /// A check.
@@ -138,7 +145,9 @@ impl StatusSet {
     /// Whether the code is in the set.
     #[inline]
     pub fn contains(&self, status: u16) -> bool {
-        self.0.get(usize::from(status / 64)).is_some_and(|word| word >> (status % 64) & 1 == 1)
+        self.0
+            .get(usize::from(status / 64))
+            .is_some_and(|word| word >> (status % 64) & 1 == 1)
     }
 }
 
@@ -229,7 +238,11 @@ fn compile_task(
             Step::Pause(range) => Ok(CompiledStep::Pause(Wait::new(*range))),
         })
         .collect::<Result<_, _>>()?;
-    Ok(CompiledTask { weight: task.weight, think_time: task.think_time.map(Wait::new), steps })
+    Ok(CompiledTask {
+        weight: task.weight,
+        think_time: task.think_time.map(Wait::new),
+        steps,
+    })
 }
 
 fn compile_request(
@@ -238,22 +251,19 @@ fn compile_request(
     timeouts: &mut Vec<Nanos>,
 ) -> Result<CompiledRequest, CompileError> {
     let timeout_ns = nanos(request.timeout);
-    let timeout = timeouts.iter().position(|known| *known == timeout_ns).unwrap_or_else(|| {
-        timeouts.push(timeout_ns);
-        timeouts.len() - 1
-    });
+    let timeout = timeouts
+        .iter()
+        .position(|known| *known == timeout_ns)
+        .unwrap_or_else(|| {
+            timeouts.push(timeout_ns);
+            timeouts.len() - 1
+        });
     let checks: Vec<_> = request.checks.iter().map(compile_check).collect();
     Ok(CompiledRequest {
         step: request.step,
         series: request.series,
         message: Message::compile(plan, request)?,
-        idempotent: ["GET", "HEAD", "PUT", "DELETE", "OPTIONS", "TRACE"]
-            .contains(&request.method.as_str()),
-        head: request.method == "HEAD",
-        closes: request.headers.iter().any(|(name, value)| {
-            name.eq_ignore_ascii_case("connection")
-                && value.to_display().to_ascii_lowercase().contains("close")
-        }),
+        kind: Kind::new(request),
         timeout,
         success: StatusSet::new(&request.success),
         keep_body: checks
@@ -263,21 +273,38 @@ fn compile_request(
     })
 }
 
+impl Kind {
+    fn new(request: &Request) -> Self {
+        Self {
+            idempotent: ["GET", "HEAD", "PUT", "DELETE", "OPTIONS", "TRACE"]
+                .contains(&request.method.as_str()),
+            head: request.method == "HEAD",
+            closes: request.headers.iter().any(|(name, value)| {
+                name.eq_ignore_ascii_case("connection")
+                    && value.to_display().to_ascii_lowercase().contains("close")
+            }),
+        }
+    }
+}
+
 fn compile_check(check: &Check) -> CompiledCheck {
     CompiledCheck {
         index: check.index,
         condition: match &check.condition {
             Condition::Status(ranges) => CompiledCondition::Status(StatusSet::new(ranges)),
-            Condition::BodyContains(text) => CompiledCondition::BodyContains(Box::new(
-                Finder::new(text.as_bytes()).into_owned(),
-            )),
+            Condition::BodyContains(text) => {
+                CompiledCondition::BodyContains(Box::new(Finder::new(text.as_bytes()).into_owned()))
+            }
         },
     }
 }
 
 impl Wait {
     fn new(range: PauseRange) -> Self {
-        Self { min: nanos(range.min), max: nanos(range.max) }
+        Self {
+            min: nanos(range.min),
+            max: nanos(range.max),
+        }
     }
 }
 

@@ -59,7 +59,10 @@ enum Broken {
     /// The request has failed.
     Failed(Failure),
     /// Nothing came back over a connection that was used before.
-    Stale { nothing_written: bool, failure: Failure },
+    Stale {
+        nothing_written: bool,
+        failure: Failure,
+    },
 }
 
 impl Connection {
@@ -119,16 +122,19 @@ impl Connection {
             let failure = match result {
                 Ok(()) => {
                     let keep = self.parser.keep_alive()
-                        && !request.closes
+                        && !request.kind.closes
                         && self.unwritten.is_empty();
                     if !keep {
                         self.stream = None;
                     }
                     return Ok(());
                 }
-                Err(Broken::Stale { nothing_written, failure }) => {
+                Err(Broken::Stale {
+                    nothing_written,
+                    failure,
+                }) => {
                     self.stream = None;
-                    if !retried && (nothing_written || request.idempotent) {
+                    if !retried && (nothing_written || request.kind.idempotent) {
                         retried = true;
                         continue;
                     }
@@ -159,7 +165,7 @@ impl Connection {
     }
 
     fn prepare(&mut self, request: &CompiledRequest) {
-        self.parser.reset(request.head);
+        self.parser.reset(request.kind.head);
         for buffer in [&mut self.unwritten, &mut self.body] {
             buffer.clear();
             if buffer.capacity() > KEPT_CAPACITY {
@@ -192,7 +198,10 @@ impl Connection {
         let mut failure = None;
         let in_turn = addresses.iter().cycle().skip(first).take(addresses.len());
         for address in in_turn {
-            match interruptible(scenario, seat, TcpStream::connect(*address)).await.map_err(cut)? {
+            match interruptible(scenario, seat, TcpStream::connect(*address))
+                .await
+                .map_err(cut)?
+            {
                 Ok(stream) => {
                     if let Err(error) = stream.set_nodelay(true) {
                         return Err(Failure::connect(&error));
@@ -217,7 +226,9 @@ impl Connection {
         values: &Values<'_>,
         times: &mut Times,
     ) -> Result<(), Broken> {
-        let Some(stream) = &self.stream else { return Ok(()) };
+        let Some(stream) = &self.stream else {
+            return Ok(());
+        };
         let mut buffer = worker.render.borrow_mut();
         buffer.clear();
         request.message.render(values, &mut buffer);
@@ -227,7 +238,10 @@ impl Connection {
             Err(error) => {
                 let failure = Failure::broken(&error);
                 return Err(if self.reused {
-                    Broken::Stale { nothing_written: true, failure }
+                    Broken::Stale {
+                        nothing_written: true,
+                        failure,
+                    }
                 } else {
                     Broken::Failed(failure)
                 });
@@ -237,7 +251,8 @@ impl Connection {
         if written == buffer.len() {
             times.written = clock::now();
         } else {
-            self.unwritten.extend_from_slice(buffer.get(written..).unwrap_or_default());
+            self.unwritten
+                .extend_from_slice(buffer.get(written..).unwrap_or_default());
         }
         Ok(())
     }
@@ -273,7 +288,9 @@ impl Connection {
     /// Goes on writing while the answer is awaited: a server may answer (413) before it has read
     /// all, and would wait for ever for somebody who only writes.
     fn poll_rest(&mut self, context: &mut Context<'_>, times: &mut Times) {
-        let Some(stream) = &mut self.stream else { return };
+        let Some(stream) = &mut self.stream else {
+            return;
+        };
         let mut done = 0;
         while let Some(rest) = self.unwritten.get(done..).filter(|rest| !rest.is_empty()) {
             match Pin::new(&mut *stream).poll_write(context, rest) {
@@ -299,8 +316,17 @@ impl Connection {
         request: &CompiledRequest,
         times: &mut Times,
     ) -> Poll<Result<(), Broken>> {
-        let Self { stream, parser, body, body_too_long, received, .. } = self;
-        let Some(stream) = stream else { return Poll::Ready(Ok(())) };
+        let Self {
+            stream,
+            parser,
+            body,
+            body_too_long,
+            received,
+            ..
+        } = self;
+        let Some(stream) = stream else {
+            return Poll::Ready(Ok(()));
+        };
         loop {
             let mut read = ReadBuf::new(buffer);
             if let Err(error) = ready!(Pin::new(&mut *stream).poll_read(context, &mut read)) {
@@ -346,7 +372,10 @@ impl Connection {
 
     fn broken(&self, failure: Failure) -> Broken {
         if self.reused && !self.parser.started() {
-            Broken::Stale { nothing_written: self.sent == 0, failure }
+            Broken::Stale {
+                nothing_written: self.sent == 0,
+                failure,
+            }
         } else {
             Broken::Failed(failure)
         }

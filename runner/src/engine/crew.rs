@@ -5,11 +5,7 @@ use std::{
     thread,
 };
 
-use loadtest_core::{
-    plan::Plan,
-    series::SeriesSet,
-    shard::Shard,
-};
+use loadtest_core::{plan::Plan, series::SeriesSet, shard::Shard};
 use tokio::sync::{mpsc, watch};
 
 use super::{
@@ -83,7 +79,10 @@ impl Crew {
     /// # Errors
     /// [`SetUpError`] when this runner cannot carry out its part of the plan.
     pub fn start(args: &RunnerArgs, plan: &Plan, anchor: WallAnchor) -> Result<Self, SetUpError> {
-        let runner = Shard { index: args.index, parts: plan.runners.max(1) };
+        let runner = Shard {
+            index: args.index,
+            parts: plan.runners.max(1),
+        };
         if runner.index >= runner.parts {
             let (index, runners) = (args.index, plan.runners);
             return Err(SetUpError::NoSuchRunner { index, runners });
@@ -100,7 +99,10 @@ impl Crew {
                     PoolOptions {
                         workers,
                         blocks_per_worker: (POOL_BLOCKS / workers).max(4),
-                        anchor: Anchor { wall_ns: anchor.wall_ns, mono_ns: anchor.mono_ns },
+                        anchor: Anchor {
+                            wall_ns: anchor.wall_ns,
+                            mono_ns: anchor.mono_ns,
+                        },
                     },
                 )
             })
@@ -129,7 +131,12 @@ impl Crew {
             };
             spawn(assignment)?;
         }
-        Ok(Self { messages, pool, commands, spares })
+        Ok(Self {
+            messages,
+            pool,
+            commands,
+            spares,
+        })
     }
 
     /// How many workers there are.
@@ -155,24 +162,35 @@ impl Crew {
 fn spawn(assignment: Assignment) -> std::io::Result<()> {
     let number = assignment.worker as usize;
     let outbox = assignment.outbox.clone();
-    thread::Builder::new().name(format!("worker-{number}")).spawn(move || {
-        if let Err(error) = worker::run(assignment) {
-            drop(outbox.blocking_send(FromWorker::Failed(number, error.to_string())));
-        }
-    })?;
+    thread::Builder::new()
+        .name(format!("worker-{number}"))
+        .spawn(move || {
+            if let Err(error) = worker::run(assignment) {
+                drop(outbox.blocking_send(FromWorker::Failed(number, error.to_string())));
+            }
+        })?;
     Ok(())
 }
 
 /// One per core that this process may use; cgroup quotas count.
 fn worker_count() -> u32 {
     let cores = thread::available_parallelism().map_or(1, usize::from);
-    u32::try_from(cores).unwrap_or(MAX_WORKERS).clamp(1, MAX_WORKERS)
+    u32::try_from(cores)
+        .unwrap_or(MAX_WORKERS)
+        .clamp(1, MAX_WORKERS)
 }
 
 fn check_open_files(plan: &Plan, runner: Shard) -> Result<(), SetUpError> {
     let limit = sys::raise_open_files()?;
-    let users: u64 =
-        plan.scenarios.iter().map(|s| runner.share(u64::from(s.load.max_users()))).sum();
+    let users: u64 = plan
+        .scenarios
+        .iter()
+        .map(|s| runner.share(u64::from(s.load.max_users())))
+        .sum();
     let needed = users + OTHER_FILES;
-    if needed > limit { Err(SetUpError::OpenFiles { needed, limit }) } else { Ok(()) }
+    if needed > limit {
+        Err(SetUpError::OpenFiles { needed, limit })
+    } else {
+        Ok(())
+    }
 }

@@ -28,7 +28,7 @@ use super::{
 use crate::{
     clock::{self, Nanos, RemoteClock, WallAnchor},
     control::{Control, ControlError, Exchange, RunnerArgs},
-    pool::{AggregateWriter, Interval},
+    pool::{AggregateWriter, Interval, Pool},
 };
 
 /// Time between two reports.
@@ -45,7 +45,7 @@ const HASTY_REPORTS: u32 = 4;
 const LONGEST_BACKOFF: Duration = Duration::from_secs(5);
 
 /// How long a coordinator may be silent before the start and after the end.
-const PATIENCE: Duration = Duration::from_secs(300);
+const PATIENCE: Duration = Duration::from_mins(5);
 
 /// How a driver's work ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -92,11 +92,10 @@ impl Driver {
     /// # Errors
     /// When there is no way to report at all.
     pub fn new(args: RunnerArgs, plan: Plan) -> Result<Self, ControlError> {
-        let control =
-            Control::new(&args, &plan.run.id, loadtest_core::report::Part::Engine)?;
+        let control = Control::new(&args, &plan.run.id, loadtest_core::report::Part::Engine)?;
         let anchor = WallAnchor::now();
         let set_up = Crew::start(&args, &plan, anchor)
-            .and_then(|crew| Ok((crew.pool.as_ref().map(|p| p.aggregates()).transpose()?, crew)));
+            .and_then(|crew| Ok((crew.pool.as_ref().map(Pool::aggregates).transpose()?, crew)));
         let mut driver = Self {
             rng: Rng::new(&[clock::now(), u64::from(args.index)]),
             args,
@@ -134,8 +133,9 @@ impl Driver {
         self.users = vec![0; workers];
         self.health = Health::new(workers);
         let length = nanos(self.plan.results.interval);
-        self.intervals =
-            aggregates.is_some().then(|| Intervals::new(self.anchor, length, workers));
+        self.intervals = aggregates
+            .is_some()
+            .then(|| Intervals::new(self.anchor, length, workers));
         self.aggregates = aggregates;
         self.crew = Some(crew);
     }
@@ -201,7 +201,8 @@ impl Driver {
             FromWorker::Ended(worker) => self.worker_ended(worker),
             FromWorker::Failed(worker, error) => {
                 tracing::error!(worker, error, "a worker could not go on");
-                self.failure.get_or_insert(format!("a worker could not go on: {error}"));
+                self.failure
+                    .get_or_insert(format!("a worker could not go on: {error}"));
                 self.stop();
                 self.worker_ended(worker);
             }
@@ -240,8 +241,12 @@ impl Driver {
     }
 
     fn write_intervals(&mut self) {
-        let Some(intervals) = &mut self.intervals else { return };
-        let Some(pool) = self.crew.as_ref().and_then(|crew| crew.pool.as_ref()) else { return };
+        let Some(intervals) = &mut self.intervals else {
+            return;
+        };
+        let Some(pool) = self.crew.as_ref().and_then(|crew| crew.pool.as_ref()) else {
+            return;
+        };
         while let (Some(closed), Some(writer)) = (intervals.take_closed(), &mut self.aggregates) {
             let interval = Interval {
                 sequence: self.interval_sequence,
@@ -297,7 +302,11 @@ impl Driver {
     /// Takes an answer or its absence; returns how it all ended, if it has.
     fn answered(&mut self, result: Result<Exchange, ControlError>) -> Option<End> {
         self.reports = self.reports.saturating_add(1);
-        let Exchange { answer, sent, received } = match result {
+        let Exchange {
+            answer,
+            sent,
+            received,
+        } = match result {
             Ok(exchange) => exchange,
             Err(error) => {
                 self.failed_reports = self.failed_reports.saturating_add(1);
@@ -313,11 +322,10 @@ impl Driver {
         match answer.desired {
             Desired::Wait => {}
             Desired::StartAt(at) => self.start_at(self.remote.to_local(at)),
-            Desired::Stop | Desired::Finish(_) => self.stop(),
             Desired::Exit if all_told => {
                 return Some(self.failure.take().map_or(End::Acknowledged, End::Failed));
             }
-            Desired::Exit => self.stop(),
+            Desired::Stop | Desired::Finish(_) | Desired::Exit => self.stop(),
         }
         None
     }
@@ -377,7 +385,11 @@ impl Driver {
             return Duration::from_micros(self.rng.between(longest / 2, longest));
         }
         let hasty = self.reports < HASTY_REPORTS || self.state == EngineState::Finished;
-        if hasty { HASTY_REPORT_EVERY } else { REPORT_EVERY }
+        if hasty {
+            HASTY_REPORT_EVERY
+        } else {
+            REPORT_EVERY
+        }
     }
 }
 

@@ -36,7 +36,10 @@ pub enum Detail {
 
 impl Failure {
     /// The request was cut off because the run ended.
-    pub const ABORTED: Self = Self { outcome: Outcome::Aborted, detail: Detail::Nothing };
+    pub const ABORTED: Self = Self {
+        outcome: Outcome::Aborted,
+        detail: Detail::Nothing,
+    };
 
     /// No connection could be made.
     pub fn connect(error: &io::Error) -> Self {
@@ -47,32 +50,50 @@ impl Failure {
             Some(libc::EMFILE | libc::ENFILE) => Outcome::LocalFiles,
             _ => Outcome::Connect,
         };
-        Self { outcome, detail: Detail::of(error) }
+        Self {
+            outcome,
+            detail: Detail::of(error),
+        }
     }
 
     /// The target's name has no address.
     pub fn dns(text: Rc<str>) -> Self {
-        Self { outcome: Outcome::Dns, detail: Detail::Said(text) }
+        Self {
+            outcome: Outcome::Dns,
+            detail: Detail::Said(text),
+        }
     }
 
     /// An established connection broke while it was written to or read from.
     pub fn broken(error: &io::Error) -> Self {
-        Self { outcome: Outcome::Reset, detail: Detail::of(error) }
+        Self {
+            outcome: Outcome::Reset,
+            detail: Detail::of(error),
+        }
     }
 
     /// The server closed before the answer was whole.
     pub fn closed(error: ProtocolError) -> Self {
-        Self { outcome: Outcome::Reset, detail: Detail::Protocol(error) }
+        Self {
+            outcome: Outcome::Reset,
+            detail: Detail::Protocol(error),
+        }
     }
 
     /// The answer is not one.
     pub fn protocol(error: ProtocolError) -> Self {
-        Self { outcome: Outcome::Protocol, detail: Detail::Protocol(error) }
+        Self {
+            outcome: Outcome::Protocol,
+            detail: Detail::Protocol(error),
+        }
     }
 
     /// The request's timeout passed.
     pub fn timeout(outcome: Outcome, after: Nanos) -> Self {
-        Self { outcome, detail: Detail::After(after) }
+        Self {
+            outcome,
+            detail: Detail::After(after),
+        }
     }
 
     /// Whether there never was a connection: a closed-model user rests before it tries again.
@@ -126,7 +147,10 @@ impl Detail {
 /// `connection refused` rather than `Connection refused (os error 111)`.
 fn os_text(number: i32) -> String {
     let text = io::Error::from_raw_os_error(number).to_string();
-    text.split(" (os error").next().unwrap_or_default().to_lowercase()
+    text.split(" (os error")
+        .next()
+        .unwrap_or_default()
+        .to_lowercase()
 }
 
 #[cfg(test)]
@@ -147,10 +171,16 @@ mod tests {
     #[test]
     fn messages_name_what_people_know() {
         let names = vec!["ok".to_owned(), "in stock".to_owned()];
-        let check = Failure { outcome: Outcome::Check, detail: Detail::Check(1) };
+        let check = Failure {
+            outcome: Outcome::Check,
+            detail: Detail::Check(1),
+        };
         assert_eq!(check.message(&names), "check \"in stock\" failed");
         let timeout = Failure::timeout(Outcome::Timeout, 1_500_000_000);
         assert_eq!(timeout.message(&[]), "no whole answer within 1s500ms");
-        assert_eq!(Failure::ABORTED.message(&[]), "stopped while it was under way");
+        assert_eq!(
+            Failure::ABORTED.message(&[]),
+            "stopped while it was under way"
+        );
     }
 }

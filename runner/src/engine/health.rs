@@ -45,7 +45,9 @@ impl Health {
     /// Learns from a worker's window.
     pub fn add(&mut self, window: &Window) {
         self.now.worst_lag_us = self.now.worst_lag_us.max(window.worst_lag / MICRO);
-        let Some(worker) = self.workers.get_mut(window.worker) else { return };
+        let Some(worker) = self.workers.get_mut(window.worker) else {
+            return;
+        };
         if worker.since == 0 {
             worker.since = window.begin;
         }
@@ -105,7 +107,9 @@ fn candidates(membership: &str) -> Vec<PathBuf> {
     let mut files = Vec::new();
     for line in membership.lines() {
         let mut fields = line.splitn(3, ':').skip(1);
-        let (Some(controllers), Some(path)) = (fields.next(), fields.next()) else { continue };
+        let (Some(controllers), Some(path)) = (fields.next(), fields.next()) else {
+            continue;
+        };
         let roots: &[&str] = if controllers.is_empty() {
             &["/sys/fs/cgroup", "/sys/fs/cgroup/unified"]
         } else if controllers.split(',').any(|name| name == "cpu") {
@@ -136,13 +140,26 @@ mod tests {
 
     #[test]
     fn both_cgroup_versions_are_understood() {
-        assert_eq!(parse_throttled("usage_usec 5\nnr_throttled 2\nthrottled_usec 70\n"), Some(70));
-        assert_eq!(parse_throttled("nr_periods 1\nthrottled_time 9000\n"), Some(9));
+        assert_eq!(
+            parse_throttled("usage_usec 5\nnr_throttled 2\nthrottled_usec 70\n"),
+            Some(70)
+        );
+        assert_eq!(
+            parse_throttled("nr_periods 1\nthrottled_time 9000\n"),
+            Some(9)
+        );
         assert_eq!(parse_throttled("usage_usec 5\n"), None);
         let files = candidates("4:memory:/a\n1:cpu,cpuacct:/b\n0::/c\n");
-        assert_eq!(files.first().unwrap(), &PathBuf::from("/sys/fs/cgroup/cpu/b/cpu.stat"));
+        assert_eq!(
+            files.first().unwrap(),
+            &PathBuf::from("/sys/fs/cgroup/cpu/b/cpu.stat")
+        );
         assert!(files.contains(&PathBuf::from("/sys/fs/cgroup/cpu.stat")));
-        assert!(!files.iter().any(|file| file.starts_with("/sys/fs/cgroup/memory")));
+        assert!(
+            !files
+                .iter()
+                .any(|file| file.starts_with("/sys/fs/cgroup/memory"))
+        );
     }
 
     #[test]
@@ -158,10 +175,14 @@ mod tests {
             worst_lag: 3 * MICRO,
         };
         health.add(&window(1_000, 1_010, 9));
-        assert_eq!(health.now.cpu_max, 0.0);
+        assert!(health.now.cpu_max < f64::EPSILON);
         health.add(&window(1_010, 2_000, 500));
         health.add(&window(2_000, 3_000, 600));
-        assert_eq!((health.now.cpu, health.now.cpu_max), (0.05, 0.25));
+        let percent = |share: f64| (share * 100.0).round() as u32;
+        assert_eq!(
+            (percent(health.now.cpu), percent(health.now.cpu_max)),
+            (5, 25)
+        );
         assert_eq!(health.now.worst_lag_us, 3);
         assert!(health.read(0.5).rss > 1 << 20);
     }

@@ -69,7 +69,9 @@ impl Values<'_> {
 }
 
 fn decimal_length(number: u32) -> usize {
-    number.checked_ilog10().map_or(1, |digits| digits as usize + 1)
+    number
+        .checked_ilog10()
+        .map_or(1, |digits| digits as usize + 1)
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -102,13 +104,21 @@ impl Message {
         pieces.text(" ");
         pieces.template(&request.path);
         pieces.text(" HTTP/1.1\r\n");
-        let has = |name: &str| request.headers.iter().any(|(n, _)| n.eq_ignore_ascii_case(name));
+        let has = |name: &str| {
+            request
+                .headers
+                .iter()
+                .any(|(n, _)| n.eq_ignore_ascii_case(name))
+        };
         if !has("host") {
             pieces.text(&format!("Host: {}\r\n", plan.target.authority()));
         }
         if !has("user-agent") {
             let version = env!("CARGO_PKG_VERSION");
-            pieces.text(&format!("User-Agent: loadtest/{version} run/{}\r\n", plan.run.id));
+            pieces.text(&format!(
+                "User-Agent: loadtest/{version} run/{}\r\n",
+                plan.run.id
+            ));
         }
         for (name, value) in &request.headers {
             pieces.text(&format!("{name}: "));
@@ -138,7 +148,11 @@ impl Message {
         }
         pieces.text("\r\n");
         pieces.template(body);
-        Ok(Self { pieces: pieces.finish(), body_bytes, body_slots })
+        Ok(Self {
+            pieces: pieces.finish(),
+            body_bytes,
+            body_slots,
+        })
     }
 
     /// Writes the request to the end of `out`.
@@ -171,7 +185,8 @@ impl Pieces {
 
     fn push(&mut self, piece: Piece) {
         if !self.text.is_empty() {
-            self.done.push(Piece::Bytes(std::mem::take(&mut self.text).into()));
+            self.done
+                .push(Piece::Bytes(std::mem::take(&mut self.text).into()));
         }
         self.done.push(piece);
     }
@@ -195,19 +210,31 @@ impl Pieces {
 
 fn validate(plan: &Plan, request: &Request) -> Result<(), MessageError> {
     let name = || {
-        plan.series.get(request.series as usize).map(|key| key.name.clone()).unwrap_or_default()
+        plan.series
+            .get(request.series as usize)
+            .map(|key| key.name.clone())
+            .unwrap_or_default()
     };
     if !is_token(&request.method) {
-        return Err(MessageError::Method { request: name(), method: request.method.clone() });
+        return Err(MessageError::Method {
+            request: name(),
+            method: request.method.clone(),
+        });
     }
     let path_breaks = |text: &str| text.bytes().any(|b| b <= b' ' || b == 0x7f);
     if texts(&request.path).any(path_breaks) || !starts_with_slash(&request.path) {
-        return Err(MessageError::Path { request: name(), url: request.path.to_display() });
+        return Err(MessageError::Path {
+            request: name(),
+            url: request.path.to_display(),
+        });
     }
     for (header, value) in &request.headers {
         let breaks = |text: &str| text.bytes().any(|b| (b < b' ' && b != b'\t') || b == 0x7f);
         if !is_token(header) || texts(value).any(breaks) {
-            return Err(MessageError::Header { request: name(), header: header.clone() });
+            return Err(MessageError::Header {
+                request: name(),
+                header: header.clone(),
+            });
         }
     }
     Ok(())
@@ -218,14 +245,19 @@ fn starts_with_slash(path: &Template) -> bool {
 }
 
 fn texts(template: &Template) -> impl Iterator<Item = &str> {
-    template.segments.iter().filter_map(|segment| match segment {
-        Segment::Text(text) => Some(text.as_str()),
-        Segment::Slot(_) => None,
-    })
+    template
+        .segments
+        .iter()
+        .filter_map(|segment| match segment {
+            Segment::Text(text) => Some(text.as_str()),
+            Segment::Slot(_) => None,
+        })
 }
 
 /// RFC 9110, 5.6.2.
 fn is_token(text: &str) -> bool {
     !text.is_empty()
-        && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b))
+        && text
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b))
 }

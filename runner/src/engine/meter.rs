@@ -14,7 +14,7 @@ use loadtest_core::{
     histogram::{NAME_DIGITS, TOTAL_DIGITS},
     series::{ErrorKey, Outcome, Sample, Series, SeriesSet},
 };
-use tokio::sync::mpsc;
+use tokio::sync::mpsc::{self, error::TrySendError};
 
 use super::{
     compile::{Compiled, CompiledCondition, CompiledRequest},
@@ -244,7 +244,9 @@ impl Inner {
             Some(failure) => (Some(failure.clone()), 0),
             None => self.judge(ended),
         };
-        let outcome = failure.as_ref().map_or(Outcome::Ok, |failure| failure.outcome);
+        let outcome = failure
+            .as_ref()
+            .map_or(Outcome::Ok, |failure| failure.outcome);
         let phases = Phases::new(&ended.times, self.anchor.mono_ns);
         let sample = Sample {
             outcome,
@@ -260,8 +262,10 @@ impl Inner {
         }
         let kind = failure.map(|failure| {
             let names = &self.compiled.check_names;
-            let kind =
-                self.kinds.entry((ended.request.series, failure)).or_insert_with_key(|key| Kind {
+            let kind = self
+                .kinds
+                .entry((ended.request.series, failure))
+                .or_insert_with_key(|key| Kind {
                     message: cut(key.1.message(names)),
                     count: 0,
                 });
@@ -318,9 +322,15 @@ impl Inner {
             }
         }
         let failure = if ended.request.success.contains(ended.status) {
-            first.map(|index| Failure { outcome: Outcome::Check, detail: Detail::Check(index) })
+            first.map(|index| Failure {
+                outcome: Outcome::Check,
+                detail: Detail::Check(index),
+            })
         } else {
-            Some(Failure { outcome: Outcome::Status, detail: Detail::Status(ended.status) })
+            Some(Failure {
+                outcome: Outcome::Status,
+                detail: Detail::Status(ended.status),
+            })
         };
         (failure, failed)
     }
@@ -329,14 +339,12 @@ impl Inner {
         let window = self.take_window(self.window_end, users);
         self.window_begin = window.end;
         self.window_end = self.anchor.next_boundary(now, SECOND);
-        match self.outbox.try_send(FromWorker::Window(window)) {
+        let sent = self.outbox.try_send(FromWorker::Window(window));
+        if let Err(TrySendError::Full(FromWorker::Window(window))) = sent {
             // The control thread is a minute behind: what was measured goes on with the next one.
-            Err(mpsc::error::TrySendError::Full(FromWorker::Window(window))) => {
-                self.window_begin = window.begin;
-                self.set = window.set;
-                self.worst_lag = window.worst_lag;
-            }
-            Ok(()) | Err(_) => {}
+            self.window_begin = window.begin;
+            self.set = window.set;
+            self.worst_lag = window.worst_lag;
         }
     }
 
@@ -345,7 +353,11 @@ impl Inner {
             let count = std::mem::take(&mut kind.count);
             if count > 0 {
                 let message = kind.message.clone();
-                let key = ErrorKey { outcome: failure.outcome, series: *series, message };
+                let key = ErrorKey {
+                    outcome: failure.outcome,
+                    series: *series,
+                    message,
+                };
                 self.set.count_error(key, count);
             }
         }
@@ -377,7 +389,9 @@ fn prepare(set: &mut SeriesSet, compiled: &Compiled) {
 
 fn cut(mut message: String) -> String {
     if message.len() > MESSAGE_BYTES {
-        let end = (0..=MESSAGE_BYTES).rev().find(|at| message.is_char_boundary(*at));
+        let end = (0..=MESSAGE_BYTES)
+            .rev()
+            .find(|at| message.is_char_boundary(*at));
         message.truncate(end.unwrap_or(0));
     }
     message
@@ -404,7 +418,9 @@ impl Phases {
         let (turned, sent) = (us(times.turned), us(times.sent));
         let (written, first) = (us(times.written), us(times.first_byte));
         let before_send = between(turned, sent);
-        let dns = u32::try_from(times.dns / MICRO).unwrap_or(u32::MAX).min(before_send);
+        let dns = u32::try_from(times.dns / MICRO)
+            .unwrap_or(u32::MAX)
+            .min(before_send);
         Self {
             late: between(us(times.intended), turned),
             dns,
@@ -442,7 +458,14 @@ mod tests {
         let phases = Phases::new(&times, 0);
         assert_eq!(
             phases,
-            Phases { late: 2, dns: 2, connect: 2, send: 2, wait: 10, receive: 1 }
+            Phases {
+                late: 2,
+                dns: 2,
+                connect: 2,
+                send: 2,
+                wait: 10,
+                receive: 1
+            }
         );
         assert_eq!(phases.latency_us(), 19);
         assert_eq!(phases.service_us(), 13);

@@ -72,6 +72,8 @@ fn complain(code: u8, message: &str) -> ExitCode {
 fn try_run(args: RunnerArgs) -> anyhow::Result<driver::End> {
     let plan = plan_file::read(&args.plan, &args.plan_hash)?;
     let driver = driver::Driver::new(args, plan)?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     Ok(runtime.block_on(driver.run())?)
 }

@@ -47,7 +47,12 @@ impl Resolver {
             lookup: Ok([SocketAddr::new(address, port)].into()),
             until: Nanos::MAX,
         });
-        Self { host: host.to_owned(), port, turn: Cell::new(0), known: Mutex::new(known) }
+        Self {
+            host: host.to_owned(),
+            port,
+            turn: Cell::new(0),
+            known: Mutex::new(known),
+        }
     }
 
     /// The addresses and the place of the one to try first.
@@ -57,14 +62,21 @@ impl Resolver {
     pub async fn addresses(&self) -> Result<(Rc<[SocketAddr]>, usize), Rc<str>> {
         let mut known = self.known.lock().await;
         let fresh = known.as_ref().filter(|known| clock::now() < known.until);
-        let lookup = match fresh {
-            Some(known) => known.lookup.clone(),
-            None => {
-                let lookup = self.look_up().await;
-                let age = if lookup.is_ok() { FOUND_FOR } else { FAILED_FOR };
-                *known = Some(Known { lookup: lookup.clone(), until: clock::now() + age });
-                lookup
-            }
+        let lookup = if let Some(known) = fresh {
+            known.lookup.clone()
+        } else {
+            let lookup = self.look_up().await;
+            let age = if lookup.is_ok() {
+                FOUND_FOR
+            } else {
+                FAILED_FOR
+            };
+            let until = clock::now() + age;
+            *known = Some(Known {
+                lookup: lookup.clone(),
+                until,
+            });
+            lookup
         };
         let addresses = lookup?;
         let turn = self.turn.get();

@@ -49,7 +49,12 @@ pub struct Deck {
 impl Deck {
     /// A deck that has not been drawn from.
     pub fn new(weights: Vec<u32>, rng: Rng) -> Self {
-        Self { remaining: vec![0; weights.len()], weights, left: 0, rng }
+        Self {
+            remaining: vec![0; weights.len()],
+            weights,
+            left: 0,
+            rng,
+        }
     }
 
     /// The next task; `None` only when all weights are 0.
@@ -90,12 +95,17 @@ mod tests {
         let mut orders = std::collections::BTreeSet::new();
         for _ in 0..200 {
             let block: Vec<_> = (0..10).map(|_| deck.draw().unwrap()).collect();
-            let counts: Vec<_> =
-                (0..4).map(|task| block.iter().filter(|t| **t == task).count() as u32).collect();
+            let counts: Vec<_> = (0..4)
+                .map(|task| block.iter().filter(|t| **t == task).count() as u32)
+                .collect();
             assert_eq!(counts, weights);
             orders.insert(block);
         }
-        assert!(orders.len() > 100, "blocks are shuffled: {} orders", orders.len());
+        assert!(
+            orders.len() > 100,
+            "blocks are shuffled: {} orders",
+            orders.len()
+        );
     }
 
     #[test]

@@ -61,7 +61,10 @@ impl Seat {
     pub fn register(&self, context: &Context<'_>) {
         let mut waker = self.waker.borrow_mut();
         // A task keeps its waker for life, so this clones once.
-        if !waker.as_ref().is_some_and(|known| known.will_wake(context.waker())) {
+        if !waker
+            .as_ref()
+            .is_some_and(|known| known.will_wake(context.waker()))
+        {
             *waker = Some(context.waker().clone());
         }
     }
@@ -124,14 +127,24 @@ const BUNDLE: Nanos = 100_000;
 
 impl ScenarioRun {
     /// This worker's part of the runner's part.
-    pub fn new(compiled: &Compiled, index: usize, runner: Shard, worker: u32, workers: u32) -> Option<Self> {
+    pub fn new(
+        compiled: &Compiled,
+        index: usize,
+        runner: Shard,
+        worker: u32,
+        workers: u32,
+    ) -> Option<Self> {
         let scenario = compiled.scenarios.get(index)?;
         let (users, max_users, open) = match &scenario.load {
             Load::ConstantUsers { users, .. } => {
                 let part = runner.split(worker, workers);
                 (part, part.share(u64::from(*users)), None)
             }
-            Load::ConstantRate { rate, duration, max_users } => {
+            Load::ConstantRate {
+                rate,
+                duration,
+                max_users,
+            } => {
                 // Every worker that has arrivals needs a user for them.
                 let of_runner = runner.share(u64::from(*max_users)).max(1);
                 let workers = workers.min(u32::try_from(of_runner).unwrap_or(u32::MAX));
@@ -152,7 +165,12 @@ impl ScenarioRun {
             }
         };
         let weights = scenario.tasks.iter().map(|task| task.weight).collect();
-        let seed = [compiled.seed, u64::from(runner.index), u64::from(worker), index as u64];
+        let seed = [
+            compiled.seed,
+            u64::from(runner.index),
+            u64::from(worker),
+            index as u64,
+        ];
         Some(Self {
             index,
             phase: Cell::new(Phase::Waiting),
@@ -191,7 +209,10 @@ impl ScenarioRun {
     /// When its next arrival is due, if it is an open model and has one left.
     pub fn next_arrival(&self) -> Option<Nanos> {
         let open = self.open.as_ref()?;
-        let due = self.start.get().saturating_add(open.arrivals.due(open.next.get())?);
+        let due = self
+            .start
+            .get()
+            .saturating_add(open.arrivals.due(open.next.get())?);
         (due < self.stop.get()).then_some(due)
     }
 

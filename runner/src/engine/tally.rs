@@ -47,7 +47,9 @@ impl Tally {
             self.untold = true;
             self.frozen = None;
         } else if let Some(frozen) = &self.frozen
-            && answer.acknowledged.is_some_and(|sequence| sequence >= frozen.sequence)
+            && answer
+                .acknowledged
+                .is_some_and(|sequence| sequence >= frozen.sequence)
         {
             self.frozen = None;
         }
@@ -57,14 +59,22 @@ impl Tally {
     pub fn delta(&mut self) -> Option<&Delta> {
         if self.frozen.is_none() && self.epoch != 0 {
             let full = self.untold;
-            let set = if full { self.all.clone() } else { std::mem::take(&mut self.fresh) };
+            let set = if full {
+                self.all.clone()
+            } else {
+                std::mem::take(&mut self.fresh)
+            };
             if is_nothing(&set) {
                 return None;
             }
             self.fresh.clear();
             self.untold = false;
             self.sequence += 1;
-            self.frozen = Some(Delta { sequence: self.sequence, full, set });
+            self.frozen = Some(Delta {
+                sequence: self.sequence,
+                full,
+                set,
+            });
         }
         self.frozen.as_ref()
     }
@@ -154,6 +164,11 @@ impl Intervals {
         let begin = grid_begin.max(self.began);
         let actual_end = end.min(self.last_end.max(begin));
         let partial = begin != grid_begin || actual_end != end;
-        Some(Closed { begin, end: actual_end, partial, set })
+        Some(Closed {
+            begin,
+            end: actual_end,
+            partial,
+            set,
+        })
     }
 }

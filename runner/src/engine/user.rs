@@ -30,8 +30,14 @@ struct User {
 
 /// Lives until its scenario stops.
 pub async fn live(worker: Rc<Worker>, scenario: Rc<ScenarioRun>, seat: Rc<Seat>, index: u32) {
-    let mut user =
-        User { worker, scenario, seat, connection: Connection::default(), index, iteration: 0 };
+    let mut user = User {
+        worker,
+        scenario,
+        seat,
+        connection: Connection::default(),
+        index,
+        iteration: 0,
+    };
     let scenario = Rc::clone(&user.scenario);
     match &scenario.open {
         Some(open) => user.live_open(open).await,
@@ -46,7 +52,9 @@ impl User {
     async fn live_open(&mut self, open: &OpenModel) {
         let worker = Rc::clone(&self.worker);
         loop {
-            let Some(intended) = self.next_arrival(open).await else { return };
+            let Some(intended) = self.next_arrival(open).await else {
+                return;
+            };
             worker.user_is_busy(true);
             self.iterate(intended).await;
             worker.user_is_busy(false);
@@ -92,7 +100,9 @@ impl User {
     /// One pass through a task. Returns when it ended and what to wait for afterwards.
     async fn iterate(&mut self, intended: Nanos) -> (Nanos, Option<Wait>) {
         let worker = Rc::clone(&self.worker);
-        let Some(task) = self.draw_task(&worker) else { return (clock::now(), None) };
+        let Some(task) = self.draw_task(&worker) else {
+            return (clock::now(), None);
+        };
         let iteration = self.iteration;
         self.iteration = self.iteration.wrapping_add(1);
         let mut due = intended;
@@ -124,12 +134,21 @@ impl User {
 
     fn draw_task<'w>(&self, worker: &'w Worker) -> Option<&'w CompiledTask> {
         let number = self.scenario.deck.borrow_mut().draw()?;
-        worker.compiled.scenarios.get(self.scenario.index)?.tasks.get(number)
+        worker
+            .compiled
+            .scenarios
+            .get(self.scenario.index)?
+            .tasks
+            .get(number)
     }
 
     fn draw_end(&self, from: Nanos, wait: Wait) -> Nanos {
         let length = self.scenario.deck.borrow_mut().between(wait.min, wait.max);
-        if length == 0 { from } else { Timers::grid(from + length) }
+        if length == 0 {
+            from
+        } else {
+            Timers::grid(from + length)
+        }
     }
 
     /// One request, recorded whatever happens. Returns when it ended, and whether the user ought
@@ -140,8 +159,19 @@ impl User {
         due: Nanos,
         iteration: u32,
     ) -> (Nanos, bool) {
-        let Self { worker, scenario, seat, connection, index, .. } = self;
-        let mut times = Times { intended: due, turned: clock::now(), ..Times::default() };
+        let Self {
+            worker,
+            scenario,
+            seat,
+            connection,
+            index,
+            ..
+        } = self;
+        let mut times = Times {
+            intended: due,
+            turned: clock::now(),
+            ..Times::default()
+        };
         worker.set_deadline(seat, request, times.turned);
         let values = Values {
             user: *index,
@@ -149,12 +179,15 @@ impl User {
             runner: worker.runner,
             run_id: &worker.compiled.run_id,
         };
-        let result =
-            connection.exchange(worker, scenario, seat, request, &values, &mut times).await;
+        let result = connection
+            .exchange(worker, scenario, seat, request, &values, &mut times)
+            .await;
         worker.clear_deadline(seat);
         let failure = result.err();
         let rest = scenario.open.is_none()
-            && failure.as_ref().is_some_and(super::failure::Failure::before_connection);
+            && failure
+                .as_ref()
+                .is_some_and(super::failure::Failure::before_connection);
         let answered = failure.is_none();
         let (bytes_sent, bytes_received) = connection.bytes();
         worker.meter.record(&Ended {

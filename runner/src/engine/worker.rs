@@ -120,14 +120,29 @@ pub fn run(assignment: Assignment) -> io::Result<()> {
 
 impl Worker {
     fn new(assignment: Assignment) -> io::Result<Self> {
-        let Assignment { compiled, runner, worker, workers, anchor, raw, outbox, spares, .. } =
-            assignment;
+        let Assignment {
+            compiled,
+            runner,
+            worker,
+            workers,
+            anchor,
+            raw,
+            outbox,
+            spares,
+            ..
+        } = assignment;
         let scenarios = (0..compiled.scenarios.len())
             .filter_map(|index| ScenarioRun::new(&compiled, index, runner, worker, workers))
             .map(Rc::new)
             .collect();
-        let meter =
-            Meter::new(worker as usize, Arc::clone(&compiled), anchor, raw, outbox, spares);
+        let meter = Meter::new(
+            worker as usize,
+            Arc::clone(&compiled),
+            anchor,
+            raw,
+            outbox,
+            spares,
+        );
         Ok(Self {
             runner: runner.index,
             meter,
@@ -146,14 +161,20 @@ impl Worker {
 
     /// The timeout of a request.
     pub fn timeout(&self, request: &CompiledRequest) -> Nanos {
-        self.compiled.timeouts.get(request.timeout).copied().unwrap_or(Nanos::MAX)
+        self.compiled
+            .timeouts
+            .get(request.timeout)
+            .copied()
+            .unwrap_or(Nanos::MAX)
     }
 
     /// From now on the request may run out of time.
     pub fn set_deadline(&self, seat: &Seat, request: &CompiledRequest, now: Nanos) {
         seat.timed_out.set(false);
         let deadline = now.saturating_add(self.timeout(request));
-        self.deadlines.borrow_mut().insert(seat.slot, request.timeout, deadline);
+        self.deadlines
+            .borrow_mut()
+            .insert(seat.slot, request.timeout, deadline);
         // A timeout shorter than all that the loop waits for; later ones are found by it.
         if deadline.max(self.next_sweep.get()) < self.timers.armed() {
             self.timers.arm(deadline.max(self.next_sweep.get()));
@@ -168,7 +189,11 @@ impl Worker {
     /// An open-model user has begun or ended an iteration.
     pub fn user_is_busy(&self, busy: bool) {
         let users = self.meter.users.get();
-        self.meter.users.set(if busy { users + 1 } else { users.saturating_sub(1) });
+        self.meter.users.set(if busy {
+            users + 1
+        } else {
+            users.saturating_sub(1)
+        });
     }
 
     /// A user has ended for good.
@@ -221,7 +246,8 @@ impl Worker {
             self.timers.arm(next);
             self.wait(&timer, commands).await?;
             if begun {
-                self.meter.lagged(clock::now().saturating_sub(self.timers.armed()));
+                self.meter
+                    .lagged(clock::now().saturating_sub(self.timers.armed()));
             }
         }
     }
@@ -242,7 +268,9 @@ impl Worker {
                 // The control thread is gone; the load ends by its own schedule.
                 gone = true;
             }
-            timer.poll_read_ready(context).map_ok(|mut guard| guard.clear_ready())
+            timer
+                .poll_read_ready(context)
+                .map_ok(|mut guard| guard.clear_ready())
         })
         .await
     }
@@ -252,7 +280,9 @@ impl Worker {
             self.run_start.set(at);
         }
         for scenario in &self.scenarios {
-            let Some(compiled) = self.compiled.scenarios.get(scenario.index) else { continue };
+            let Some(compiled) = self.compiled.scenarios.get(scenario.index) else {
+                continue;
+            };
             match command {
                 Command::Wait => {}
                 Command::Start(at) => {
@@ -277,7 +307,8 @@ impl Worker {
         while let Some(slot) = self.timers.due(now) {
             self.wake(slot);
         }
-        next.min(self.sweep(now)).min(self.timers.earliest().unwrap_or(Nanos::MAX))
+        next.min(self.sweep(now))
+            .min(self.timers.earliest().unwrap_or(Nanos::MAX))
     }
 
     /// Moves a scenario on; returns when it wants to be looked at again.
@@ -308,7 +339,9 @@ impl Worker {
             Phase::Waiting => scenario.start.get(),
             Phase::Running => {
                 let gap = scenario.open.as_ref().map_or(0, |open| open.gap);
-                let arrival = scenario.next_arrival().map_or(Nanos::MAX, |at| at.max(now + gap));
+                let arrival = scenario
+                    .next_arrival()
+                    .map_or(Nanos::MAX, |at| at.max(now + gap));
                 arrival.min(scenario.stop.get())
             }
             Phase::Stopping => scenario.abort.get(),
@@ -318,7 +351,12 @@ impl Worker {
 
     fn change_phase(&self, scenario: &ScenarioRun, phase: Phase) {
         scenario.phase.set(phase);
-        for seat in self.seats.borrow().iter().filter(|seat| seat.scenario == scenario.index) {
+        for seat in self
+            .seats
+            .borrow()
+            .iter()
+            .filter(|seat| seat.scenario == scenario.index)
+        {
             seat.wake();
         }
     }
@@ -356,7 +394,12 @@ impl Worker {
         let seat = Rc::new(Seat::new(slot, scenario.index, arrival));
         self.seats.borrow_mut().push(Rc::clone(&seat));
         let index = scenario.users.global(u64::from(number)) as u32;
-        tokio::task::spawn_local(user::live(Rc::clone(self), Rc::clone(scenario), seat, index));
+        tokio::task::spawn_local(user::live(
+            Rc::clone(self),
+            Rc::clone(scenario),
+            seat,
+            index,
+        ));
     }
 
     /// Times requests out; returns when to look again.
@@ -371,7 +414,9 @@ impl Worker {
                 }
             }
         }
-        deadlines.earliest().map_or(Nanos::MAX, |at| at.max(self.next_sweep.get()))
+        deadlines
+            .earliest()
+            .map_or(Nanos::MAX, |at| at.max(self.next_sweep.get()))
     }
 
     fn wake(&self, slot: u32) {

@@ -203,7 +203,7 @@ impl Drain {
     }
 
     /// Writes the document of the run's end, once.
-    pub(super) async fn write_end(&mut self, view: Option<RunView>) {
+    pub(super) async fn write_end(&mut self, view: Option<&RunView>) {
         if self.ledger.run_documents & END != 0 {
             return;
         }
@@ -212,7 +212,7 @@ impl Drain {
                            what the run came to";
             return self.account.lasting_problem(problem.to_owned());
         };
-        let batch = self.run.end(&view, view.completed.unwrap_or_else(unix_micros));
+        let batch = self.run.end(view, view.completed.unwrap_or_else(unix_micros));
         self.spawn(What::Run(END), batch);
         if let Ok(Some(done)) =
             tokio::time::timeout(END_DOCUMENT, self.running.join_next()).await

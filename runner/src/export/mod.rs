@@ -47,7 +47,7 @@ use std::{
     time::Duration,
 };
 
-use loadtest_core::{plan::Plan, report::Part};
+use loadtest_core::{plan::Plan, report::Part, view::RunView};
 use serde_json::{Map, Value, json};
 use tokio::{sync::watch, time::Instant};
 
@@ -59,7 +59,7 @@ use crate::{
 use account::Account;
 use drain::{Drain, Ended};
 use elastic::Elastic;
-use reporter::{Known, Reporter};
+use reporter::{Known, Reporter, SILENCE};
 use signals::Signals;
 use sink::GiveUpSwitch;
 use sinks::Sinks;
@@ -84,8 +84,9 @@ const LOOK: Duration = Duration::from_millis(50);
 /// How long runner 0 waits for the run's result after it was told to end.
 const WAIT_FOR_RESULT: Duration = Duration::from_secs(30);
 
-/// How long it waits when the coordinator says nothing at all.
-const WAIT_IN_SILENCE: Duration = Duration::from_secs(60);
+/// How long the other runners' exporters may take, beyond the time to drain, before this one's
+/// final report is recorded.
+const WAIT_FOR_OTHERS: Duration = Duration::from_secs(60);
 
 /// Runs an exporter until everything is delivered or given up. Makes its own runtime.
 ///
@@ -118,18 +119,20 @@ fn try_run(args: Args) -> anyhow::Result<()> {
     let account = Arc::new(Account::new(elastic.clone()));
     let reporter = Reporter::new(control, account.clone());
     let known = reporter.known();
+    let longest = plan.results.drain_timeout + WAIT_FOR_OTHERS;
     let exporter = Exporter { args, plan, elastic, account: account.clone(), known };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
+        let signals = Signals::listen()?;
         let exported = tokio::select! {
-            exported = exporter.export() => exported,
+            exported = exporter.export(&signals) => exported,
             () = reporter.keep_reporting() => Ok(()),
         };
         if let Err(error) = &exported {
             account.lasting_problem(format!("{error:#}"));
         }
         account.finished();
-        reporter.report_final().await;
+        reporter.report_final(longest, &signals).await;
         exported
     })
 }
@@ -143,9 +146,8 @@ struct Exporter {
 }
 
 impl Exporter {
-    async fn export(mut self) -> anyhow::Result<()> {
-        let signals = Signals::listen()?;
-        if let Some((pool, _lock)) = self.wait_for_pool(&signals).await? {
+    async fn export(self, signals: &Signals) -> anyhow::Result<()> {
+        if let Some((pool, _lock)) = self.wait_for_pool(signals).await? {
             self.deliver_all(pool, signals).await?;
         }
         Ok(())
@@ -165,14 +167,18 @@ impl Exporter {
                 Err(error) if error.is_absent() => {}
                 Err(error) => return Err(error.into()),
             }
-            if signals.asked_to_end().is_some() || self.known.borrow().end.is_some() {
+            let over = {
+                let known = self.known.borrow();
+                known.exit || known.end.is_some()
+            };
+            if over || signals.asked_to_end().is_some() {
                 return Ok(None);
             }
             tokio::time::sleep(LOOK).await;
         }
     }
 
-    async fn deliver_all(&mut self, pool: Pool, signals: Signals) -> anyhow::Result<()> {
+    async fn deliver_all(&self, pool: Pool, signals: &Signals) -> anyhow::Result<()> {
         pool.free_settled();
         let sinks =
             Sinks::new(&self.plan, self.elastic.clone(), self.args.out.as_deref(), &pool.ledger())?;
@@ -185,13 +191,13 @@ impl Exporter {
         let give_up = GiveUpSwitch::new();
         let mut drain =
             Drain::new(&self.plan, &identity, pool, sinks, self.account.clone(), give_up)?;
-        let ended = drain.run(&signals).await?;
-        self.conclude(&mut drain, ended, &signals).await;
+        let ended = drain.run(signals).await?;
+        self.conclude(&mut drain, ended, signals).await;
         Ok(())
     }
 
     /// What comes after the last record: verification, and the document of the run's end.
-    async fn conclude(&mut self, drain: &mut Drain, ended: Ended, signals: &Signals) {
+    async fn conclude(&self, drain: &mut Drain, ended: Ended, signals: &Signals) {
         drain.abandon_rest(ended);
         if ended == Ended::GivenUp {
             return;
@@ -200,22 +206,22 @@ impl Exporter {
         self.account.verified(requests, None);
         if self.args.runner.index == 0 && self.elastic.is_some() {
             let end = self.wait_for_result(signals).await;
-            drain.write_end(end.and_then(|end| end.view)).await;
+            drain.write_end(end.as_deref()).await;
         }
         let aggregates = drain.verify_aggregates().await;
         self.account.verified(requests, aggregates);
     }
 
     /// What the run came to, as soon as the coordinator knows it.
-    async fn wait_for_result(&self, signals: &Signals) -> Option<loadtest_core::report::Final> {
+    async fn wait_for_result(&self, signals: &Signals) -> Option<Box<RunView>> {
         let drained = Instant::now();
         loop {
             let known = self.known.borrow().clone();
-            if let Some(end) = known.end {
-                return Some(*end);
+            if known.end.is_some() || known.exit {
+                return known.end;
             }
             let told = signals.asked_to_end().map(|at| at.max(drained) + WAIT_FOR_RESULT);
-            let silent = known.contact.max(drained) + WAIT_IN_SILENCE;
+            let silent = known.contact.max(drained) + SILENCE;
             let deadline = told.map_or(silent, |told| told.min(silent));
             if Instant::now() >= deadline || signals.asked_to_hurry() {
                 return None;

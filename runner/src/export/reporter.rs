@@ -2,16 +2,17 @@
 
 use std::{sync::Arc, time::Duration};
 
-use loadtest_core::report::{Desired, Final};
+use loadtest_core::{report::Desired, view::RunView};
 use tokio::{sync::watch, time::Instant};
 
-use super::account::Account;
+use super::{account::Account, signals::Signals};
 use crate::control::Control;
 
 const PERIOD: Duration = Duration::from_secs(1);
 
-/// How long the final report is tried: longer than it takes an operator to be replaced.
-const FINAL_REPORT: Duration = Duration::from_secs(30);
+/// How long a coordinator may be silent before it is taken for gone: longer than it takes an
+/// operator to be replaced.
+pub(super) const SILENCE: Duration = Duration::from_secs(60);
 
 /// What is known from the coordinator.
 #[derive(Debug, Clone)]
@@ -19,7 +20,9 @@ pub(super) struct Known {
     /// When it answered last.
     pub(super) contact: Instant,
     /// What all runners together came to, once it is over.
-    pub(super) end: Option<Box<Final>>,
+    pub(super) end: Option<Box<RunView>>,
+    /// Whether the final report is recorded for good.
+    pub(super) exit: bool,
 }
 
 /// Sends reports.
@@ -32,7 +35,7 @@ pub(super) struct Reporter {
 
 impl Reporter {
     pub(super) fn new(control: Control, account: Arc<Account>) -> Self {
-        let known = watch::Sender::new(Known { contact: Instant::now(), end: None });
+        let known = watch::Sender::new(Known { contact: Instant::now(), end: None, exit: false });
         Self { control, account, known }
     }
 
@@ -50,12 +53,18 @@ impl Reporter {
         }
     }
 
-    /// Reports until it was heard, within bounds.
-    pub(super) async fn report_final(&self) {
-        let deadline = Instant::now() + FINAL_REPORT;
-        while !self.report().await {
-            if Instant::now() + PERIOD > deadline {
-                tracing::warn!("the coordinator did not hear the final report");
+    /// Repeats the final report until it is recorded for good, `longest` at most, not longer than
+    /// a coordinator may be silent, and only once for somebody in a hurry.
+    pub(super) async fn report_final(&self, longest: Duration, signals: &Signals) {
+        let begin = Instant::now();
+        while !self.known.borrow().exit {
+            let heard = self.report().await;
+            let silent = self.known.borrow().contact.max(begin).elapsed() > SILENCE;
+            let recorded = self.known.borrow().exit;
+            if recorded || signals.asked_to_hurry() || silent || begin.elapsed() > longest {
+                if !heard {
+                    tracing::warn!("the coordinator did not hear the final report");
+                }
                 return;
             }
             tokio::time::sleep(PERIOD).await;
@@ -66,13 +75,13 @@ impl Reporter {
     async fn report(&self) -> bool {
         match self.control.send(&self.account.report()).await {
             Ok(exchange) => {
-                let end = match exchange.answer.desired {
-                    Desired::Finish(end) => Some(end),
-                    Desired::Wait | Desired::StartAt(_) | Desired::Stop => None,
-                };
                 self.known.send_modify(|known| {
                     known.contact = Instant::now();
-                    known.end = end.or(known.end.take());
+                    match exchange.answer.desired {
+                        Desired::Finish(view) => known.end = Some(view),
+                        Desired::Exit => known.exit = true,
+                        Desired::Wait | Desired::StartAt(_) | Desired::Stop => {}
+                    }
                 });
                 true
             }

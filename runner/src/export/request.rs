@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::{
     batch::{Batch, Stream},
-    json::{Timestamps, push_hex, push_number, push_string, string},
+    json::{Timestamps, push_number, push_string, string},
     privacy::redact_query,
 };
 use crate::pool::{Block, Record};

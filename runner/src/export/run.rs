@@ -52,6 +52,9 @@ impl RunEncoder {
             loadtest.insert("reason".into(), json!(judgement.reason.name()));
             loadtest.insert("message".into(), json!(judgement.message));
         }
+        if let Some(delivery) = view.delivery {
+            loadtest.insert("delivery".into(), json!(delivery));
+        }
         insert_summary(&mut loadtest, view);
         insert_generator(&mut loadtest, view);
         loadtest.insert("thresholds".into(), thresholds(view));

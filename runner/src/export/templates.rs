@@ -162,6 +162,7 @@ const RUNS: Fields = &[
     ("loadtest.verdict", Keyword),
     ("loadtest.reason", Keyword),
     ("loadtest.message", Keyword),
+    ("loadtest.delivery", Keyword),
     ("loadtest.duration_ms", Long),
     ("loadtest.iterations.offered_rate", Double),
     ("loadtest.iterations.delivered_ratio", Double),

@@ -388,4 +388,4 @@ impl<'a> Iterator for Records<'a> {
 }
 
 #[cfg(test)]
-pub(super) mod tests;
+pub(crate) mod tests;

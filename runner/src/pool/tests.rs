@@ -6,11 +6,8 @@ use loadtest_core::{
 };
 use proptest::prelude::*;
 
-use super::{
-    layout::BLOCK_RECORDS,
-    record::tests::{any_record, cut, with_text},
-    *,
-};
+pub(crate) use super::record::tests::{any_record, with_text};
+use super::{layout::BLOCK_RECORDS, record::tests::cut, *};
 
 /// A directory that is gone at the end.
 pub(crate) struct Scratch(pub(crate) PathBuf);
@@ -29,6 +26,13 @@ impl Scratch {
 impl Drop for Scratch {
     fn drop(&mut self) {
         let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+impl Pool {
+    /// As if the engine's process were killed: the kernel gives its lock back.
+    pub(crate) fn release_engine_lock(&self) {
+        self.shared.file.unlock().unwrap();
     }
 }
 
@@ -179,7 +183,7 @@ fn an_engine_that_dies_leaves_its_records() {
     }
     assert!(!exporter.engine_gone());
     // As if killed: nothing is handed over, the kernel closes the file.
-    engine.shared.file.unlock().unwrap();
+    engine.release_engine_lock();
     assert!(exporter.engine_gone());
     let blocks = exporter.unfinished_blocks();
     let block = exporter.read(blocks[0]);

@@ -58,7 +58,10 @@ impl Drop for Server {
 }
 
 pub fn now() -> UnixMicros {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_micros() as UnixMicros
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap()
+        .as_micros() as UnixMicros
 }
 
 impl Server {
@@ -79,7 +82,11 @@ impl Server {
             .route("/v1/runs/{run}/runners/{index}/engine", post(report))
             .with_state(Arc::clone(&inner));
         let task = tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
-        Self { address, inner, task }
+        Self {
+            address,
+            inner,
+            task,
+        }
     }
 
     pub fn fates(&self, fates: impl Fn(usize) -> Fate + Send + 'static) {
@@ -90,7 +97,10 @@ impl Server {
     pub fn restart(&self) {
         let mut inner = self.inner.lock().unwrap();
         inner.epoch += 1;
-        let resume = Resume { start: inner.start, ..Resume::default() };
+        let resume = Resume {
+            start: inner.start,
+            ..Resume::default()
+        };
         inner.coordinator = Coordinator::resume(
             Arc::clone(&inner.plan),
             inner.hash.clone(),
@@ -116,7 +126,10 @@ impl Server {
     pub async fn until(&self, what: &str, condition: impl Fn(&Inner) -> bool) {
         let deadline = tokio::time::Instant::now() + Duration::from_secs(20);
         while !condition(&self.inner.lock().unwrap()) {
-            assert!(tokio::time::Instant::now() < deadline, "waited in vain until {what}");
+            assert!(
+                tokio::time::Instant::now() < deadline,
+                "waited in vain until {what}"
+            );
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }
@@ -137,7 +150,10 @@ async fn report(
     if fate == Fate::ReportLost {
         return (StatusCode::SERVICE_UNAVAILABLE, b"not now".to_vec());
     }
-    let answer = inner.coordinator.engine_report(index, report, now()).unwrap();
+    let answer = inner
+        .coordinator
+        .engine_report(index, report, now())
+        .unwrap();
     // This driver's memory is durable at once.
     inner.coordinator.confirm_start();
     if let loadtest_core::report::Desired::StartAt(at) = answer.desired {

@@ -39,7 +39,7 @@ pub fn plan(address: SocketAddr, scenarios: Vec<Scenario>) -> Plan {
         thresholds: Vec::new(),
         runners: 1,
         start_timeout: Duration::from_secs(20),
-        max_duration: Duration::from_secs(60),
+        max_duration: Duration::from_mins(1),
         results: Results {
             interval: Duration::from_secs(1),
             elasticsearch: None,
@@ -56,7 +56,9 @@ fn number(plan: &mut Plan) {
     let mut step_number = 0;
     for scenario in &mut plan.scenarios {
         for step in scenario.tasks.iter_mut().flat_map(|task| &mut task.steps) {
-            let Step::Request(request) = step else { continue };
+            let Step::Request(request) = step else {
+                continue;
+            };
             let key = SeriesKey {
                 scenario: scenario.name.clone(),
                 name: request.path.to_display(),
@@ -92,11 +94,20 @@ pub fn users(users: u32, duration: Duration) -> Load {
 }
 
 pub fn rate(rate: &str, duration: Duration, max_users: u32) -> Load {
-    Load::ConstantRate { rate: rate.parse().unwrap(), duration, max_users }
+    Load::ConstantRate {
+        rate: rate.parse().unwrap(),
+        duration,
+        max_users,
+    }
 }
 
 pub fn task(name: &str, weight: u32, steps: Vec<Step>) -> Task {
-    Task { name: name.to_owned(), weight, think_time: None, steps }
+    Task {
+        name: name.to_owned(),
+        weight,
+        think_time: None,
+        steps,
+    }
 }
 
 pub fn get(path: &str) -> Request {
@@ -123,11 +134,17 @@ pub fn step(request: Request) -> Step {
 }
 
 pub fn pause(min: u64, max: u64) -> PauseRange {
-    PauseRange { min: Duration::from_millis(min), max: Duration::from_millis(max) }
+    PauseRange {
+        min: Duration::from_millis(min),
+        max: Duration::from_millis(max),
+    }
 }
 
 pub fn body_contains(text: &str) -> Check {
-    Check { index: 0, condition: Condition::BodyContains(text.to_owned()) }
+    Check {
+        index: 0,
+        condition: Condition::BodyContains(text.to_owned()),
+    }
 }
 
 pub fn with_files(mut plan: Plan, raw: RawMode) -> Plan {
@@ -160,8 +177,12 @@ impl Run {
         let bytes = plan.to_bytes().unwrap();
         let hash = plan_hash(&bytes);
         let server = Server::start(&plan, &hash).await;
-        let mut run =
-            Self { server, directory: fresh_directory(), engines: Vec::new(), plan };
+        let mut run = Self {
+            server,
+            directory: fresh_directory(),
+            engines: Vec::new(),
+            plan,
+        };
         std::fs::write(run.directory.join("plan.json"), bytes).unwrap();
         std::fs::write(run.directory.join("token"), format!("{TOKEN}\n")).unwrap();
         for index in 0..run.plan.runners {
@@ -202,7 +223,7 @@ impl Run {
     pub async fn end(&mut self) -> Ended {
         let mut codes = Vec::new();
         for engine in &mut self.engines {
-            let status = tokio::time::timeout(Duration::from_secs(60), engine.wait())
+            let status = tokio::time::timeout(Duration::from_mins(1), engine.wait())
                 .await
                 .expect("the engine exits")
                 .unwrap();
@@ -218,7 +239,11 @@ impl Run {
 pub async fn run(plan: Plan) -> SeriesSet {
     let mut run = Run::start(plan).await;
     let ended = run.end().await;
-    assert!(ended.codes.iter().all(|code| *code == Some(0)), "{:?}", ended.codes);
+    assert!(
+        ended.codes.iter().all(|code| *code == Some(0)),
+        "{:?}",
+        ended.codes
+    );
     ended.merged
 }
 
@@ -236,7 +261,9 @@ pub fn assert_lawful(set: &SeriesSet) {
 pub fn errors(set: &SeriesSet) -> BTreeMap<(String, String), u64> {
     let mut errors = BTreeMap::new();
     for (key, count) in &set.errors {
-        *errors.entry((key.outcome.name().to_owned(), key.message.clone())).or_insert(0) += count;
+        *errors
+            .entry((key.outcome.name().to_owned(), key.message.clone()))
+            .or_insert(0) += count;
     }
     errors
 }
@@ -247,7 +274,11 @@ fn fresh_directory() -> std::path::PathBuf {
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
     let name = format!("loadtest-engine-{}-{number}", std::process::id());
     let shared_memory = std::path::Path::new("/dev/shm");
-    let base = if shared_memory.is_dir() { shared_memory.to_owned() } else { std::env::temp_dir() };
+    let base = if shared_memory.is_dir() {
+        shared_memory.to_owned()
+    } else {
+        std::env::temp_dir()
+    };
     let directory = base.join(name);
     std::fs::create_dir_all(&directory).unwrap();
     directory

@@ -15,32 +15,58 @@ const SECOND: Duration = Duration::from_secs(1);
 async fn a_constant_rate_begins_every_arrival_on_time() {
     let target = Target::start().await;
     let tasks = vec![task("only", 1, vec![step(get("/ok"))])];
-    let measured = run(plan(target.address, vec![scenario(rate("300/s", 2 * SECOND, 50), tasks)])).await;
+    let measured = run(plan(
+        target.address,
+        vec![scenario(rate("300/s", 2 * SECOND, 50), tasks)],
+    ))
+    .await;
     assert_eq!(measured.total.requests, 600);
     assert_eq!(measured.total.failures, 0, "{:?}", measured.errors);
     assert_eq!(target.count(), 600);
     assert_eq!((measured.scheduled, measured.started), (600, 600));
     assert_eq!(measured.iterations, 600);
-    assert_eq!((measured.late_by_target, measured.late_by_generator), (0, 0));
+    assert_eq!(
+        (measured.late_by_target, measured.late_by_generator),
+        (0, 0)
+    );
     assert_eq!(measured.connections, target.connections());
     let seen = target.seen();
     let span = seen.last().unwrap().at - seen.first().unwrap().at;
-    assert!(span > Duration::from_millis(1_900) && span < Duration::from_millis(2_150), "{span:?}");
+    assert!(
+        span > Duration::from_millis(1_900) && span < Duration::from_millis(2_150),
+        "{span:?}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn constant_users_are_counted_exactly() {
     let target = Target::start().await;
-    let tasks = vec![task("only", 1, vec![step(get("/slow/5")), step(get("/ok?u=$(user.index)"))])];
-    let measured = run(plan(target.address, vec![scenario(users(8, 2 * SECOND), tasks)])).await;
+    let tasks = vec![task(
+        "only",
+        1,
+        vec![step(get("/slow/5")), step(get("/ok?u=$(user.index)"))],
+    )];
+    let measured = run(plan(
+        target.address,
+        vec![scenario(users(8, 2 * SECOND), tasks)],
+    ))
+    .await;
     assert_eq!(measured.total.requests, target.count());
-    assert!(measured.total.requests > 1_000, "{}", measured.total.requests);
+    assert!(
+        measured.total.requests > 1_000,
+        "{}",
+        measured.total.requests
+    );
     assert_eq!(measured.total.failures, 0, "{:?}", measured.errors);
     assert_eq!(measured.connections, 8);
     assert_eq!(measured.iterations * 2, measured.total.requests);
     let paths = target.by_path();
     let users: Vec<_> = (0..8).map(|user| format!("/ok?u={user}")).collect();
-    assert!(users.iter().all(|path| paths.contains_key(path)), "{:?}", paths.keys());
+    assert!(
+        users.iter().all(|path| paths.contains_key(path)),
+        "{:?}",
+        paths.keys()
+    );
     assert_eq!(paths.len(), 9);
 }
 
@@ -48,11 +74,18 @@ async fn constant_users_are_counted_exactly() {
 async fn arrivals_that_find_no_user_wait_and_their_latency_says_so() {
     let target = Target::start().await;
     let tasks = vec![task("only", 1, vec![step(get("/slow/100"))])];
-    let measured = run(plan(target.address, vec![scenario(rate("100/s", SECOND, 4), tasks)])).await;
+    let measured = run(plan(
+        target.address,
+        vec![scenario(rate("100/s", SECOND, 4), tasks)],
+    ))
+    .await;
     assert_eq!(measured.scheduled, 100);
     let started = measured.started;
     assert!((32..=44).contains(&started), "{started}");
-    assert_eq!((measured.total.requests, target.count()), (started, started));
+    assert_eq!(
+        (measured.total.requests, target.count()),
+        (started, started)
+    );
     assert!(measured.late_by_target >= 90, "{}", measured.late_by_target);
     assert_eq!(measured.late_by_generator, 0);
     let (latency, service) = (&measured.total.latency, &measured.total.service_time);
@@ -70,7 +103,11 @@ async fn each_block_of_iterations_has_every_task_as_often_as_its_weight() {
         task("b", 1, vec![step(get("/b"))]),
         task("c", 2, vec![step(get("/c"))]),
     ];
-    let measured = run(plan(target.address, vec![scenario(users(1, SECOND), tasks)])).await;
+    let measured = run(plan(
+        target.address,
+        vec![scenario(users(1, SECOND), tasks)],
+    ))
+    .await;
     let seen = target.seen();
     assert_eq!(seen.len() as u64, measured.total.requests);
     for block in seen.chunks_exact(6) {
@@ -86,16 +123,34 @@ async fn users_think_and_pause_and_their_latency_does_not() {
     let mut thinking = task(
         "only",
         1,
-        vec![step(get("/ok")), Step::Pause(pause(20, 30)), step(get("/then"))],
+        vec![
+            step(get("/ok")),
+            Step::Pause(pause(20, 30)),
+            step(get("/then")),
+        ],
     );
     thinking.think_time = Some(pause(70, 70));
-    let measured = run(plan(target.address, vec![scenario(users(1, 2 * SECOND), vec![thinking])])).await;
+    let measured = run(plan(
+        target.address,
+        vec![scenario(users(1, 2 * SECOND), vec![thinking])],
+    ))
+    .await;
     let seen = target.seen();
-    assert_eq!((seen.len() as u64, measured.total.failures), (measured.total.requests, 0));
+    assert_eq!(
+        (seen.len() as u64, measured.total.failures),
+        (measured.total.requests, 0)
+    );
     for pair in seen.windows(2) {
-        let (least, gap) = (if pair[0].path == "/ok" { 20 } else { 70 }, pair[1].at - pair[0].at);
+        let (least, gap) = (
+            if pair[0].path == "/ok" { 20 } else { 70 },
+            pair[1].at - pair[0].at,
+        );
         // The target sees requests with the jitter of two processes on busy cores.
-        assert!(gap >= Duration::from_millis(least - 5), "{gap:?} before {}", pair[1].path);
+        assert!(
+            gap >= Duration::from_millis(least - 5),
+            "{gap:?} before {}",
+            pair[1].path
+        );
     }
     let iterations = measured.iterations;
     assert!((12..=22).contains(&iterations), "{iterations}");
@@ -111,12 +166,19 @@ async fn scenarios_run_side_by_side_from_their_own_start() {
     late.start_after = SECOND;
     let early = scenario(rate("50/s", 2 * SECOND, 10), tasks("/early"));
     let measured = run(plan(target.address, vec![early, late])).await;
-    let counts: Vec<_> = measured.by_name.iter().map(|series| series.requests).collect();
+    let counts: Vec<_> = measured
+        .by_name
+        .iter()
+        .map(|series| series.requests)
+        .collect();
     assert_eq!(counts, [100, 50]);
     let seen = target.seen();
     let first = |path: &str| seen.iter().find(|seen| seen.path == path).unwrap().at;
     let delay = first("/late") - first("/early");
-    assert!(delay > Duration::from_millis(950) && delay < Duration::from_millis(1_150), "{delay:?}");
+    assert!(
+        delay > Duration::from_millis(950) && delay < Duration::from_millis(1_150),
+        "{delay:?}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -134,8 +196,20 @@ async fn requests_are_what_the_plan_says() {
     let mut head = get("/head");
     head.method = "HEAD".to_owned();
     let steps = vec![step(post), step(own), step(head)];
-    let measured = run(plan(target.address, vec![scenario(rate("20/s", SECOND, 1), vec![task("only", 1, steps)])])).await;
-    assert_eq!((measured.total.requests, measured.total.failures), (60, 0), "{:?}", measured.errors);
+    let measured = run(plan(
+        target.address,
+        vec![scenario(
+            rate("20/s", SECOND, 1),
+            vec![task("only", 1, steps)],
+        )],
+    ))
+    .await;
+    assert_eq!(
+        (measured.total.requests, measured.total.failures),
+        (60, 0),
+        "{:?}",
+        measured.errors
+    );
     let seen = target.seen();
     let posts: Vec<_> = seen.iter().filter(|seen| seen.method == "POST").collect();
     for (iteration, post) in posts.iter().enumerate() {
@@ -153,8 +227,14 @@ async fn requests_are_what_the_plan_says() {
         );
     }
     let own = seen.iter().find(|seen| seen.path == "/own").unwrap();
-    assert_eq!(own.head, "GET /own HTTP/1.1\r\nUser-Agent: mine/1\r\nHOST: shop.test\r\n\r\n");
-    let sent: usize = seen.iter().map(|seen| seen.head.len() + seen.body.len()).sum();
+    assert_eq!(
+        own.head,
+        "GET /own HTTP/1.1\r\nUser-Agent: mine/1\r\nHOST: shop.test\r\n\r\n"
+    );
+    let sent: usize = seen
+        .iter()
+        .map(|seen| seen.head.len() + seen.body.len())
+        .sum();
     assert_eq!(measured.total.bytes_sent, sent as u64);
 }
 
@@ -164,7 +244,19 @@ async fn a_body_larger_than_any_socket_buffer_arrives_whole() {
     let mut post = get("/ok");
     post.method = "POST".to_owned();
     post.body = Some(Template::literal("0123456789".repeat(1 << 20)));
-    let measured = run(plan(target.address, vec![scenario(rate("3/s", SECOND, 3), vec![task("only", 1, vec![step(post)])])])).await;
-    assert_eq!((measured.total.requests, measured.total.failures), (3, 0), "{:?}", measured.errors);
+    let measured = run(plan(
+        target.address,
+        vec![scenario(
+            rate("3/s", SECOND, 3),
+            vec![task("only", 1, vec![step(post)])],
+        )],
+    ))
+    .await;
+    assert_eq!(
+        (measured.total.requests, measured.total.failures),
+        (3, 0),
+        "{:?}",
+        measured.errors
+    );
     assert!(target.seen().iter().all(|seen| seen.body.len() == 10 << 20));
 }

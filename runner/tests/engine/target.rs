@@ -20,8 +20,6 @@ pub struct Seen {
     pub path: String,
     pub head: String,
     pub body: Vec<u8>,
-    /// Number of the connection that it came over.
-    pub connection: usize,
 }
 
 #[derive(Debug, Default)]
@@ -53,15 +51,15 @@ impl Target {
             let mut connections = tokio::task::JoinSet::new();
             loop {
                 let (stream, _) = listener.accept().await.unwrap();
-                let number = {
-                    let mut state = shared.lock().unwrap();
-                    state.connections += 1;
-                    state.connections
-                };
-                connections.spawn(serve(stream, number, Arc::clone(&shared)));
+                shared.lock().unwrap().connections += 1;
+                connections.spawn(serve(stream, Arc::clone(&shared)));
             }
         });
-        Self { address, state, task }
+        Self {
+            address,
+            state,
+            task,
+        }
     }
 
     /// Requests that were wholly received.
@@ -86,10 +84,10 @@ impl Target {
     }
 }
 
-async fn serve(mut stream: TcpStream, connection: usize, state: Arc<Mutex<State>>) {
+async fn serve(mut stream: TcpStream, state: Arc<Mutex<State>>) {
     stream.set_nodelay(true).unwrap();
     let mut buffer = Vec::new();
-    while let Some(seen) = read_request(&mut stream, &mut buffer, connection).await {
+    while let Some(seen) = read_request(&mut stream, &mut buffer).await {
         state.lock().unwrap().seen.push(seen.clone());
         if !answer(&mut stream, &seen).await {
             return;
@@ -97,11 +95,7 @@ async fn serve(mut stream: TcpStream, connection: usize, state: Arc<Mutex<State>
     }
 }
 
-async fn read_request(
-    stream: &mut TcpStream,
-    buffer: &mut Vec<u8>,
-    connection: usize,
-) -> Option<Seen> {
+async fn read_request(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Option<Seen> {
     let head_end = loop {
         if let Some(at) = buffer.windows(4).position(|w| w == b"\r\n\r\n") {
             break at + 4;
@@ -113,7 +107,12 @@ async fn read_request(
     let head = String::from_utf8(buffer[..head_end].to_vec()).unwrap();
     let length: usize = head
         .lines()
-        .find_map(|line| line.to_lowercase().strip_prefix("content-length: ")?.parse().ok())
+        .find_map(|line| {
+            line.to_lowercase()
+                .strip_prefix("content-length: ")?
+                .parse()
+                .ok()
+        })
         .unwrap_or(0);
     while buffer.len() < head_end + length {
         if stream.read_buf(buffer).await.ok()? == 0 {
@@ -129,7 +128,6 @@ async fn read_request(
         path: words.next().unwrap().to_owned(),
         head,
         body,
-        connection,
     })
 }
 
@@ -140,7 +138,10 @@ async fn answer(stream: &mut TcpStream, seen: &Seen) -> bool {
     let (what, argument) = (words.next().unwrap(), words.next().unwrap_or("0"));
     let number: u64 = argument.parse().unwrap_or(0);
     let ok = |body: &str| {
-        format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len())
+        format!(
+            "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        )
     };
     let text = match what {
         "slow" => {
@@ -159,7 +160,11 @@ async fn answer(stream: &mut TcpStream, seen: &Seen) -> bool {
             return false;
         }
         "cut" => {
-            drop(stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf").await);
+            drop(
+                stream
+                    .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf")
+                    .await,
+            );
             return false;
         }
         "leave" => {
@@ -173,9 +178,12 @@ async fn answer(stream: &mut TcpStream, seen: &Seen) -> bool {
             return false;
         }
         "chunked" => {
-            for part in ["HTTP/1.1 200 OK\r\nTransfer-Encoding: chu", "nked\r\n\r\n4\r\nin s", "\r\n",
-                "3\r\ntoc\r\n1\r\nk\r\n0\r\n\r\n"]
-            {
+            for part in [
+                "HTTP/1.1 200 OK\r\nTransfer-Encoding: chu",
+                "nked\r\n\r\n4\r\nin s",
+                "\r\n",
+                "3\r\ntoc\r\n1\r\nk\r\n0\r\n\r\n",
+            ] {
                 drop(stream.write_all(part.as_bytes()).await);
                 tokio::time::sleep(Duration::from_millis(2)).await;
             }
@@ -183,6 +191,10 @@ async fn answer(stream: &mut TcpStream, seen: &Seen) -> bool {
         }
         _ => ok("hello"),
     };
-    let text = if seen.method == "HEAD" { text.split_inclusive("\r\n\r\n").next().unwrap() } else { &text };
+    let text = if seen.method == "HEAD" {
+        text.split_inclusive("\r\n\r\n").next().unwrap()
+    } else {
+        &text
+    };
     stream.write_all(text.as_bytes()).await.is_ok()
 }

@@ -1,0 +1,96 @@
+//! The whole way from the pool to a server that answers by script.
+
+mod faults;
+mod server;
+
+use loadtest_core::{
+    plan::{
+        Elasticsearch, Files, Flavor, Load, Plan, RawMode, Request, Results, RunIdentity, Scenario,
+        SeriesKey, Step, Target, Task,
+    },
+    template::Template,
+};
+
+use super::*;
+
+/// A plan with one request, exported to nowhere.
+pub(super) fn plan() -> Plan {
+    let request = Request {
+        step: 0,
+        series: 0,
+        method: "GET".to_owned(),
+        path: Template::literal("/get"),
+        headers: Vec::new(),
+        body: None,
+        timeout: Duration::from_secs(10),
+        success: Vec::new(),
+        labels: Default::default(),
+        checks: Vec::new(),
+    };
+    let task = Task {
+        name: "main".to_owned(),
+        weight: 1,
+        think_time: None,
+        steps: vec![Step::Request(Box::new(request))],
+    };
+    let scenario = Scenario {
+        name: "shop".to_owned(),
+        start_after: Duration::ZERO,
+        load: Load::ConstantUsers { users: 1, duration: Duration::from_secs(1) },
+        graceful_stop: Duration::ZERO,
+        tasks: vec![task],
+    };
+    Plan {
+        run: RunIdentity {
+            id: "0123456789abcdef0123456789abcdef".to_owned(),
+            namespace: "shop-ns".to_owned(),
+            test: "shop".to_owned(),
+            name: "shop-1".to_owned(),
+            number: 1,
+            seed: 1,
+        },
+        target: Target {
+            url: "http://shop".to_owned(),
+            host: "shop".to_owned(),
+            port: 80,
+            base_path: String::new(),
+        },
+        scenarios: vec![scenario],
+        series: vec![SeriesKey {
+            scenario: "shop".to_owned(),
+            name: "GET /get".to_owned(),
+            method: "GET".to_owned(),
+        }],
+        checks: Vec::new(),
+        thresholds: Vec::new(),
+        runners: 1,
+        start_timeout: Duration::from_secs(10),
+        max_duration: Duration::from_secs(10),
+        results: Results {
+            interval: Duration::from_secs(5),
+            elasticsearch: None,
+            files: None,
+            drain_timeout: Duration::from_secs(30),
+        },
+    }
+}
+
+/// The plan, exported to `urls`.
+fn searchable_plan(urls: &[&str]) -> Plan {
+    let mut plan = plan();
+    plan.results.elasticsearch = Some(Elasticsearch {
+        urls: urls.iter().map(|url| (*url).to_owned()).collect(),
+        flavor: Flavor::Auto,
+        auth: None,
+        ca_file: None,
+        raw: RawMode::All,
+    });
+    plan
+}
+
+/// The plan, exported to files.
+fn files_plan() -> Plan {
+    let mut plan = plan();
+    plan.results.files = Some(Files { raw: RawMode::All });
+    plan
+}

@@ -3,9 +3,9 @@ use proptest::prelude::*;
 use super::*;
 
 /// A record that owns its text.
-pub(in crate::pool) type Owned = (Record<'static>, Option<String>);
+pub(crate) type Owned = (Record<'static>, Option<String>);
 
-pub(in crate::pool) fn any_record() -> impl Strategy<Value = Owned> {
+pub(crate) fn any_record() -> impl Strategy<Value = Owned> {
     let phases = prop::array::uniform6(prop_oneof![Just(0_u32), 1..100_000_u32, any::<u32>()]);
     let numbers = (
         0..200_u32,
@@ -48,7 +48,7 @@ pub(in crate::pool) fn any_record() -> impl Strategy<Value = Owned> {
     )
 }
 
-pub(in crate::pool) fn with_text((record, error): &Owned) -> Record<'_> {
+pub(crate) fn with_text((record, error): &Owned) -> Record<'_> {
     Record {
         error: error.as_deref(),
         ..*record
@@ -56,7 +56,7 @@ pub(in crate::pool) fn with_text((record, error): &Owned) -> Record<'_> {
 }
 
 /// As it comes back: with its text cut.
-pub(in crate::pool) fn cut<'a>(record: &Record<'a>) -> Record<'a> {
+pub(crate) fn cut<'a>(record: &Record<'a>) -> Record<'a> {
     let error = record
         .error
         .map(|text| &text[..text.floor_char_boundary(MAX_ERROR_BYTES)]);

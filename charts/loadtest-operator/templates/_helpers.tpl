@@ -1,0 +1,82 @@
+{{/* Short name: of the chart unless overridden. */}}
+{{- define "loadtest-operator.name" -}}
+{{- default .Chart.Name .Values.nameOverride | trunc 50 | trimSuffix "-" }}
+{{- end }}
+
+{{/* Name of all objects: the release's and the chart's, or the one that has the other in it:
+release "loadtest" makes "loadtest-operator". 50 characters leave room for "-ca". */}}
+{{- define "loadtest-operator.fullname" -}}
+{{- if .Values.fullnameOverride }}
+{{- .Values.fullnameOverride | trunc 50 | trimSuffix "-" }}
+{{- else if hasPrefix (printf "%s-" .Release.Name) (include "loadtest-operator.name" .) }}
+{{- include "loadtest-operator.name" . }}
+{{- else if contains (include "loadtest-operator.name" .) .Release.Name }}
+{{- .Release.Name | trunc 50 | trimSuffix "-" }}
+{{- else }}
+{{- printf "%s-%s" .Release.Name (include "loadtest-operator.name" .) | trunc 50 | trimSuffix "-" }}
+{{- end }}
+{{- end }}
+
+{{- define "loadtest-operator.serviceAccountName" -}}
+{{- default (include "loadtest-operator.fullname" .) .Values.serviceAccount.name }}
+{{- end }}
+
+{{- define "loadtest-operator.selectorLabels" -}}
+app.kubernetes.io/name: {{ include "loadtest-operator.name" . }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end }}
+
+{{- define "loadtest-operator.labels" -}}
+{{ include "loadtest-operator.selectorLabels" . }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/component: operator
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
+{{- end }}
+
+{{/* An image with its tag: list of the image's values and the root. */}}
+{{- define "loadtest-operator.image" -}}
+{{- $image := index . 0 -}}
+{{- $root := index . 1 -}}
+{{ $image.repository }}:{{ default $root.Chart.AppVersion $image.tag }}
+{{- end }}
+
+{{/* What the operator may do with the objects of tests. No Secrets: credentials are mounted into
+runner pods by the kubelet, and the operator never sees them. */}}
+{{- define "loadtest-operator.rules" -}}
+- apiGroups: [loadtest.dev]
+  resources: [loadtests]
+  verbs: [list, watch, patch]
+- apiGroups: [loadtest.dev]
+  resources: [loadtestruns]
+  verbs: [get, list, watch, create, patch]
+- apiGroups: [loadtest.dev]
+  resources: [loadtests/status, loadtestruns/status]
+  verbs: [patch]
+- apiGroups: [batch]
+  resources: [jobs]
+  verbs: [get, create, patch]
+# Created as a dry run only, to learn at once what a Job would tell in events.
+- apiGroups: [""]
+  resources: [pods]
+  verbs: [list, watch, create]
+- apiGroups: [""]
+  resources: [configmaps]
+  verbs: [get, create, patch]
+- apiGroups: [events.k8s.io]
+  resources: [events]
+  verbs: [create, patch]
+{{- end }}
+
+{{/* Resources as JSON with every quantity a text: `cpu: 1` is a number in YAML. */}}
+{{- define "loadtest-operator.resources" -}}
+{{- $out := dict -}}
+{{- range $kind, $quantities := . -}}
+{{- $texts := dict -}}
+{{- range $name, $quantity := $quantities -}}
+{{- $_ := set $texts $name (toString $quantity) -}}
+{{- end -}}
+{{- $_ := set $out $kind $texts -}}
+{{- end -}}
+{{- toJson $out -}}
+{{- end }}
