@@ -24,7 +24,7 @@ fn a_variable_that_does_not_exist_is_refused_and_can_be_given() {
     place.write("test.yaml", &manifest(SECOND, "/get?region=$(var.region)", &[]));
     place.finish(&["validate", "test.yaml"]).exits(2).says("region");
     let finished = place.finish(&["run", "test.yaml"]).exits(2).says("region");
-    assert!(finished.stderr.contains("test.yaml:11:"), "{}", finished.stderr);
+    assert!(finished.stderr.contains("test.yaml:12:26: "), "{}", finished.stderr);
 
     let target = common::Target::start();
     let args = ["run", "test.yaml", "--target", &target.url, "--var", "region=eu", "-o", "json"];

@@ -80,8 +80,7 @@ fn a_second_ctrl_c_kills_at_once_and_the_directory_says_so() {
     let args = ["run", "test.yaml", "--target", &target.url, "--out", "out", "-o", "json"];
     let started = Started::new(place.loadtest(&args));
     eventually("load is sent", Duration::from_secs(20), || {
-        summary_file_if_any(&place).is_some_and(|status| status.run.unwrap().start_time.is_some())
-            && common::requests(&target, "delay") > 0
+        common::requests(&target, "delay") > 0
     });
     started.signal("INT");
     std::thread::sleep(Duration::from_millis(300));
@@ -95,11 +94,6 @@ fn a_second_ctrl_c_kills_at_once_and_the_directory_says_so() {
     assert_eq!(summary_file(&place), status);
     assert_balanced(&status);
     assert_nothing_left(&place, &status);
-}
-
-fn summary_file_if_any(place: &Place) -> Option<LoadTestRunStatus> {
-    let bytes = std::fs::read(place.path().join("out/summary.json")).ok()?;
-    serde_json::from_slice(&bytes).ok()
 }
 
 #[test]

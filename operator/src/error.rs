@@ -16,7 +16,7 @@ const LONGEST_WAIT: Duration = Duration::from_secs(60);
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The API server did not do what it was asked.
-    #[error("cannot {action}: {source}")]
+    #[error("cannot {action}: {}", words(source))]
     Api {
         /// What was tried.
         action: &'static str,
@@ -61,6 +61,14 @@ impl Error {
             Self::Broken { .. } => "broken",
             Self::NotYet(_) => "not-yet",
         }
+    }
+}
+
+/// What the API server said, without the rest of its answer.
+fn words(error: &kube::Error) -> String {
+    match error {
+        kube::Error::Api(status) => status.message.clone(),
+        error => error.to_string(),
     }
 }
 

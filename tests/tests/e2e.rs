@@ -255,12 +255,14 @@ fn interval_documents_cover(run: &Value) -> Result<()> {
         "interval documents add up to {sum}"
     );
     for runner in 0..2 {
-        let mut bounds: Vec<(i64, i64)> = totals
+        let mut bounds: Vec<(&str, &str)> = totals
             .iter()
             .filter(|d| d["loadtest"]["runner"]["index"] == runner)
             .map(|d| {
-                let at = |key: &str| d["loadtest"]["interval"][key].as_i64().unwrap_or_default();
-                (at("start"), at("end"))
+                (
+                    text(d, "/loadtest/interval/start"),
+                    text(d, "/loadtest/interval/end"),
+                )
             })
             .collect();
         bounds.sort_unstable();

@@ -225,16 +225,17 @@ fn describe(status: &io::Result<ExitStatus>, last_line: &str) -> String {
     }
 }
 
-/// A log line without time, level and module: `2026-… ERROR loadtest_runner::engine: no plan`.
+/// A log line without time, level and module: `2026-… ERROR loadtest_runner::engine: no plan`;
+/// nothing if it tells of no trouble.
 fn without_log_head(line: &str) -> &str {
-    const LEVELS: [&str; 5] = ["ERROR", "WARN", "INFO", "DEBUG", "TRACE"];
     let rest = line
         .split_once(char::is_whitespace)
         .map_or("", |(_, rest)| rest.trim_start());
     match rest.split_once(' ') {
-        Some((level, rest)) if LEVELS.contains(&level) => rest
+        Some(("ERROR" | "WARN", rest)) => rest
             .split_once(": ")
             .map_or(rest, |(_, message)| message),
+        Some(("INFO" | "DEBUG" | "TRACE", _)) => "",
         _ => line,
     }
 }
@@ -259,6 +260,7 @@ mod tests {
         assert_eq!(without_log_head(line), "cannot read the plan: gone");
         assert_eq!(without_log_head("2026-11-23T00:02:37Z  WARN x: slow"), "slow");
         assert_eq!(without_log_head("thread panicked at x.rs: y"), "thread panicked at x.rs: y");
+        assert_eq!(without_log_head("2026-11-23T00:02:37Z  INFO x: the start is set"), "");
         assert_eq!(without_log_head(""), "");
     }
 

@@ -119,9 +119,7 @@ impl RunDirectory {
         let mut bytes = serde_json::to_vec_pretty(status)?;
         bytes.push(b'\n');
         let fresh = self.file(".summary.json.new");
-        let mut file = File::create(&fresh)?;
-        file.write_all(&bytes)?;
-        file.sync_data()?;
+        fs::write(&fresh, bytes)?;
         fs::rename(&fresh, self.file(SUMMARY))
     }
 

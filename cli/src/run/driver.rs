@@ -32,6 +32,9 @@ const TICK: Duration = Duration::from_millis(100);
 /// Between two rows of the history.
 const SECOND: UnixMicros = 1_000_000;
 
+/// Between two writings of the status while nothing is decided, as in a cluster.
+const RECORD_EVERY: UnixMicros = 5 * SECOND;
+
 /// How long processes may take to exit after they were told that all is over; they ask once a
 /// second.
 const EXIT_GRACE: Duration = Duration::from_secs(5);
@@ -83,8 +86,11 @@ struct State {
     /// Why an exporter was given up.
     export_problem: String,
     interrupts: u32,
+    /// What a second interrupt cut off.
+    killed: Option<&'static str>,
     next_row: UnixMicros,
     next_picture: UnixMicros,
+    next_record: UnixMicros,
     /// When processes that have not exited are killed.
     exit_deadline: Option<Instant>,
 }
@@ -143,6 +149,10 @@ impl Driver<'_> {
         let now = self.clock.now();
         let complete = self.advance(state, now);
         self.write_row(state, now);
+        if now >= state.next_record && !complete {
+            state.next_record = now + RECORD_EVERY;
+            self.make_durable(&self.view(state));
+        }
         if now >= state.next_picture {
             state.next_picture = now + SECOND / 4;
             let view = self.view(state);
@@ -165,8 +175,10 @@ impl Driver<'_> {
         let mut shared = self.control.lock();
         let coordinator = &mut shared.coordinator;
         coordinator.tick(now);
-        if coordinator.proposed_start().is_some() {
-            self.make_durable(&coordinator.view(now));
+        if let Some(start) = coordinator.proposed_start() {
+            let mut view = coordinator.view(now);
+            view.started = Some(start);
+            self.make_durable(&view);
             coordinator.confirm_start();
         }
         if coordinator.unconfirmed_judgement().is_some() {
@@ -285,6 +297,12 @@ impl Driver<'_> {
                 "stopping: requests under way may end, results are stored. Ctrl-C again kills at once"
             });
         } else {
+            let judged = self.control.lock().coordinator.view(now).judgement.is_some();
+            state.killed.get_or_insert(if judged {
+                KILLED_EXPORT
+            } else {
+                KILLED_LOAD
+            });
             self.children.kill_all();
         }
     }
@@ -300,7 +318,7 @@ impl Driver<'_> {
             view,
             merged: shared.coordinator.merged().clone(),
             last_window: shared.history.last_window(),
-            killed: state.interrupts > 1,
+            killed: state.killed.is_some(),
             files_whole: files_whole && state.export_problem.is_empty(),
         }
     }
@@ -311,16 +329,16 @@ fn completed(mut view: RunView, state: &State) -> RunView {
     if view.export_problem.is_empty() {
         view.export_problem.clone_from(&state.export_problem);
     }
-    if state.interrupts > 1
-        && let Some(judgement) = &mut view.judgement
-    {
-        judgement.message.push_str(KILLED);
+    if let (Some(killed), Some(judgement)) = (state.killed, &mut view.judgement) {
+        judgement.message.push_str(killed);
     }
     view
 }
 
-const KILLED: &str =
+const KILLED_LOAD: &str =
     "; its processes were killed before they had ended, so up to its last second may be missing";
+const KILLED_EXPORT: &str =
+    "; its exporters were killed, so results that were not stored by then are counted as lost";
 
 /// Ctrl-C, `kill`, a closed terminal.
 struct Signals {

@@ -96,14 +96,14 @@ fn listen_and_serve(args: &TargetArgs) -> Result<(), TargetError> {
         || thread::available_parallelism().map_or(1, NonZeroUsize::get),
         NonZeroUsize::get,
     );
-    let runtime = event_loop()?;
+    let signals = event_loop()?;
     let listener = {
-        let _inside = runtime.enter();
+        let _inside = signals.enter();
         listen(&args.listen)?
     };
     let counters = Arc::new(Counters::new());
     let (end, ended) = watch::channel(false);
-    let others = (1..threads)
+    let serving = (0..threads)
         .map(|_| {
             let (counters, ended) = (Arc::clone(&counters), ended.clone());
             let listener = listener.try_clone().map_err(TargetError::Start)?;
@@ -113,18 +113,22 @@ fn listen_and_serve(args: &TargetArgs) -> Result<(), TargetError> {
             }))
         })
         .collect::<Result<Vec<_>, TargetError>>()?;
+    drop(ended);
 
     announce(&listener).map_err(TargetError::Start)?;
-    {
-        let _inside = runtime.enter();
-        spawn_signal_watch(end).map_err(TargetError::Start)?;
+    // Only the threads' copies are left: with the last of them the port is free.
+    drop(listener);
+    signals
+        .block_on(end_on_signals(end))
+        .map_err(TargetError::Start)?;
+    for thread in serving {
+        // A thread that panicked has said so itself.
+        thread
+            .join()
+            .unwrap_or(Ok(()))
+            .map_err(TargetError::Start)?;
     }
-    let mut served = serve_on(&runtime, listener, counters, ended);
-    for other in others {
-        // A thread that panicked has said so; the target then served on fewer, but it served.
-        served = other.join().unwrap_or(Ok(())).and(served);
-    }
-    served.map_err(TargetError::Start)
+    Ok(())
 }
 
 /// The same listener in each event loop: whichever is idle accepts.
@@ -136,8 +140,9 @@ fn serve_on(
 ) -> io::Result<()> {
     runtime.block_on(async move {
         let listener = TcpListener::from_std(listener)?;
-        serve::serve(listener, counters, async move {
-            // The sender lives as long as the process; if not, it is over too.
+        // Borrowed, not moved: that the receiver lives says that this thread still serves.
+        serve::serve(listener, counters, async {
+            // The sender outlives every thread.
             let _ = ended.wait_for(|ended| *ended).await;
         })
         .await;
@@ -186,21 +191,21 @@ fn announce(listener: &std::net::TcpListener) -> io::Result<()> {
     out.flush()
 }
 
-/// The first signal ends the target gracefully, the second at once. Must be called inside a runtime.
-fn spawn_signal_watch(end: watch::Sender<bool>) -> io::Result<()> {
+/// The first signal ends the target gracefully, the second at once. Returns when all threads, each
+/// of which holds a receiver, have ended.
+async fn end_on_signals(end: watch::Sender<bool>) -> io::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    tokio::spawn(async move {
-        let mut next = async || {
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = interrupt.recv() => {}
-            }
-        };
-        next().await;
+    for first in [true, false] {
+        tokio::select! {
+            () = end.closed() => break,
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        if !first {
+            std::process::exit(i32::from(Exit::Aborted.code()));
+        }
         end.send_replace(true);
-        next().await;
-        std::process::exit(i32::from(Exit::Aborted.code()));
-    });
+    }
     Ok(())
 }

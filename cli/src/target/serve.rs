@@ -118,6 +118,9 @@ async fn exchange(
     let (head, body) = request.into_parts();
     let body = if body.is_end_stream() {
         None
+    } else if body.size_hint().lower() > MAX_BYTES as u64 {
+        // Said before the client sends it: with `Expect: 100-continue` it never does.
+        return Ok(routes::too_large());
     } else {
         match Limited::new(body, MAX_BYTES).collect().await {
             Ok(body) => Some(body.to_bytes()),

@@ -210,7 +210,8 @@ pub struct Runners {
     pub template: Option<AnyObject>,
 }
 
-/// When a run starts.
+/// When a run starts. `OnApply` (default): when the `LoadTest` is created, and again when an edit
+/// changes what a run does or the `runToken`. Manual: only when somebody creates a `LoadTestRun`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum Start {
     /// On creation and on changes of what a run does.

@@ -92,7 +92,7 @@ mod url_text {
     }
 }
 
-/// Kinds of search server.
+/// Which search server it is; default Auto: it is asked.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[allow(clippy::doc_markdown)]
 pub enum Flavor {
@@ -181,7 +181,7 @@ pub struct Raw {
     pub mode: Option<RawMode>,
 }
 
-/// Which requests become documents.
+/// All (default): one document per request. None: only intervals and the run.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum RawMode {
     /// One document per request.

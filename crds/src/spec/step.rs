@@ -66,7 +66,7 @@ pub struct Request {
     pub checks: Vec<Check>,
 }
 
-/// HTTP methods.
+/// Method of the request; default GET.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "UPPERCASE")]
 #[allow(missing_docs)]

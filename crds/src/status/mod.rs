@@ -92,11 +92,11 @@ pub struct LastRun {
     #[schemars(length(max = 64))]
     pub verdict: Option<String>,
     /// When its load began.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "time_schema")]
     pub start_time: Option<Time>,
     /// When all was over.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "time_schema")]
     pub completion_time: Option<Time>,
     /// Hash of what the run was made from; another one asks for another run.
@@ -119,11 +119,11 @@ pub struct RunFacts {
     #[schemars(length(max = 64))]
     pub plan_hash: Option<String>,
     /// When the load began.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "time_schema")]
     pub start_time: Option<Time>,
     /// When all was over.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "time_schema")]
     pub completion_time: Option<Time>,
     /// Largest measured difference between the runners' beginnings.
@@ -292,7 +292,7 @@ pub struct Progress {
     /// Users of all runners.
     pub users: i32,
     /// When this was computed.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "time_schema")]
     pub updated_at: Option<Time>,
 }

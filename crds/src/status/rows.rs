@@ -2,8 +2,9 @@
 
 use loadtest_core::{
     report::ExportCounts,
+    scalar::format_ratio,
     verdict::{Judgement, Reason, Verdict},
-    view::{Phase, RunView},
+    view::{Delivery, Phase, RunView},
 };
 
 use super::{
@@ -11,10 +12,6 @@ use super::{
     convert::{MAX_MESSAGE, cut},
     kind,
 };
-
-/// Share of late or missing arrivals, not the generator's fault, from which on the target counts
-/// as saturated.
-const SATURATED: f64 = 0.01;
 
 /// One sentence on where the run stands.
 pub(super) fn message(view: &RunView, note: Option<&str>) -> String {
@@ -128,62 +125,34 @@ pub(super) fn run_conditions(view: &RunView, generation: i64, message: &str) -> 
 
 fn load_delivered(to: &mut Conditions, view: &RunView) {
     let over = matches!(view.phase, Phase::Exporting | Phase::Finished);
-    let Some(Judgement {
-        verdict, reason, ..
-    }) = view.judgement.as_ref().filter(|_| over)
-    else {
-        to.add(
-            kind::LOAD_DELIVERED,
-            ConditionStatus::Unknown,
-            view.phase.name(),
-            "",
-        );
+    let Some(Judgement { reason, .. }) = view.judgement.as_ref().filter(|_| over) else {
+        to.add(kind::LOAD_DELIVERED, ConditionStatus::Unknown, view.phase.name(), "");
         return;
     };
-    let unfinished = matches!(
-        verdict,
-        Verdict::Error | Verdict::Aborted | Verdict::Invalid
-    );
-    let (missing, late) = shortfall(view);
-    if unfinished || *reason == Reason::NoRequests {
-        to.add(
-            kind::LOAD_DELIVERED,
-            false,
-            reason.name(),
-            "the load was not sent as the test asks",
-        );
-    } else if missing > 0.0 || late > SATURATED {
-        let text = format!(
-            "all users waited for the target: {} of the iterations did not begin and {} began late; raise maxUsers if the target should have got more load",
-            loadtest_core::scalar::format_ratio(missing),
-            loadtest_core::scalar::format_ratio(late),
-        );
-        to.add(kind::LOAD_DELIVERED, false, "TargetSaturated", &text);
-    } else {
-        to.add(
-            kind::LOAD_DELIVERED,
-            true,
-            "Delivered",
-            "the load was sent as the test asks",
-        );
-    }
+    let (reason, message) = match view.delivery {
+        Some(Delivery::Delivered) => {
+            to.add(kind::LOAD_DELIVERED, true, "Delivered", "the load was sent as the test asks");
+            return;
+        }
+        Some(Delivery::GeneratorLate) => (
+            Reason::LoadNotDelivered.name(),
+            "iterations began late because the runners were at their limit: give them more CPU, or use more of them".to_owned(),
+        ),
+        Some(Delivery::TargetSaturated) => ("TargetSaturated", saturated(view)),
+        Some(Delivery::Incomplete) | None => {
+            (reason.name(), "the load was not sent as the test asks".to_owned())
+        }
+    };
+    to.add(kind::LOAD_DELIVERED, false, reason, &message);
 }
 
-/// Shares of the due arrivals that never began, and that began late through the target's fault.
-fn shortfall(view: &RunView) -> (f64, f64) {
-    let Some(summary) = view
-        .summary
-        .as_ref()
-        .filter(|summary| summary.offered_rate.is_some())
-    else {
-        return (0.0, 0.0);
-    };
-    let by_target = view
-        .generator
-        .late_starts
-        .saturating_sub(view.generator.late_by_generator);
-    let iterations = summary.iterations.max(1) as f64;
-    (1.0 - summary.delivered, by_target as f64 / iterations)
+fn saturated(view: &RunView) -> String {
+    let delivered = view.summary.as_ref().map_or(0.0, |summary| summary.delivered);
+    format!(
+        "all users waited for the target: {} of the iterations began, {} of them late; raise maxUsers if the target should have got more load",
+        format_ratio(delivered),
+        view.generator.late_starts.saturating_sub(view.generator.late_by_generator),
+    )
 }
 
 fn results_exported(to: &mut Conditions, view: &RunView) {

@@ -91,6 +91,11 @@ fn load_test_run(mut value: Value) -> Result<Manifest, Vec<Problem>> {
     Ok(Manifest::LoadTestRun(Box::new(run)))
 }
 
+/// What a structural schema refuses of a value, without its rules.
+pub fn against_schema(value: &Value, schema: &Value) -> Vec<Problem> {
+    structural::check(value, schema)
+}
+
 /// What the API server refuses.
 fn check(value: &Value, schema: &Value) -> Result<(), Vec<Problem>> {
     let mut problems = document::metadata(value);

@@ -118,7 +118,6 @@ fn float(text: &str) -> Option<Number> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use serde_json::{Value, json};
 
     fn json_of(text: &str) -> Value {
