@@ -1,7 +1,7 @@
 # `make` alone lists the targets. Everything runs on a fresh Debian machine as root; `make demo` needs
 # only the Rust toolchain.
 .DEFAULT_GOAL := help
-.PHONY: help demo build test test-unit test-search test-api e2e cluster-up cluster-demo cluster-down bench crds
+.PHONY: help demo build images test test-unit test-search test-api e2e cluster-up cluster-demo cluster-down bench crds
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -12,6 +12,9 @@ demo: ## the main job on this machine: a target, 20 s of load, the verdict, ever
 
 build: ## release binaries
 	cargo build --release --locked --workspace --bins
+
+images: build ## both images as OCI archives in target/cluster/images
+	tests/cluster/images/build-images.sh
 
 test: ## everything: unit, real search servers, real API server, real cluster
 	tests/run.sh

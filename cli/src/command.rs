@@ -17,6 +17,8 @@ pub struct Cli {
     command: Command,
 }
 
+// Help is for terminals, which know no backticks.
+#[allow(clippy::doc_markdown)]
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run a LoadTest on this machine: same plan, load, merge and verdict as in a cluster.

@@ -17,6 +17,7 @@ use crate::{
 const QUICKSTART: &str = include_str!("../../examples/quickstart.yaml");
 
 /// Arguments of `loadtest demo`.
+#[allow(clippy::doc_markdown)]
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// YAML file with one LoadTest; default: the quickstart of the documentation.
@@ -89,14 +90,15 @@ impl Target {
         if let Some(stdout) = child.stdout.take() {
             BufReader::new(stdout).read_line(&mut line)?;
         }
-        match line.trim().strip_prefix("listening on ") {
-            Some(url) => Ok(Self { url: url.to_owned(), child }),
-            None => {
-                let _ = child.kill();
-                let _ = child.wait();
-                Err(std::io::Error::other("it did not say where it listens"))
-            }
+        if let Some(url) = line.trim().strip_prefix("listening on ") {
+            return Ok(Self {
+                url: url.to_owned(),
+                child,
+            });
         }
+        let _ = child.kill();
+        let _ = child.wait();
+        Err(std::io::Error::other("it did not say where it listens"))
     }
 }
 

@@ -9,6 +9,7 @@ use crate::{
 };
 
 /// Arguments of `loadtest validate`.
+#[allow(clippy::doc_markdown)]
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// YAML files with any number of objects; - reads standard input.

@@ -1,5 +1,7 @@
 //! What is refused, and that it is refused before anything is sent or written.
 
+#![allow(clippy::unwrap_used, clippy::panic)]
+
 mod common;
 
 use common::{Place, SECOND, manifest};

@@ -1,6 +1,8 @@
 //! Targets and search servers that are not what one hopes for: the run ends by itself, says what it
 //! saw, and counts every request.
 
+#![allow(clippy::unwrap_used, clippy::panic)]
+
 mod common;
 
 use std::{

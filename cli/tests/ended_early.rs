@@ -1,6 +1,8 @@
 //! Runs that do not reach their end: stopped, killed, robbed of a process. What was measured is
 //! kept and counted, and nothing survives.
 
+#![allow(clippy::unwrap_used, clippy::panic)]
+
 mod common;
 
 use std::time::Duration;
@@ -146,4 +148,38 @@ fn nothing_survives_a_killed_parent_and_the_next_run_tidies_up() {
     place.write("short.yaml", &short);
     place.finish(&["run", "short.yaml", "--target", &target.url, "-q"]).exits(0);
     assert!(!common::scratch_of(&id), "the next run removes what it left");
+}
+
+/// A run whose load is over and whose results wait for a search server that is not there.
+fn begin_and_wait_for_export(place: &Place, target: &Target) -> Started {
+    let yaml = manifest(common::SECOND, "/get", &[])
+        + "  results:\n    elasticsearch: { urls: [\"http://es.invalid\"], drainTimeout: 5m }\n";
+    place.write("test.yaml", &yaml);
+    let run = ["run", "test.yaml", "--target", &target.url, "--out", "out", "-o", "json"];
+    let args: Vec<_> = run.into_iter().chain(["--elasticsearch", "http://127.0.0.1:1"]).collect();
+    let started = Started::new(place.loadtest(&args));
+    eventually("the load is over", Duration::from_secs(30), || {
+        let summary = place.path().join("out/summary.json");
+        std::fs::read_to_string(summary).is_ok_and(|text| text.contains("\"Exporting\""))
+    });
+    started
+}
+
+#[test]
+fn ctrl_c_while_results_are_stored_gives_up_only_when_it_comes_twice() {
+    let (place, target) = (Place::new(), Target::start());
+    let started = begin_and_wait_for_export(&place, &target);
+    started.signal("INT");
+    std::thread::sleep(Duration::from_millis(1_500));
+    assert!(!processes_of(&place).is_empty(), "one Ctrl-C does not give up on results");
+    started.signal("INT");
+    let finished = started.wait(Duration::from_secs(10)).exits(130);
+    let finished = finished.says("results are still being stored");
+    let status = finished.run_status();
+    // The load was judged before anybody stopped anything.
+    assert_eq!(status.verdict.as_deref(), Some("Passed"));
+    assert!(status.message.as_ref().unwrap().contains("were killed"), "{:?}", status.message);
+    assert_eq!(status.export.as_ref().unwrap().lost, 100);
+    assert_balanced(&status);
+    assert_nothing_left(&place, &status);
 }

@@ -1,5 +1,7 @@
 //! Runs to their end against the bundled target: every number that a run leaves says the same.
 
+#![allow(clippy::unwrap_used, clippy::panic)]
+
 mod common;
 
 use common::{Finished, Place, SECOND, Target, csv_rows, manifest, processes_of, raw_documents};
@@ -131,7 +133,7 @@ fn a_generator_that_is_kept_from_its_work_is_invalid() {
     common::signal(engine, "STOP");
     std::thread::sleep(std::time::Duration::from_secs(2));
     common::signal(engine, "CONT");
-    let status = started.wait(std::time::Duration::from_secs(60)).exits(4).run_status();
+    let status = started.wait(std::time::Duration::from_mins(1)).exits(4).run_status();
     assert_eq!(status.verdict.as_deref(), Some("Invalid"));
     assert_exact(&place, &target, &status, 800);
 }
@@ -200,4 +202,18 @@ fn yaml_output_is_the_same_status() {
     let finished = place.finish(&args).exits(0);
     assert!(finished.stdout.contains("\nverdict: Passed\n"), "{}", finished.stdout);
     assert!(finished.stdout.contains("requests: 100\n"), "{}", finished.stdout);
+}
+
+#[test]
+fn a_demo_needs_nothing_and_says_how_to_go_on() {
+    let place = Place::new();
+    let load = "{ constantRate: { rate: 50/s, duration: 1s } }";
+    place.write("test.yaml", &manifest(load, "/get", &["errors.ratio < 1%"]));
+    let finished = place.finish(&["demo", "test.yaml", "--out", "out"]).exits(0);
+    assert!(finished.stdout.contains("Verdict   Passed"), "{}", finished.stdout);
+    assert!(finished.stdout.contains("helm install"), "{}", finished.stdout);
+    assert_eq!(raw_documents(&place.path().join("out")).len(), 50);
+    assert_eq!(processes_of(&place), Vec::<String>::new());
+    let own_target = place.finish(&["demo", "test.yaml", "--target", "http://127.0.0.1:1"]);
+    own_target.exits(2).says("demo starts a target of its own");
 }

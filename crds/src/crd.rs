@@ -14,13 +14,19 @@ const HEADER: &str = "# Generated from the types of crds/ by `cargo run -p loadt
 /// The definition of `LoadTest`.
 pub fn load_test() -> Value {
     let definition = LoadTest::crd();
-    put_right(serde_json::to_value(definition).unwrap_or_default(), "What is run, and when.")
+    put_right(
+        serde_json::to_value(definition).unwrap_or_default(),
+        "What is run, and when.",
+    )
 }
 
 /// The definition of `LoadTestRun`.
 pub fn load_test_run() -> Value {
     let definition = LoadTestRun::crd();
-    put_right(serde_json::to_value(definition).unwrap_or_default(), "What this run is a run of.")
+    put_right(
+        serde_json::to_value(definition).unwrap_or_default(),
+        "What this run is a run of.",
+    )
 }
 
 /// Schema of a definition's only version.
@@ -47,7 +53,10 @@ fn put_right(mut definition: Value, spec: &str) -> Value {
         *description = json!(spec);
     }
     if let Some(Value::Object(status)) = schema.pointer_mut("/properties/status") {
-        status.insert("description".to_owned(), json!("What became of it; written by the operator."));
+        status.insert(
+            "description".to_owned(),
+            json!("What became of it; written by the operator."),
+        );
         // kstatus takes an object without a status for one that is up to date.
         status.insert("default".to_owned(), json!({ "observedGeneration": -1 }));
     }
@@ -56,7 +65,9 @@ fn put_right(mut definition: Value, spec: &str) -> Value {
 
 /// Visits a schema and all schemas within it.
 fn walk(schema: &mut Value) {
-    let Value::Object(members) = schema else { return };
+    let Value::Object(members) = schema else {
+        return;
+    };
     // An absent field is left out; `field: null` is a mistake that should be told.
     members.remove("nullable");
     for bound in ["minimum", "maximum"] {

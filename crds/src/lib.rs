@@ -4,20 +4,20 @@
 //! Architecture invariant: everything here is a pure function of its arguments. Nothing talks to
 //! a cluster, and what `loadtest validate` refuses is what the API server and the operator refuse.
 
-pub mod names;
 pub mod crd;
-pub mod validate;
+pub mod names;
 pub mod plan;
 pub mod problem;
-pub mod yaml;
 pub mod rule;
 pub mod scalar;
 pub mod spec;
 pub mod status;
+pub mod validate;
+pub mod yaml;
 
 pub use names::run_key_of;
 pub use plan::{Overrides, accept};
 pub use problem::{Place, Problem, Problems, Stage};
 pub use spec::{LoadTest, LoadTestRun, LoadTestRunSpec, LoadTestSpec, TestSpec};
-pub use validate::{Manifest, validate_yaml};
 pub use status::{LoadTestRunStatus, LoadTestStatus};
+pub use validate::{Manifest, validate_yaml};

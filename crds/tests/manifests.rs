@@ -1,12 +1,17 @@
 //! Manifests that must be taken and manifests that must be refused, with the sentence. The same
 //! files are applied to a real API server by the tests crate, so that both refuse the same.
 
+// Helpers of tests may fail like tests.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::needless_pass_by_value)]
+
 use std::{fs, path::PathBuf};
 
 use loadtest_crds::{Stage, validate_yaml};
 
 fn manifests(kind: &str) -> Vec<(String, String)> {
-    let directory = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/manifests").join(kind);
+    let directory = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/manifests")
+        .join(kind);
     let mut files: Vec<_> = fs::read_dir(directory)
         .unwrap()
         .map(|entry| entry.unwrap().path())
@@ -20,14 +25,16 @@ fn manifests(kind: &str) -> Vec<(String, String)> {
 }
 
 fn header<'a>(text: &'a str, name: &str) -> &'a str {
-    text.lines().find_map(|line| line.strip_prefix(&format!("# {name}: "))).unwrap()
+    text.lines()
+        .find_map(|line| line.strip_prefix(&format!("# {name}: ")))
+        .unwrap()
 }
 
 #[test]
 fn bad_manifests_are_refused_with_their_sentence() {
     let bad = manifests("bad");
     assert!(bad.len() >= 25, "{}", bad.len());
-    let mut wrong = String::new();
+    let mut wrong = Vec::new();
     for (name, text) in bad {
         let problems = validate_yaml(&text);
         let sentences: Vec<_> = problems.iter().map(ToString::to_string).collect();
@@ -39,14 +46,21 @@ fn bad_manifests_are_refused_with_their_sentence() {
         };
         let told = problems.iter().any(|problem| {
             let sentence = problem.sentence();
-            problem.by == by && expected.split(" … ").all(|fragment| sentence.contains(fragment))
+            problem.by == by
+                && expected
+                    .split(" … ")
+                    .all(|fragment| sentence.contains(fragment))
         });
-        let placed = problems.iter().all(|problem| problem.at.is_some_and(|at| at.line > 2));
+        let placed = problems
+            .iter()
+            .all(|problem| problem.at.is_some_and(|at| at.line > 2));
         if !told || !placed || problems.len() != 1 {
-            wrong += &format!("{name}\n  expected {expected}\n  got      {sentences:#?}\n");
+            wrong.push(format!(
+                "{name}\n  expected {expected}\n  got      {sentences:#?}"
+            ));
         }
     }
-    assert!(wrong.is_empty(), "\n{wrong}");
+    assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
 }
 
 #[test]
@@ -54,11 +68,17 @@ fn good_manifests_are_taken() {
     let mut good = manifests("good");
     let examples = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../examples");
     for name in ["quickstart.yaml", "httpbin.yaml"] {
-        good.push((name.to_owned(), fs::read_to_string(examples.join(name)).unwrap()));
+        good.push((
+            name.to_owned(),
+            fs::read_to_string(examples.join(name)).unwrap(),
+        ));
     }
     assert!(good.len() >= 5);
     for (name, text) in good {
-        let problems: Vec<_> = validate_yaml(&text).iter().map(ToString::to_string).collect();
+        let problems: Vec<_> = validate_yaml(&text)
+            .iter()
+            .map(ToString::to_string)
+            .collect();
         assert!(problems.is_empty(), "{name}: {problems:#?}");
     }
 }
@@ -80,7 +100,12 @@ spec:
                 url: /$(var.x)
                 timeot: 1s
 ";
-    let told = |text: &str| validate_yaml(text).iter().map(ToString::to_string).collect::<Vec<_>>();
+    let told = |text: &str| {
+        validate_yaml(text)
+            .iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+    };
     assert_eq!(
         told(text),
         [
@@ -93,7 +118,10 @@ spec:
             "12:17: spec.scenarios[0].tasks[0].steps[0].request.url: $(var.x) is not known: spec.variables has no \"x\""
         ]
     );
-    assert_eq!(told("a: [\n"), ["2:1: not YAML: while parsing a node, did not find expected node content"]);
+    assert_eq!(
+        told("a: [\n"),
+        ["2:1: not YAML: while parsing a node, did not find expected node content"]
+    );
     assert_eq!(told(""), ["there is no LoadTest or LoadTestRun in it"]);
     assert_eq!(
         told("apiVersion: v1\nkind: Service\nmetadata: { name: a }\n"),

@@ -1,5 +1,8 @@
 //! The generated definitions: true, bounded, without defaults.
 
+// Helpers of tests may fail like tests.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::needless_pass_by_value)]
+
 use std::{fs, path::Path};
 
 use loadtest_crds::crd;
@@ -7,8 +10,7 @@ use serde_json::{Value, json};
 
 #[test]
 fn the_committed_definitions_are_the_generated_ones() {
-    let directory =
-        Path::new(env!("CARGO_MANIFEST_DIR")).join("../charts/loadtest-operator/crds");
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../charts/loadtest-operator/crds");
     for (name, text) in crd::files() {
         let committed = fs::read_to_string(directory.join(name)).unwrap_or_default();
         assert!(
@@ -51,12 +53,18 @@ fn everything_that_can_grow_is_bounded() {
             }
             Some("array") => assert!(has("maxItems"), "{path} may have any number of items"),
             Some("object") if has("additionalProperties") => {
-                assert!(has("maxProperties"), "{path} may have any number of members");
+                assert!(
+                    has("maxProperties"),
+                    "{path} may have any number of members"
+                );
             }
             None if schema["x-kubernetes-int-or-string"] == true => {
                 assert!(has("maxLength"), "{path} may be of any length");
             }
-            None => assert!(has("x-kubernetes-preserve-unknown-fields"), "{path} has no type"),
+            None => assert!(
+                has("x-kubernetes-preserve-unknown-fields"),
+                "{path} has no type"
+            ),
             _ => {}
         }
         let format = schema["format"].as_str().unwrap_or_default();
@@ -81,7 +89,10 @@ fn every_field_is_explained() {
         if !item && !percentile {
             let text = schema["description"].as_str().unwrap_or_default();
             assert!(text.len() > 5, "{path} is not explained");
-            assert!(!text.contains('`') && !text.contains("\n "), "{path}: {text}");
+            assert!(
+                !text.contains('`') && !text.contains("\n "),
+                "{path}: {text}"
+            );
         }
     });
 }

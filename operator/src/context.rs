@@ -87,5 +87,8 @@ impl Context {
 
 /// An event's note has at most 1 kB.
 fn cut(note: &str) -> String {
-    note.char_indices().take_while(|(at, _)| *at < 1_000).map(|(_, character)| character).collect()
+    note.char_indices()
+        .take_while(|(at, _)| *at < 1_000)
+        .map(|(_, character)| character)
+        .collect()
 }

@@ -40,12 +40,18 @@ pub enum Error {
 impl Error {
     /// An error of the API server while doing `action`.
     pub fn api(action: &'static str) -> impl Fn(kube::Error) -> Self {
-        move |source| Self::Api { action, source: Box::new(source) }
+        move |source| Self::Api {
+            action,
+            source: Box::new(source),
+        }
     }
 
     /// A broken object of our own.
     pub fn broken(what: &'static str, problem: impl ToString) -> Self {
-        Self::Broken { what, problem: problem.to_string() }
+        Self::Broken {
+            what,
+            problem: problem.to_string(),
+        }
     }
 
     /// The metric's label.
@@ -85,7 +91,9 @@ impl Backoff {
         let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
         let count = failures.entry(key.to_owned()).or_insert(0);
         *count = count.saturating_add(1);
-        let wait = FIRST_WAIT.saturating_mul(1 << (*count - 1).min(10)).min(LONGEST_WAIT);
+        let wait = FIRST_WAIT
+            .saturating_mul(1 << (*count - 1).min(10))
+            .min(LONGEST_WAIT);
         // Up to a quarter less, so that objects that failed together do not come together again.
         let jitter = self.random.hash_one((key, *count)) % 250;
         wait.mul_f64(1.0 - jitter as f64 / 1_000.0)
@@ -93,7 +101,10 @@ impl Backoff {
 
     /// `key` went well.
     pub fn forget(&self, key: &str) {
-        self.failures.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
+        self.failures
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(key);
     }
 }
 
@@ -107,7 +118,10 @@ mod tests {
         let mut ceiling = 1.0;
         for _ in 0..20 {
             let wait = backoff.after_failure("a").as_secs_f64();
-            assert!(wait <= ceiling && wait >= ceiling * 0.75, "{wait} of {ceiling}");
+            assert!(
+                wait <= ceiling && wait >= ceiling * 0.75,
+                "{wait} of {ceiling}"
+            );
             ceiling = f64::min(ceiling * 2.0, 60.0);
         }
         assert!(backoff.after_failure("b") <= FIRST_WAIT);

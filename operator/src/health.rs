@@ -24,7 +24,11 @@ pub struct Health {
 impl Health {
     /// Not ready yet, and alive from now on.
     pub fn new(metrics: Arc<Metrics>) -> Self {
-        Self { beat: AtomicI64::new(clock::now()), ready: AtomicBool::new(false), metrics }
+        Self {
+            beat: AtomicI64::new(clock::now()),
+            ready: AtomicBool::new(false),
+            metrics,
+        }
     }
 
     /// The clock task runs.
@@ -62,7 +66,10 @@ async fn livez(State(health): State<Arc<Health>>) -> (StatusCode, &'static str) 
     if health.is_alive() {
         (StatusCode::OK, "ok\n")
     } else {
-        (StatusCode::SERVICE_UNAVAILABLE, "the clock of the runs has stopped\n")
+        (
+            StatusCode::SERVICE_UNAVAILABLE,
+            "the clock of the runs has stopped\n",
+        )
     }
 }
 
@@ -77,7 +84,10 @@ async fn readyz(State(health): State<Arc<Health>>) -> (StatusCode, &'static str)
 async fn metrics(
     State(health): State<Arc<Health>>,
 ) -> Result<([(&'static str, &'static str); 1], String), StatusCode> {
-    let text = health.metrics.render().map_err(|_| StatusCode::INTERNAL_SERVER_ERROR)?;
+    let text = health
+        .metrics
+        .render()
+        .map_err(|_| StatusCode::INTERNAL_SERVER_ERROR)?;
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     Ok(([("content-type", kind)], text))
 }

@@ -143,7 +143,11 @@ impl Metrics {
             "Reconciles that failed",
             self.reconcile_errors.clone(),
         );
-        registry.register("reports", "Reports of runners that were taken", self.reports.clone());
+        registry.register(
+            "reports",
+            "Reports of runners that were taken",
+            self.reports.clone(),
+        );
         registry.register(
             "reports_refused",
             "Reports of runners that were refused",
@@ -180,8 +184,14 @@ mod tests {
     #[test]
     fn every_metric_has_its_name_and_unit() {
         let metrics = Metrics::new();
-        metrics.runs.get_or_create(&VerdictLabel { verdict: "Passed" }).inc();
-        metrics.reports_refused.get_or_create(&RefusedLabel { reason: "token" }).inc();
+        metrics
+            .runs
+            .get_or_create(&VerdictLabel { verdict: "Passed" })
+            .inc();
+        metrics
+            .reports_refused
+            .get_or_create(&RefusedLabel { reason: "token" })
+            .inc();
         metrics.start_skew.observe(0.003);
         let text = metrics.render().unwrap();
         for line in [

@@ -25,7 +25,10 @@ pub struct Kinds {
 
 impl Default for Kinds {
     fn default() -> Self {
-        Self { test: ApiResource::erase::<LoadTest>(&()), run: ApiResource::erase::<LoadTestRun>(&()) }
+        Self {
+            test: ApiResource::erase::<LoadTest>(&()),
+            run: ApiResource::erase::<LoadTestRun>(&()),
+        }
     }
 }
 
@@ -58,7 +61,9 @@ pub fn run_id(run: &DynamicObject) -> String {
 
 /// Whether a run, or the last run of a test, is over.
 pub fn is_finished(object: &DynamicObject) -> bool {
-    condition(object, kind::FINISHED).and_then(|c| c.get("status")).is_some_and(|s| s == "True")
+    condition(object, kind::FINISHED)
+        .and_then(|c| c.get("status"))
+        .is_some_and(|s| s == "True")
 }
 
 fn condition<'a>(object: &'a DynamicObject, kind: &str) -> Option<&'a Value> {
@@ -104,8 +109,7 @@ pub fn applied(
     metadata: &Value,
     status: Option<Value>,
 ) -> Value {
-    let mut body =
-        json!({"apiVersion": kind.api_version, "kind": kind.kind, "metadata": metadata});
+    let mut body = json!({"apiVersion": kind.api_version, "kind": kind.kind, "metadata": metadata});
     if let Some(metadata) = body.get_mut("metadata").and_then(Value::as_object_mut) {
         metadata.insert("name".to_owned(), json!(name));
         metadata.insert("uid".to_owned(), json!(uid));

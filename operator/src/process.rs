@@ -26,7 +26,10 @@ use kube::{
 };
 use loadtest_core::view::Phase;
 use serde::de::DeserializeOwned;
-use tokio::{net::TcpListener, signal::unix::{SignalKind, signal}};
+use tokio::{
+    net::TcpListener,
+    signal::unix::{SignalKind, signal},
+};
 
 use crate::{
     clock,
@@ -55,7 +58,9 @@ type Triggers = UnboundedReceiver<ObjectRef<DynamicObject>>;
 /// # Errors
 /// When a part cannot begin or go on.
 pub async fn run(settings: Settings) -> anyhow::Result<()> {
-    let client = Client::try_default().await.context("cannot find the API server")?;
+    let client = Client::try_default()
+        .await
+        .context("cannot find the API server")?;
     let metrics = Arc::new(Metrics::new());
     let health = Arc::new(Health::new(Arc::clone(&metrics)));
     let health_listener = listen(settings.health_listen).await?;
@@ -149,7 +154,10 @@ where
     K: Resource + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
     K::DynamicType: Eq + Hash + Clone + Send + Sync,
 {
-    watcher(api, config).default_backoff().reflect(writer).touched_objects()
+    watcher(api, config)
+        .default_backoff()
+        .reflect(writer)
+        .touched_objects()
 }
 
 async fn watch_pods(
@@ -161,7 +169,12 @@ async fn watch_pods(
         Some(namespace) => Api::namespaced(context.client.clone(), namespace),
         None => Api::all(context.client.clone()),
     };
-    let labels = format!("{}={},{}", names::MANAGED_BY_LABEL, names::MANAGER, names::RUN_LABEL);
+    let labels = format!(
+        "{}={},{}",
+        names::MANAGED_BY_LABEL,
+        names::MANAGER,
+        names::RUN_LABEL
+    );
     let config = watcher::Config::default().labels(&labels);
     let pods = changes(api, config, writer);
     pods.for_each(|pod| {
@@ -251,7 +264,11 @@ fn failed(
     context: &Context,
 ) -> Action {
     let class = error.class();
-    context.metrics.reconcile_errors.get_or_create(&ErrorLabel { controller, class }).inc();
+    context
+        .metrics
+        .reconcile_errors
+        .get_or_create(&ErrorLabel { controller, class })
+        .inc();
     let wait = context.backoff.after_failure(&key(controller, object));
     let name = object.metadata.name.as_deref().unwrap_or_default();
     let namespace = object.metadata.namespace.as_deref().unwrap_or_default();
@@ -268,7 +285,10 @@ fn failed(
 }
 
 fn key(controller: &str, object: &DynamicObject) -> String {
-    format!("{controller}/{}", object.metadata.uid.as_deref().unwrap_or_default())
+    format!(
+        "{controller}/{}",
+        object.metadata.uid.as_deref().unwrap_or_default()
+    )
 }
 
 async fn watch_failed<T>(
@@ -277,7 +297,8 @@ async fn watch_failed<T>(
 ) {
     match result {
         // Reconcile errors were told by the error policy; an object that is gone is no error.
-        Ok(_) | Err(controller::Error::ReconcilerFailed(..) | controller::Error::ObjectNotFound(_)) => {}
+        Ok(_)
+        | Err(controller::Error::ReconcilerFailed(..) | controller::Error::ObjectNotFound(_)) => {}
         Err(error) => tracing::warn!(%error, "the watch of {what} failed"),
     }
 }
@@ -311,7 +332,9 @@ fn turn(context: &Context) {
     for active in &runs {
         let stored = context.runs.get(&active.object);
         let stored = stored.filter(|object| objects::run_id(object) == active.id);
-        let over = stored.as_ref().is_none_or(|object| objects::is_finished(object));
+        let over = stored
+            .as_ref()
+            .is_none_or(|object| objects::is_finished(object));
         // Deleted, or over with its final status seen by the watch: from now on the server answers
         // from what is stored.
         if stored.is_none() || over && active.is_over() {
@@ -325,6 +348,9 @@ fn turn(context: &Context) {
             runners += i64::from(view.runners.ready);
         }
     }
-    context.metrics.active_runs.set(i64::try_from(runs.len()).unwrap_or(i64::MAX));
+    context
+        .metrics
+        .active_runs
+        .set(i64::try_from(runs.len()).unwrap_or(i64::MAX));
     context.metrics.active_runners.set(runners);
 }

@@ -35,7 +35,12 @@ pub struct Args {
     )]
     pub coordination_listen: SocketAddr,
     /// Where `/livez`, `/readyz` and `/metrics` are served.
-    #[arg(long, env = "LOADTEST_HEALTH_LISTEN", default_value = "0.0.0.0:8080", value_name = "ADDR")]
+    #[arg(
+        long,
+        env = "LOADTEST_HEALTH_LISTEN",
+        default_value = "0.0.0.0:8080",
+        value_name = "ADDR"
+    )]
     pub health_listen: SocketAddr,
     /// Image of the runners.
     #[arg(long, env = "LOADTEST_RUNNER_IMAGE", value_name = "IMAGE")]
@@ -68,7 +73,12 @@ pub struct Args {
     )]
     pub exporter_resources: String,
     /// Largest size of the memory that engine and exporter share.
-    #[arg(long, env = "LOADTEST_POOL_SIZE", default_value = "128Mi", value_name = "QUANTITY")]
+    #[arg(
+        long,
+        env = "LOADTEST_POOL_SIZE",
+        default_value = "128Mi",
+        value_name = "QUANTITY"
+    )]
     pub pool_size: String,
     /// Write logs as JSON lines.
     #[arg(long, env = "LOADTEST_LOG", value_name = "json|text")]
@@ -201,7 +211,10 @@ impl ControlUrl {
         if host.is_empty() || host.contains(['/', '@', '?', '#']) {
             return Err(refused());
         }
-        Ok(Self { url: url.to_owned(), host: host.to_owned() })
+        Ok(Self {
+            url: url.to_owned(),
+            host: host.to_owned(),
+        })
     }
 }
 
@@ -226,24 +239,46 @@ mod tests {
     ];
 
     fn settings(more: &[&str]) -> Result<Settings, SettingsError> {
-        Args::try_parse_from(NEEDED.iter().chain(more)).expect("flags are known").try_into()
+        Args::try_parse_from(NEEDED.iter().chain(more))
+            .expect("flags are known")
+            .try_into()
     }
 
     #[test]
     fn the_least_that_must_be_said_is_enough() {
         let settings = settings(&[]).unwrap();
         assert_eq!(settings.watch_namespace, None);
-        assert_eq!(settings.control.url, "https://loadtest-operator.loadtest-system.svc:8443");
-        assert_eq!(settings.control.host, "loadtest-operator.loadtest-system.svc");
-        let cpu = settings.runner.resources.limits.unwrap().get("cpu").unwrap().0.clone();
+        assert_eq!(
+            settings.control.url,
+            "https://loadtest-operator.loadtest-system.svc:8443"
+        );
+        assert_eq!(
+            settings.control.host,
+            "loadtest-operator.loadtest-system.svc"
+        );
+        let cpu = settings
+            .runner
+            .resources
+            .limits
+            .unwrap()
+            .get("cpu")
+            .unwrap()
+            .0
+            .clone();
         assert_eq!(cpu, "1");
     }
 
     #[test]
     fn an_empty_environment_variable_counts_as_none() {
-        let settings =
-            settings(&["--watch-namespace", "", "--runner-pull-secrets", "", "--pod-name", ""])
-                .unwrap();
+        let settings = settings(&[
+            "--watch-namespace",
+            "",
+            "--runner-pull-secrets",
+            "",
+            "--pod-name",
+            "",
+        ])
+        .unwrap();
         assert_eq!(settings.watch_namespace, None);
         assert_eq!(settings.pod_name, None);
         assert!(settings.runner.pull_secrets.is_empty());
@@ -266,7 +301,12 @@ mod tests {
             let error = settings(&[flag, value]).unwrap_err();
             assert_eq!(error.to_string(), message);
         }
-        for url in ["http://host:1", "https://", "https://user@host", "host:8443"] {
+        for url in [
+            "http://host:1",
+            "https://",
+            "https://user@host",
+            "host:8443",
+        ] {
             assert!(ControlUrl::parse(url).is_err(), "{url}");
         }
     }

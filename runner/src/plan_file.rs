@@ -80,3 +80,37 @@ pub fn read(path: &Path, expected_hash: &str) -> Result<Plan, PlanFileError> {
         source,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    fn file(name: &str, bytes: &[u8]) -> PathBuf {
+        let path = std::env::temp_dir().join(format!("loadtest-{}-{name}", std::process::id()));
+        std::fs::write(&path, bytes).unwrap();
+        path
+    }
+
+    #[test]
+    fn another_plan_is_refused_packed_or_not() {
+        let json = b"{\"not\":\"a plan\"}";
+        let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        gzip.write_all(json).unwrap();
+        let hash = identity::plan_hash(json);
+        for (name, bytes) in [("plain", json.to_vec()), ("packed", gzip.finish().unwrap())] {
+            let path = file(name, &bytes);
+            let refused = read(&path, "00").unwrap_err();
+            assert!(matches!(&refused, PlanFileError::OtherPlan { found, .. } if *found == hash));
+            // With the right hash it is read, and found not to be a plan.
+            let refused = read(&path, &hash).unwrap_err();
+            assert!(matches!(refused, PlanFileError::Parse { .. }), "{refused}");
+            std::fs::remove_file(path).unwrap();
+        }
+        assert!(matches!(
+            read(Path::new("/nowhere"), ""),
+            Err(PlanFileError::Read { .. })
+        ));
+    }
+}

@@ -193,4 +193,4 @@ impl Drop for Namespace {
 /// Where `tests/environment.sh` installs the operator.
 pub const OPERATOR_NAMESPACE: &str = "loadtest-system";
 /// Its deployment.
-pub const OPERATOR: &str = "deployment/loadtest-loadtest-operator";
+pub const OPERATOR: &str = "deployment/loadtest-operator";

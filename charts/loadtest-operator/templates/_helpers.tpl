@@ -66,6 +66,10 @@ runner pods by the kubelet, and the operator never sees them. */}}
 - apiGroups: [events.k8s.io]
   resources: [events]
   verbs: [create, patch]
+# What keeps a pod from starting is told in its events only, such as a missing Secret.
+- apiGroups: [""]
+  resources: [events]
+  verbs: [list]
 {{- end }}
 
 {{/* Resources as JSON with every quantity a text: `cpu: 1` is a number in YAML. */}}

@@ -119,7 +119,7 @@ fn thresholds(out: &mut String, view: &RunView) {
         let observed = threshold
             .observed
             .as_deref()
-            .unwrap_or("nothing to observe");
+            .unwrap_or("nothing");
         let _ = writeln!(
             out,
             "  {} {:width$}  observed {observed}",
@@ -251,10 +251,151 @@ pub fn grouped(count: u64) -> String {
     let digits = count.to_string();
     let mut out = String::with_capacity(digits.len() + digits.len() / 3);
     for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index) % 3 == 0 {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
             out.push(',');
         }
         out.push(digit);
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use loadtest_core::{
+        report::ExportCounts,
+        threshold::ThresholdResult,
+        verdict::{Judgement, Reason},
+        view::{CheckStats, ErrorStats, LatencyStats, Phase},
+    };
+
+    use super::*;
+
+    fn stats(requests: u64, failures: u64) -> RequestStats {
+        let latency = LatencyStats {
+            p50: 950,
+            p90: 12_400,
+            p95: 20_000,
+            p99: 251_000,
+            max: 1_250_000,
+            ..LatencyStats::default()
+        };
+        RequestStats { requests, failures, rate: 61.7, latency, ..RequestStats::default() }
+    }
+
+    fn named(method: &str, name: &str, requests: u64, failures: u64) -> NamedStats {
+        NamedStats {
+            method: method.to_owned(),
+            name: name.to_owned(),
+            stats: stats(requests, failures),
+            ..NamedStats::default()
+        }
+    }
+
+    fn view() -> RunView {
+        RunView {
+            phase: Phase::Finished,
+            judgement: Some(Judgement {
+                verdict: Verdict::Failed,
+                reason: Reason::ThresholdBreached,
+                message: "threshold latency.p99 < 250ms was breached: 251ms".to_owned(),
+            }),
+            started: Some(0),
+            completed: Some(20_000_000),
+            start_skew_us: None,
+            runners: Default::default(),
+            summary: Some(Summary {
+                duration: Duration::from_micros(20_000_400),
+                total: stats(1_234, 10),
+                iterations: 1_000,
+                offered_rate: Some(50.0),
+                delivered: 1.0,
+                by_name: vec![
+                    named("GET", "GET /get", 1_224, 0),
+                    named("POST", "/delayed", 10, 10),
+                ],
+                errors: vec![ErrorStats {
+                    kind: "status".to_owned(),
+                    name: "/delayed".to_owned(),
+                    message: "status 503".to_owned(),
+                    count: 10,
+                }],
+                checks: vec![CheckStats { name: "in stock".to_owned(), passed: 9, failed: 1 }],
+            }),
+            progress: None,
+            generator: Default::default(),
+            delivery: None,
+            thresholds: vec![
+                ThresholdResult {
+                    name: "fast".to_owned(),
+                    expr: "latency.p99 < 250ms".to_owned(),
+                    observed: Some("251ms".to_owned()),
+                    passed: false,
+                },
+                ThresholdResult {
+                    name: "checks".to_owned(),
+                    expr: "checks.ratio == 100%".to_owned(),
+                    observed: None,
+                    passed: false,
+                },
+            ],
+            export: Some(ExportCounts {
+                produced: 1_234,
+                indexed: 1_200,
+                lost: 34,
+                ..ExportCounts::default()
+            }),
+            aggregates: None,
+            export_problem: "no server answers".to_owned(),
+        }
+    }
+
+    #[test]
+    fn the_whole_answer() {
+        console::set_colors_enabled(false);
+        let expected = "\
+Name            Requests   Failures    Rate    p50     p90     p95    p99    max
+────────────────────────────────────────────────────────────────────────────────
+GET /get           1,224          0  61.7/s  950us  12.4ms  20.0ms  251ms  1.25s
+POST /delayed         10  10 (100%)  61.7/s  950us  12.4ms  20.0ms  251ms  1.25s
+────────────────────────────────────────────────────────────────────────────────
+Aggregated         1,234  10 (0.81%)  61.7/s  950us  12.4ms  20.0ms  251ms  1.25s
+";
+        let text = render(&view());
+        let lines: Vec<_> = text.lines().collect();
+        // The columns are as wide as their widest cell, so compare without the padding.
+        let squeeze = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
+        for (line, wanted) in lines.iter().zip(expected.lines()).filter(|(l, _)| !l.starts_with('─')) {
+            assert_eq!(squeeze(line), squeeze(wanted));
+        }
+        let width = lines[0].chars().count();
+        assert!(lines[..6].iter().all(|line| line.chars().count() == width), "{text}");
+        assert_eq!(
+            lines[6..],
+            [
+                "",
+                "Thresholds",
+                "  ✗ latency.p99 < 250ms   observed 251ms",
+                "  ✗ checks.ratio == 100%  observed nothing",
+                "",
+                "Checks",
+                "  ✗ in stock  9 of 10",
+                "",
+                "Errors",
+                "  10 × /delayed: status 503",
+                "",
+                "Load      1,000 iterations in 20s, 50/s offered, 100% delivered, generator CPU 0%",
+                "Export    1,234 produced = 1,200 indexed + 34 lost",
+                "          no server answers",
+                "Verdict   Failed: threshold latency.p99 < 250ms was breached: 251ms",
+            ]
+        );
+    }
+
+    #[test]
+    fn counts_are_read_in_threes() {
+        let texts = [0, 999, 1_000, 1_234_567].map(grouped);
+        assert_eq!(texts, ["0", "999", "1,000", "1,234,567"]);
+    }
 }

@@ -173,12 +173,11 @@ async fn wait(mut child: Child, log: PathBuf, mut kill: watch::Receiver<bool>) -
         status = child.wait() => Some(status),
         _ = kill.wait_for(|kill| *kill) => None,
     };
-    let status = match ended_by_itself {
-        Some(status) => status,
-        None => {
-            let _ = child.start_kill();
-            child.wait().await
-        }
+    let status = if let Some(status) = ended_by_itself {
+        status
+    } else {
+        let _ = child.start_kill();
+        child.wait().await
     };
     // A grandchild could hold the pipe open; what was said by then has to do.
     let last = tokio::time::timeout(Duration::from_secs(1), said).await;

@@ -27,6 +27,7 @@ use crate::{
 };
 
 /// Arguments of `loadtest run`.
+#[allow(clippy::doc_markdown)]
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// YAML file with one LoadTest; - reads standard input.
@@ -47,9 +48,9 @@ pub fn run(args: &Args) -> Exit {
     }
 }
 
-/// Runs the test in a text; `source` is what problems are reported of.
-pub fn run_text(source: &str, text: &str, options: &Options) -> Exit {
-    let test = match manifest::one_test(text) {
+/// Runs the test of a manifest; `source` is what problems are reported of.
+pub fn run_text(source: &str, manifest: &str, options: &Options) -> Exit {
+    let test = match crate::manifest::one_test(manifest) {
         Ok(test) => test,
         Err(problems) => return manifest::refuse(source, &problems),
     };

@@ -13,6 +13,7 @@ use super::clock::{Clock, timestamp};
 use crate::{manifest::Test, output::terminal::say};
 
 /// Options of `loadtest run`.
+#[allow(clippy::doc_markdown)]
 #[derive(Debug, Clone, clap::Args)]
 pub struct Options {
     /// Runner processes that share the load.

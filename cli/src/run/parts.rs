@@ -111,6 +111,8 @@ fn cut_to_last_line(path: &Path) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::fmt::Write as _;
+
     use super::*;
 
     fn packed(text: &str) -> Vec<u8> {
@@ -159,9 +161,10 @@ mod tests {
     #[test]
     fn a_torn_part_keeps_its_whole_lines_and_the_parts_behind_it() {
         let dirs = Directories::new("torn", 2);
-        let lines: String = (0..20_000)
-            .map(|i| format!("line {i} {}\n", i * 7919))
-            .collect();
+        let mut lines = String::new();
+        for i in 0..20_000 {
+            let _ = writeln!(lines, "line {i} {}", i * 7919);
+        }
         let mut torn = packed("first\n");
         torn.extend(packed(&lines));
         torn.truncate(torn.len() - 1_000);

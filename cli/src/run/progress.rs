@@ -1,7 +1,6 @@
 //! What a run shows while it goes on: a bar on a terminal, one line per interval in a log.
 
 use std::{
-    fmt::Write as _,
     io::IsTerminal,
     time::{Duration, Instant},
 };
@@ -21,6 +20,7 @@ const LOG_INTERVAL: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub struct Progress {
     form: Form,
+    name: String,
     phase: Option<Phase>,
 }
 
@@ -28,7 +28,7 @@ pub struct Progress {
 enum Form {
     Quiet,
     Bar(ProgressBar),
-    Log { last: Option<Instant> },
+    Log { last: Instant },
 }
 
 impl Progress {
@@ -37,11 +37,11 @@ impl Progress {
         let form = if quiet {
             Form::Quiet
         } else if std::io::stderr().is_terminal() {
-            Form::Bar(bar(name, load))
+            Form::Bar(bar(load))
         } else {
-            Form::Log { last: None }
+            Form::Log { last: Instant::now() }
         };
-        Self { form, phase: None }
+        Self { form, name: name.to_owned(), phase: None }
     }
 
     /// Shows a moment; may be called as often as one likes.
@@ -50,18 +50,15 @@ impl Progress {
         self.phase = Some(view.phase);
         match &mut self.form {
             Form::Quiet => {}
-            Form::Bar(bar) => show_bar(bar, view),
+            Form::Bar(bar) => show_bar(bar, &self.name, view),
             Form::Log { last } => {
+                // A new phase is news at once, the rest when it is due.
                 if moved {
                     say(&phase_line(view));
-                }
-                let due = last.is_none_or(|last| last.elapsed() >= LOG_INTERVAL);
-                if let (true, Some(numbers)) = (due, &view.progress) {
-                    // The first seconds have nothing to tell yet.
-                    if last.is_some() && view.phase != Phase::Exporting {
-                        say(&log_line(numbers, view));
-                    }
-                    *last = Some(Instant::now());
+                    *last = Instant::now();
+                } else if last.elapsed() >= LOG_INTERVAL {
+                    say(&log_line(view));
+                    *last = Instant::now();
                 }
             }
         }
@@ -83,77 +80,86 @@ impl Progress {
     }
 }
 
-fn bar(name: &str, load: Duration) -> ProgressBar {
+fn bar(load: Duration) -> ProgressBar {
     let millis = load.as_millis().max(1) as u64;
     let bar = ProgressBar::with_draw_target(Some(millis), ProgressDrawTarget::stderr());
-    let template = "{prefix:.bold} {bar:30.cyan/black.bright} {msg}";
-    let style = ProgressStyle::with_template(template)
+    let style = ProgressStyle::with_template("{bar:32.cyan/black.bright} {prefix:.bold}\n{wide_msg}")
         .unwrap_or_else(|_| ProgressStyle::default_bar())
         .progress_chars("━╸━");
     bar.set_style(style);
-    bar.set_prefix(name.to_owned());
     bar
 }
 
-fn show_bar(bar: &ProgressBar, view: &RunView) {
-    let mut text = match (&view.progress, view.phase) {
+fn show_bar(bar: &ProgressBar, name: &str, view: &RunView) {
+    match (&view.progress, view.phase) {
         (Some(numbers), Phase::Running) => {
             bar.set_position(numbers.elapsed.as_millis() as u64);
-            format!(
-                "{} left  {}",
-                format_duration(seconds(numbers.remaining)),
-                numbers_line(numbers)
-            )
+            let left = format_duration(seconds(numbers.remaining));
+            bar.set_prefix(format!("{name}  {left} left"));
         }
-        (Some(numbers), _) => {
-            bar.set_position(bar.length().unwrap_or(0));
-            format!("stopping  {}", numbers_line(numbers))
+        (_, Phase::Pending | Phase::Starting) => bar.set_prefix(format!("{name}  starting")),
+        (_, phase) => {
+            bar.set_position(bar.length().unwrap_or_default());
+            bar.set_prefix(format!("{name}  {}", phase.name().to_lowercase()));
         }
-        (None, _) => phase_line(view),
-    };
-    let pending = backlog(view);
-    if pending > 0 {
-        let _ = write!(text, "  backlog {}", grouped(pending));
     }
-    bar.set_message(text);
+    bar.set_message(match &view.progress {
+        Some(numbers) => numbers_line(numbers, view),
+        None => phase_line(view),
+    });
     bar.tick();
 }
 
 fn phase_line(view: &RunView) -> String {
     match view.phase {
         Phase::Pending | Phase::Starting => {
-            format!(
-                "starting {} of {} runners",
-                view.runners.ready, view.runners.expected
-            )
+            format!("starting: {} of {} runners are ready", view.runners.ready, view.runners.expected)
         }
         Phase::Running => "load is being sent".to_owned(),
         Phase::Stopping => "no new iterations; those under way may end".to_owned(),
-        Phase::Exporting => "the load is over; results are being stored".to_owned(),
+        Phase::Exporting => {
+            let mut line = "the load is over; results are being stored".to_owned();
+            if backlog(view) > 0 {
+                line = format!("{line}  backlog {}", grouped(backlog(view)));
+            }
+            if !view.export_problem.is_empty() {
+                line = format!("{line}  ({})", view.export_problem);
+            }
+            line
+        }
         Phase::Finished => "all results are stored or counted".to_owned(),
     }
 }
 
-fn log_line(numbers: &Numbers, view: &RunView) -> String {
-    let mut line = format!(
-        "{} of {}  {}",
-        format_duration(seconds(numbers.elapsed)),
-        format_duration(seconds(numbers.elapsed + numbers.remaining)),
-        numbers_line(numbers)
-    );
-    let _ = write!(line, "  backlog {}", grouped(backlog(view)));
-    line
+fn log_line(view: &RunView) -> String {
+    match &view.progress {
+        Some(numbers) => format!(
+            "{} of {}  {}",
+            format_duration(seconds(numbers.elapsed)),
+            format_duration(seconds(numbers.elapsed + numbers.remaining)),
+            numbers_line(numbers, view)
+        ),
+        None => phase_line(view),
+    }
 }
 
-fn numbers_line(numbers: &Numbers) -> String {
+fn numbers_line(numbers: &Numbers, view: &RunView) -> String {
+    let latencies = if numbers.rate > 0.0 {
+        format!(
+            "p50 {}  p95 {}  p99 {}  errors {}",
+            format_latency(numbers.p50),
+            format_latency(numbers.p95),
+            format_latency(numbers.p99),
+            format_ratio(numbers.error_ratio),
+        )
+    } else {
+        "no request has ended".to_owned()
+    };
     format!(
-        "{}  p50 {}  p95 {}  p99 {}  errors {}  users {}",
+        "{}  {latencies}  users {}  backlog {}",
         format_rate(numbers.rate),
-        format_latency(numbers.p50),
-        format_latency(numbers.p95),
-        format_latency(numbers.p99),
-        format_ratio(numbers.error_ratio),
         grouped(u64::from(numbers.users)),
+        grouped(backlog(view))
     )
 }
 

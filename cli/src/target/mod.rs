@@ -24,7 +24,7 @@ use std::{
 use tokio::{
     net::{TcpListener, TcpSocket},
     runtime::{Builder, Runtime},
-    signal::unix::{SignalKind, signal},
+    signal::unix::{Signal, SignalKind, signal},
     sync::watch,
 };
 
@@ -97,9 +97,11 @@ fn listen_and_serve(args: &TargetArgs) -> Result<(), TargetError> {
         NonZeroUsize::get,
     );
     let signals = event_loop()?;
-    let listener = {
+    let (listener, ends) = {
         let _inside = signals.enter();
-        listen(&args.listen)?
+        // Before anybody is told that it listens: a signal that comes right then must not kill it.
+        let ends = EndSignals::new().map_err(TargetError::Start)?;
+        (listen(&args.listen)?, ends)
     };
     let counters = Arc::new(Counters::new());
     let (end, ended) = watch::channel(false);
@@ -118,9 +120,7 @@ fn listen_and_serve(args: &TargetArgs) -> Result<(), TargetError> {
     announce(&listener).map_err(TargetError::Start)?;
     // Only the threads' copies are left: with the last of them the port is free.
     drop(listener);
-    signals
-        .block_on(end_on_signals(end))
-        .map_err(TargetError::Start)?;
+    signals.block_on(end_on_signals(ends, end));
     for thread in serving {
         // A thread that panicked has said so itself.
         thread
@@ -191,21 +191,40 @@ fn announce(listener: &std::net::TcpListener) -> io::Result<()> {
     out.flush()
 }
 
+/// The signals that end the target, caught from here on.
+#[derive(Debug)]
+struct EndSignals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl EndSignals {
+    /// Must be called inside a runtime.
+    fn new() -> io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
 /// The first signal ends the target gracefully, the second at once. Returns when all threads, each
 /// of which holds a receiver, have ended.
-async fn end_on_signals(end: watch::Sender<bool>) -> io::Result<()> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    for first in [true, false] {
-        tokio::select! {
-            () = end.closed() => break,
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-        if !first {
-            std::process::exit(i32::from(Exit::Aborted.code()));
-        }
-        end.send_replace(true);
+async fn end_on_signals(mut signals: EndSignals, end: watch::Sender<bool>) {
+    tokio::select! {
+        () = end.closed() => return,
+        () = signals.next() => {}
     }
-    Ok(())
+    end.send_replace(true);
+    tokio::select! {
+        () = end.closed() => {}
+        () = signals.next() => std::process::exit(i32::from(Exit::Aborted.code())),
+    }
 }

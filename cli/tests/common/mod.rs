@@ -1,5 +1,5 @@
 //! What the black-box tests share: a place of their own, the bundled target, the binary.
-#![allow(dead_code, unreachable_pub)]
+#![allow(dead_code, unreachable_pub, clippy::unwrap_used, clippy::panic)]
 
 use std::{
     fs,
@@ -53,7 +53,7 @@ impl Place {
 
     /// Runs to the end; fails the test when that takes more than two minutes.
     pub fn finish(&self, args: &[&str]) -> Finished {
-        Started::new(self.loadtest(args)).wait(Duration::from_secs(120))
+        Started::new(self.loadtest(args)).wait(Duration::from_mins(2))
     }
 }
 
@@ -257,7 +257,7 @@ pub fn processes_of(place: &Place) -> Vec<String> {
     for entry in fs::read_dir("/proc").unwrap().flatten() {
         let Ok(command) = fs::read_to_string(entry.path().join("cmdline")) else { continue };
         let cwd = fs::read_link(entry.path().join("cwd")).unwrap_or_default();
-        if cwd == place.path() && command.contains("--plan") {
+        if cwd == place.path() && (command.contains("--plan") || command.contains("demo-target")) {
             found.push(command.replace('\0', " "));
         }
     }

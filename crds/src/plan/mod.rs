@@ -31,13 +31,13 @@ pub const DEFAULT_GRACEFUL_STOP: Duration = Duration::from_secs(30);
 /// From the send to the last byte of the answer.
 pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Runners may take this long to be ready.
-pub const DEFAULT_START_TIMEOUT: Duration = Duration::from_secs(300);
+pub const DEFAULT_START_TIMEOUT: Duration = Duration::from_mins(5);
 /// Length of an exported interval.
 pub const DEFAULT_INTERVAL: Duration = Duration::from_secs(5);
 /// Sending may go on at least this long after the load.
-pub const DEFAULT_DRAIN_TIMEOUT: Duration = Duration::from_secs(300);
+pub const DEFAULT_DRAIN_TIMEOUT: Duration = Duration::from_mins(5);
 /// What `maxDuration` allows beyond loads and `gracefulStop`.
-pub const DURATION_MARGIN: Duration = Duration::from_secs(60);
+pub const DURATION_MARGIN: Duration = Duration::from_mins(1);
 
 /// What the command line says instead of the manifest.
 #[derive(Debug, Clone, Default, PartialEq)]

@@ -63,7 +63,7 @@ impl Builder<'_> {
         // Checked even where it is not used: a manifest is right or wrong wherever it is read.
         let written =
             search.map(|search| self.elasticsearch(&format!("{root}.elasticsearch"), search, raw));
-        let elasticsearch = match self.overrides.elasticsearch_url.clone() {
+        let elasticsearch = match self.overrides.elasticsearch_url.as_deref() {
             Some(url) => Some(self.named_on_command_line(url, written, raw)),
             None => written.filter(|_| !self.overrides.local),
         };
@@ -144,15 +144,15 @@ impl Builder<'_> {
 
     fn named_on_command_line(
         &mut self,
-        url: String,
+        url: &str,
         written: Option<Elasticsearch>,
         raw: RawMode,
     ) -> Elasticsearch {
-        if let Err(message) = check_url(&url) {
+        if let Err(message) = check_url(url) {
             self.problem("--elasticsearch", message);
         }
         Elasticsearch {
-            urls: vec![trimmed(&url)],
+            urls: vec![trimmed(url)],
             flavor: written.map_or(Flavor::Auto, |search| search.flavor),
             auth: self.overrides.elasticsearch_auth.clone(),
             ca_file: self.overrides.elasticsearch_ca_file.clone(),

@@ -58,7 +58,7 @@ pub struct LoadTestRunStatus {
     /// produced = indexed + rejected + sampledOut + dropped + lost + pending, always.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub export: Option<Export>,
-    /// Accepted, Started, Finished, Succeeded, LoadDelivered, ResultsExported, Reconciling,
+    /// Accepted, Started, Finished, Succeeded, `LoadDelivered`, `ResultsExported`, Reconciling,
     /// Stalled. Wait for a run with `kubectl wait --for=condition=Finished`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16))]
@@ -246,7 +246,7 @@ pub struct NameRow {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ErrorRow {
-    /// How the requests ended: status, check, timeout, connect_refused and so on.
+    /// How the requests ended: status, check, timeout, `connect_refused` and so on.
     #[serde(rename = "type")]
     #[schemars(length(max = 64))]
     pub kind: String,

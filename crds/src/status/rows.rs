@@ -126,7 +126,12 @@ pub(super) fn run_conditions(view: &RunView, generation: i64, message: &str) -> 
 fn load_delivered(to: &mut Conditions, view: &RunView) {
     let over = matches!(view.phase, Phase::Exporting | Phase::Finished);
     let Some(Judgement { reason, .. }) = view.judgement.as_ref().filter(|_| over) else {
-        to.add(kind::LOAD_DELIVERED, ConditionStatus::Unknown, view.phase.name(), "");
+        to.add(
+            kind::LOAD_DELIVERED,
+            ConditionStatus::Unknown,
+            view.phase.name(),
+            "",
+        );
         return;
     };
     let (reason, message) = match view.delivery {
@@ -147,11 +152,16 @@ fn load_delivered(to: &mut Conditions, view: &RunView) {
 }
 
 fn saturated(view: &RunView) -> String {
-    let delivered = view.summary.as_ref().map_or(0.0, |summary| summary.delivered);
+    let delivered = view
+        .summary
+        .as_ref()
+        .map_or(0.0, |summary| summary.delivered);
     format!(
         "all users waited for the target: {} of the iterations began, {} of them late; raise maxUsers if the target should have got more load",
         format_ratio(delivered),
-        view.generator.late_starts.saturating_sub(view.generator.late_by_generator),
+        view.generator
+            .late_starts
+            .saturating_sub(view.generator.late_by_generator),
     )
 }
 
@@ -178,24 +188,25 @@ fn results_exported(to: &mut Conditions, view: &RunView) {
         to.add(kind::RESULTS_EXPORTED, true, "Exported", &text);
         return;
     }
-    let mut text = format!(
+    let mut parts = vec![format!(
         "{} of {} documents are stored: rejected {}, dropped {}, lost {}, pending {}",
         requests.indexed,
-        requests.produced - requests.sampled_out.min(requests.produced),
+        requests.produced.saturating_sub(requests.sampled_out),
         requests.rejected,
         requests.dropped,
         requests.lost,
         requests.pending
-    );
+    )];
     if let Some(aggregates) = view.aggregates.as_ref().filter(|counts| !whole(counts)) {
-        text += &format!(
-            "; {} of {} intervals",
+        parts.push(format!(
+            "{} of {} intervals",
             aggregates.indexed, aggregates.produced
-        );
+        ));
     }
     if !view.export_problem.is_empty() {
-        text += &format!("; {}", view.export_problem);
+        parts.push(view.export_problem.clone());
     }
+    let text = parts.join("; ");
     to.add(
         kind::RESULTS_EXPORTED,
         false,

@@ -48,12 +48,18 @@ pub fn load(text: &str) -> Result<Vec<Manifest>, Vec<Problem>> {
             Err(found) => problems.extend(found),
         }
     }
-    let ours = manifests.iter().any(|manifest| !matches!(manifest, Manifest::Other(_)));
+    let ours = manifests
+        .iter()
+        .any(|manifest| !matches!(manifest, Manifest::Other(_)));
     if problems.is_empty() && !ours {
         let message = "there is no LoadTest or LoadTestRun in it";
         problems.push(Problem::new(Stage::Yaml, "", message));
     }
-    if problems.is_empty() { Ok(manifests) } else { Err(problems) }
+    if problems.is_empty() {
+        Ok(manifests)
+    } else {
+        Err(problems)
+    }
 }
 
 fn manifest(document: &yaml::Node) -> Result<Manifest, Vec<Problem>> {
@@ -103,7 +109,11 @@ fn check(value: &Value, schema: &Value) -> Result<(), Vec<Problem>> {
     if problems.is_empty() {
         problems = rules::check(value, schema);
     }
-    if problems.is_empty() { Ok(()) } else { Err(problems) }
+    if problems.is_empty() {
+        Ok(())
+    } else {
+        Err(problems)
+    }
 }
 
 fn typed<T: serde::de::DeserializeOwned>(value: Value) -> Result<T, Vec<Problem>> {

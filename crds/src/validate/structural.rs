@@ -39,7 +39,9 @@ pub(super) fn prune_nulls(value: &mut Value, schema: &Value) {
         }
         Value::Array(items) => {
             if let Some(schema) = schema.get("items") {
-                items.iter_mut().for_each(|item| prune_nulls(item, schema));
+                for item in items {
+                    prune_nulls(item, schema);
+                }
             }
         }
         _ => {}
@@ -54,7 +56,8 @@ struct Found {
 
 impl Found {
     fn refuse(&mut self, path: &str, message: String) {
-        self.invalid.push(Problem::new(Stage::Schema, path, message));
+        self.invalid
+            .push(Problem::new(Stage::Schema, path, message));
     }
 
     fn visit(&mut self, value: &Value, schema: &Value, path: &str) {
@@ -67,7 +70,10 @@ impl Found {
             let listed: Vec<_> = allowed.iter().map(Value::to_string).collect();
             self.refuse(
                 path,
-                format!("Unsupported value: {value}: supported values: {}", listed.join(", ")),
+                format!(
+                    "Unsupported value: {value}: supported values: {}",
+                    listed.join(", ")
+                ),
             );
         }
         match value {
@@ -89,8 +95,14 @@ impl Found {
             Some(wanted) => wanted == actual,
         };
         if !fits {
-            let wanted =
-                if either { "integer,string" } else { schema.get("type").and_then(Value::as_str).unwrap_or_default() };
+            let wanted = if either {
+                "integer,string"
+            } else {
+                schema
+                    .get("type")
+                    .and_then(Value::as_str)
+                    .unwrap_or_default()
+            };
             self.refuse(path, format!("must be of type {wanted}: \"{actual}\""));
         }
         fits
@@ -98,19 +110,33 @@ impl Found {
 
     fn object(&mut self, members: &Map<String, Value>, schema: &Value, path: &str) {
         let empty = Map::new();
-        let properties = schema.get("properties").and_then(Value::as_object).unwrap_or(&empty);
-        let required = schema.get("required").and_then(Value::as_array).into_iter().flatten();
+        let properties = schema
+            .get("properties")
+            .and_then(Value::as_object)
+            .unwrap_or(&empty);
+        let required = schema
+            .get("required")
+            .and_then(Value::as_array)
+            .into_iter()
+            .flatten();
         for name in required.filter_map(Value::as_str) {
             if !members.contains_key(name) {
                 self.refuse(&join(path, name), "Required value".to_owned());
             }
         }
-        self.bounds(members.len(), schema, path, ["minProperties", "maxProperties"], "properties");
+        self.bounds(
+            members.len(),
+            schema,
+            path,
+            ["minProperties", "maxProperties"],
+            "properties",
+        );
         for (name, member) in members {
             let inner = join(path, name);
             if let Some(property) = properties.get(name) {
                 self.visit(member, property, &inner);
-            } else if let Some(values) = schema.get("additionalProperties").filter(|s| s.is_object())
+            } else if let Some(values) =
+                schema.get("additionalProperties").filter(|s| s.is_object())
             {
                 self.visit(member, values, &inner);
             } else if !(flag(schema, "x-kubernetes-preserve-unknown-fields")
@@ -153,7 +179,10 @@ impl Found {
             }
             if seen.contains(&key) {
                 let key = Value::Object(key);
-                self.refuse(&format!("{path}[{index}]"), format!("Duplicate value: {key}"));
+                self.refuse(
+                    &format!("{path}[{index}]"),
+                    format!("Duplicate value: {key}"),
+                );
             } else {
                 seen.push(key);
             }
@@ -174,7 +203,10 @@ impl Found {
         if let Some(pattern) = schema.get("pattern").and_then(Value::as_str)
             && !matches(pattern, text)
         {
-            self.refuse(path, format!("Invalid value: {text:?}: should match '{pattern}'"));
+            self.refuse(
+                path,
+                format!("Invalid value: {text:?}: should match '{pattern}'"),
+            );
         }
     }
 
@@ -198,7 +230,14 @@ impl Found {
         }
     }
 
-    fn bounds(&mut self, count: usize, schema: &Value, path: &str, [low, high]: [&str; 2], what: &str) {
+    fn bounds(
+        &mut self,
+        count: usize,
+        schema: &Value,
+        path: &str,
+        [low, high]: [&str; 2],
+        what: &str,
+    ) {
         if let Some(least) = limit(schema, low)
             && count < least
         {
@@ -207,7 +246,10 @@ impl Found {
         if let Some(most) = limit(schema, high)
             && count > most
         {
-            self.refuse(path, format!("Too many: {count}: must have at most {most} {what}"));
+            self.refuse(
+                path,
+                format!("Too many: {count}: must have at most {most} {what}"),
+            );
         }
     }
 }
@@ -230,18 +272,28 @@ fn flag(schema: &Value, name: &str) -> bool {
 }
 
 fn limit(schema: &Value, name: &str) -> Option<usize> {
-    schema.get(name).and_then(Value::as_u64).map(|limit| limit as usize)
+    schema
+        .get(name)
+        .and_then(Value::as_u64)
+        .map(|limit| limit as usize)
 }
 
 pub(super) fn join(path: &str, name: &str) -> String {
-    if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") }
+    if path.is_empty() {
+        name.to_owned()
+    } else {
+        format!("{path}.{name}")
+    }
 }
 
 /// Patterns are few and used often. They are our own, so each is one that `regex` and Go both
 /// understand, and in the same way.
 fn matches(pattern: &str, text: &str) -> bool {
-    static COMPILED: LazyLock<Mutex<HashMap<String, Option<Regex>>>> = LazyLock::new(Mutex::default);
-    let mut compiled = COMPILED.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    static COMPILED: LazyLock<Mutex<HashMap<String, Option<Regex>>>> =
+        LazyLock::new(Mutex::default);
+    let mut compiled = COMPILED
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner);
     compiled
         .entry(pattern.to_owned())
         .or_insert_with(|| Regex::new(pattern).ok())
@@ -284,7 +336,11 @@ mod tests {
 
     #[test]
     fn mistyped_names_find_the_one_that_was_meant() {
-        let known = ["thresholds".to_owned(), "target".to_owned(), "results".to_owned()];
+        let known = [
+            "thresholds".to_owned(),
+            "target".to_owned(),
+            "results".to_owned(),
+        ];
         assert_eq!(nearest("treshold", known.iter()), Some(&known[0]));
         assert_eq!(nearest("Target", known.iter()), Some(&known[1]));
         assert_eq!(nearest("flows", known.iter()), None);
@@ -306,7 +362,9 @@ mod tests {
             }
         }
         let mut found = Vec::new();
-        super::super::schemas().into_iter().for_each(|schema| patterns(schema, &mut found));
+        for schema in super::super::schemas() {
+            patterns(schema, &mut found);
+        }
         assert!(found.len() > 20);
         for pattern in found {
             assert!(Regex::new(&pattern).is_ok(), "{pattern}");

@@ -17,8 +17,11 @@ const MAX_NODES: usize = 500_000;
 /// # Errors
 /// The first place that is not YAML, or that JSON has no form for.
 pub fn parse(text: &str) -> Result<Vec<Node>, Problem> {
-    let mut composer =
-        Composer { events: Parser::new_from_str(text), anchors: BTreeMap::new(), nodes: 0 };
+    let mut composer = Composer {
+        events: Parser::new_from_str(text),
+        anchors: BTreeMap::new(),
+        nodes: 0,
+    };
     let mut documents = Vec::new();
     while let Some((event, span)) = composer.next()? {
         match event {
@@ -41,22 +44,27 @@ impl<'a> Composer<'a> {
     fn next(&mut self) -> Result<Option<(Event<'a>, Span)>, Problem> {
         match self.events.next() {
             Some(Ok(event)) => Ok(Some(event)),
-            Some(Err(error)) => {
-                Err(refused(place(*error.marker()), format!("not YAML: {}", error.info())))
-            }
+            Some(Err(error)) => Err(refused(
+                place(*error.marker()),
+                format!("not YAML: {}", error.info()),
+            )),
             None => Ok(None),
         }
     }
 
     fn expect(&mut self, at: Place) -> Result<(Event<'a>, Span), Problem> {
-        self.next()?.ok_or_else(|| refused(at, "not YAML: the text ends too early"))
+        self.next()?
+            .ok_or_else(|| refused(at, "not YAML: the text ends too early"))
     }
 
     fn node(&mut self, event: Event<'a>, span: Span, depth: usize) -> Result<Node, Problem> {
         let at = place(span.start);
         self.grow(1, at)?;
         if depth > MAX_DEPTH {
-            return Err(refused(at, format!("nested deeper than {MAX_DEPTH} levels")));
+            return Err(refused(
+                at,
+                format!("nested deeper than {MAX_DEPTH} levels"),
+            ));
         }
         let (anchor, content) = match event {
             Event::Alias(anchor) => {
@@ -69,7 +77,9 @@ impl<'a> Composer<'a> {
                 return Ok(Node { place: at, ..node });
             }
             Event::Scalar(text, style, anchor, tag) => {
-                let tag = tag.as_deref().map(|tag| format!("{}{}", tag.handle, tag.suffix));
+                let tag = tag
+                    .as_deref()
+                    .map(|tag| format!("{}{}", tag.handle, tag.suffix));
                 let plain = style == ScalarStyle::Plain;
                 let content = scalar::resolve(&text, plain, tag.as_deref())
                     .map_err(|message| refused(at, message))?;
@@ -108,7 +118,8 @@ impl<'a> Composer<'a> {
                 matches!(&event, Event::Scalar(text, ScalarStyle::Plain, _, _) if text == "<<");
             let key_node = self.node(event, span, depth + 1)?;
             let key_place = key_node.place;
-            let key = scalar::key(&key_node.content).map_err(|message| refused(key_place, message))?;
+            let key =
+                scalar::key(&key_node.content).map_err(|message| refused(key_place, message))?;
             let (event, span) = self.expect(at)?;
             let value = self.node(event, span, depth + 1)?;
             if merge {
@@ -117,10 +128,16 @@ impl<'a> Composer<'a> {
                 let line = first.place.line;
                 return Err(refused(
                     key_place,
-                    format!("{key:?} is here twice, first in line {line}; only the last would count"),
+                    format!(
+                        "{key:?} is here twice, first in line {line}; only the last would count"
+                    ),
                 ));
             } else {
-                entries.push(Entry { key, place: key_place, value });
+                entries.push(Entry {
+                    key,
+                    place: key_place,
+                    value,
+                });
             }
         }
         merged.retain(|entry| !entries.iter().any(|own| own.key == entry.key));
@@ -148,9 +165,9 @@ fn merge_into(merged: &mut Vec<Entry>, value: Node, at: Place) -> Result<(), Pro
             }
             Ok(())
         }
-        Content::List(items) => {
-            items.into_iter().try_for_each(|item| merge_into(merged, item, at))
-        }
+        Content::List(items) => items
+            .into_iter()
+            .try_for_each(|item| merge_into(merged, item, at)),
         _ => Err(refused(at, "<< needs a mapping or a list of mappings")),
     }
 }
@@ -164,9 +181,15 @@ fn size(node: &Node) -> usize {
 }
 
 fn place(marker: Marker) -> Place {
-    Place { line: marker.line(), column: marker.col() + 1 }
+    Place {
+        line: marker.line(),
+        column: marker.col() + 1,
+    }
 }
 
 fn refused(at: Place, message: impl Into<String>) -> Problem {
-    Problem { at: Some(at), ..Problem::new(Stage::Yaml, "", message) }
+    Problem {
+        at: Some(at),
+        ..Problem::new(Stage::Yaml, "", message)
+    }
 }

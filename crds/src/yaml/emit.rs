@@ -54,7 +54,11 @@ fn child(member: &Value, indent: usize, out: &mut String) {
     if is_block(member) {
         out.push('\n');
         // Lists stand at the indent of their key, as Kubernetes writes them.
-        let inner = if member.is_array() { indent } else { indent + 1 };
+        let inner = if member.is_array() {
+            indent
+        } else {
+            indent + 1
+        };
         block(member, inner, out);
     } else {
         out.push(' ');
@@ -89,10 +93,34 @@ fn text(string: &str, out: &mut String) {
 
 /// Whether a text can stand without quotes: short of everything that has a meaning anywhere.
 fn is_plain(string: &str) -> bool {
-    let starts = string.starts_with(|c: char| c.is_ascii_alphanumeric() || matches!(c, '/' | '(' | '$' | '^' | '.' | '–'));
+    let starts = string.starts_with(|c: char| {
+        c.is_ascii_alphanumeric() || matches!(c, '/' | '(' | '$' | '^' | '.' | '–')
+    });
     let safe = |c: char| {
-        c.is_ascii_alphanumeric() || matches!(c, ' ' | '.' | '/' | '_' | '-' | '(' | ')' | '$' | '^' | ';' | '+' | '=' | '<' | '>' | '%' | '|' | '*' | '~' | '–' | '\'')
-            || (c == ',' )
+        c.is_ascii_alphanumeric()
+            || matches!(
+                c,
+                ' ' | '.'
+                    | '/'
+                    | '_'
+                    | '-'
+                    | '('
+                    | ')'
+                    | '$'
+                    | '^'
+                    | ';'
+                    | '+'
+                    | '='
+                    | '<'
+                    | '>'
+                    | '%'
+                    | '|'
+                    | '*'
+                    | '~'
+                    | '–'
+                    | '\''
+            )
+            || (c == ',')
     };
     let colons = string.contains(": ") || string.ends_with(':');
     starts
@@ -105,7 +133,9 @@ fn is_plain(string: &str) -> bool {
 
 /// Dates and times, which some readers take for timestamps or for numbers of base 60.
 fn looks_like_time(string: &str) -> bool {
-    string.bytes().all(|byte| byte.is_ascii_digit() || b"-:.TZ ".contains(&byte))
+    string
+        .bytes()
+        .all(|byte| byte.is_ascii_digit() || b"-:.TZ ".contains(&byte))
 }
 
 /// Two blanks for each level.

@@ -73,9 +73,8 @@ impl Node {
         loop {
             rest = rest.strip_prefix('.').unwrap_or(rest);
             let next = match &node.content {
-                Content::List(items) => index(rest).and_then(|(at, after)| {
-                    items.get(at).map(|item| (item.place, item, after))
-                }),
+                Content::List(items) => index(rest)
+                    .and_then(|(at, after)| items.get(at).map(|item| (item.place, item, after))),
                 // Keys may hold dots and brackets themselves, so the longest that fits is taken.
                 Content::Map(entries) => entries
                     .iter()

@@ -97,14 +97,16 @@ fn float(text: &str) -> Option<Number> {
         None => (unsigned, None),
     };
     let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-    let (whole, fraction) = mantissa.split_once('.').map_or((mantissa, None), |(w, f)| (w, Some(f)));
+    let (whole, fraction) = mantissa
+        .split_once('.')
+        .map_or((mantissa, None), |(w, f)| (w, Some(f)));
     let shaped = match fraction {
         Some(fraction) if whole.is_empty() => digits(fraction),
         Some(fraction) => digits(whole) && (fraction.is_empty() || digits(fraction)),
         None => digits(whole),
     };
-    let exponent =
-        exponent.is_none_or(|exponent| digits(exponent.strip_prefix(['-', '+']).unwrap_or(exponent)));
+    let exponent = exponent
+        .is_none_or(|exponent| digits(exponent.strip_prefix(['-', '+']).unwrap_or(exponent)));
     if !shaped || !exponent {
         return None;
     }
@@ -150,7 +152,10 @@ mod tests {
             ("a: -1", json!({"a": -1})),
             ("1: a", json!({"1": "a"})),
             ("a: |\n  y\n", json!({"a": "y\n"})),
-            ("x: &d {b: 1, c: 2}\ny1: {<<: *d, c: 3}", json!({"x": {"b":1,"c":2}, "y1": {"b":1,"c":3}})),
+            (
+                "x: &d {b: 1, c: 2}\ny1: {<<: *d, c: 3}",
+                json!({"x": {"b":1,"c":2}, "y1": {"b":1,"c":3}}),
+            ),
         ] {
             assert_eq!(json_of(text), value, "{text}");
         }
@@ -159,10 +164,19 @@ mod tests {
     #[test]
     fn places_of_problems_are_named() {
         let refused = |text: &str| super::super::parse(text).unwrap_err().to_string();
-        assert_eq!(refused("a: 1\nb: 2\na: 3\n"), "3:1: \"a\" is here twice, first in line 1; only the last would count");
-        assert!(refused("a: [1\nb: 2").starts_with("2:"), "{}", refused("a: [1\nb: 2"));
+        assert_eq!(
+            refused("a: 1\nb: 2\na: 3\n"),
+            "3:1: \"a\" is here twice, first in line 1; only the last would count"
+        );
+        assert!(
+            refused("a: [1\nb: 2").starts_with("2:"),
+            "{}",
+            refused("a: [1\nb: 2")
+        );
         assert_eq!(refused("a: .inf"), "1:4: .inf has no form in JSON");
-        let document = &super::super::parse("spec:\n  list:\n    - name: a\n    - name: b\n      k.x: 1\n").unwrap()[0];
+        let document =
+            &super::super::parse("spec:\n  list:\n    - name: a\n    - name: b\n      k.x: 1\n")
+                .unwrap()[0];
         assert_eq!(document.locate("spec.list[1].name").line, 4);
         assert_eq!(document.locate("spec.list[1].k.x").line, 5);
         assert_eq!(document.locate("spec.list[1].missing.deep").line, 4);

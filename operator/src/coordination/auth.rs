@@ -101,7 +101,11 @@ impl Keys {
         let Kubernetes { namespace, pod } =
             decode::<Claims>(token, key, validation)?.claims.kubernetes;
         let Pod { name, uid } = pod.ok_or(TokenError::NoPod)?;
-        Ok(Identity { namespace, pod: name, pod_uid: uid })
+        Ok(Identity {
+            namespace,
+            pod: name,
+            pod_uid: uid,
+        })
     }
 }
 
@@ -136,7 +140,11 @@ impl Authenticator {
     /// Without keys yet: the first token fetches them.
     pub fn new(client: Client) -> Self {
         signature::install();
-        Self { client, keys: RwLock::default(), fetched: Mutex::default() }
+        Self {
+            client,
+            keys: RwLock::default(),
+            fetched: Mutex::default(),
+        }
     }
 
     /// Who a token was made for.
@@ -154,7 +162,10 @@ impl Authenticator {
     }
 
     fn verify_with_known_keys(&self, token: &str) -> Result<Identity, TokenError> {
-        self.keys.read().unwrap_or_else(PoisonError::into_inner).verify(token)
+        self.keys
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .verify(token)
     }
 
     async fn refetch(&self) -> Result<(), TokenError> {
@@ -166,8 +177,11 @@ impl Authenticator {
         let request = axum::http::Request::get(JWKS_PATH)
             .body(Vec::new())
             .map_err(|error| failed(error.to_string()))?;
-        let jwks =
-            self.client.request_text(request).await.map_err(|error| failed(error.to_string()))?;
+        let jwks = self
+            .client
+            .request_text(request)
+            .await
+            .map_err(|error| failed(error.to_string()))?;
         let keys = Keys::parse(&jwks)?;
         tracing::info!(keys = keys.0.len(), "read the API server's public keys");
         *self.keys.write().unwrap_or_else(PoisonError::into_inner) = keys;
@@ -198,12 +212,9 @@ mod tests {
             let random = SystemRandom::new();
             let pkcs8 =
                 EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &random).unwrap();
-            let pair = EcdsaKeyPair::from_pkcs8(
-                &ECDSA_P256_SHA256_FIXED_SIGNING,
-                pkcs8.as_ref(),
-                &random,
-            )
-            .unwrap();
+            let pair =
+                EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, pkcs8.as_ref(), &random)
+                    .unwrap();
             Self { pair, id }
         }
 
@@ -222,7 +233,10 @@ mod tests {
                 base64url(header.to_string().as_bytes()),
                 base64url(claims.to_string().as_bytes())
             );
-            let signature = self.pair.sign(&SystemRandom::new(), text.as_bytes()).unwrap();
+            let signature = self
+                .pair
+                .sign(&SystemRandom::new(), text.as_bytes())
+                .unwrap();
             format!("{text}.{}", base64url(signature.as_ref()))
         }
 
@@ -236,7 +250,9 @@ mod tests {
             b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
         let mut out = String::new();
         for chunk in bytes.chunks(3) {
-            let word = chunk.iter().fold(0_u32, |word, byte| word << 8 | u32::from(*byte))
+            let word = chunk
+                .iter()
+                .fold(0_u32, |word, byte| word << 8 | u32::from(*byte))
                 << (8 * (3 - chunk.len()));
             for digit in 0..=chunk.len() {
                 out.push(char::from(DIGITS[(word >> (18 - 6 * digit) & 63) as usize]));
@@ -285,7 +301,10 @@ mod tests {
         let keys = Keys::parse(&signer.jwks()).unwrap();
         let past = crate::clock::now() / 1_000_000 - 600;
         let mut unbound = claims();
-        unbound["kubernetes.io"].as_object_mut().unwrap().remove("pod");
+        unbound["kubernetes.io"]
+            .as_object_mut()
+            .unwrap()
+            .remove("pod");
         let mut endless = claims();
         endless.as_object_mut().unwrap().remove("exp");
         let stranger = Signer::new("key-1");
@@ -294,10 +313,26 @@ mod tests {
         let unsigned = signer.sign(&json!({"alg": "none", "kid": "key-1"}), &claims());
         let shared = signer.sign(&json!({"alg": "HS256", "kid": "key-1"}), &claims());
         let cases = [
-            ("expired", signer.token(&with("exp", past.into())), "ExpiredSignature"),
-            ("not yet valid", signer.token(&with("nbf", (past + 1200).into())), "ImmatureSignature"),
-            ("other audience", signer.token(&with("aud", json!(["api"]))), "InvalidAudience"),
-            ("no end", signer.token(&endless), "Missing required claim: exp"),
+            (
+                "expired",
+                signer.token(&with("exp", past.into())),
+                "ExpiredSignature",
+            ),
+            (
+                "not yet valid",
+                signer.token(&with("nbf", (past + 1200).into())),
+                "ImmatureSignature",
+            ),
+            (
+                "other audience",
+                signer.token(&with("aud", json!(["api"]))),
+                "InvalidAudience",
+            ),
+            (
+                "no end",
+                signer.token(&endless),
+                "Missing required claim: exp",
+            ),
             ("no pod", signer.token(&unbound), "bound to no pod"),
             ("forged", stranger.token(&claims()), "InvalidSignature"),
             ("key not known", later.token(&claims()), "does not have"),

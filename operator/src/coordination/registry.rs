@@ -115,7 +115,13 @@ impl Active {
             progress_written: now,
             woken: None,
         };
-        Self { id, object, plan, plan_hash, state: Mutex::new(state) }
+        Self {
+            id,
+            object,
+            plan,
+            plan_hash,
+            state: Mutex::new(state),
+        }
     }
 
     /// A panic while the lock was held cannot leave a half-made decision: the coordinator decides
@@ -164,15 +170,21 @@ impl Active {
     /// At the end of `startTimeout` the cluster's reason is a better answer than "did not
     /// register"; a hopeless one need not wait for it.
     fn blame_trouble(&self, state: &mut State, now: UnixMicros) {
-        let Some(trouble) = &state.trouble else { return };
+        let Some(trouble) = &state.trouble else {
+            return;
+        };
         let timeout = i64::try_from(self.plan.start_timeout.as_micros()).unwrap_or(i64::MAX / 4);
         if !trouble.hopeless && now - state.created <= timeout {
             return;
         }
         let starting = state.coordinator.view(now).phase == Phase::Starting;
         if starting && state.coordinator.proposed_start().is_none() {
-            let Trouble { reason, message, .. } = trouble.clone();
-            state.coordinator.fail(Reason::Cluster(reason), &message, now);
+            let Trouble {
+                reason, message, ..
+            } = trouble.clone();
+            state
+                .coordinator
+                .fail(Reason::Cluster(reason), &message, now);
         }
     }
 
@@ -182,7 +194,11 @@ impl Active {
         state.trouble = trouble;
         for loss in losses {
             match loss {
-                Loss::Engine { index, reason, message } => {
+                Loss::Engine {
+                    index,
+                    reason,
+                    message,
+                } => {
                     let reason = reason.clone().map_or(Reason::RunnerLost, Reason::Cluster);
                     state.coordinator.lose_engine(*index, reason, message, now);
                 }
@@ -200,7 +216,9 @@ impl Active {
 
     /// Ends the run for a reason of the cluster.
     pub fn fail(&self, reason: &str, message: &str, now: UnixMicros) {
-        self.state().coordinator.fail(Reason::Cluster(reason.to_owned()), message, now);
+        self.state()
+            .coordinator
+            .fail(Reason::Cluster(reason.to_owned()), message, now);
     }
 
     /// What is known now.
@@ -309,28 +327,46 @@ pub struct Registry {
 impl Registry {
     /// None yet. `reconcile` takes the runs whose reconcile is needed.
     pub fn new(reconcile: UnboundedSender<ObjectRef<DynamicObject>>) -> Self {
-        Self { runs: RwLock::default(), reconcile }
+        Self {
+            runs: RwLock::default(),
+            reconcile,
+        }
     }
 
     /// A run under way.
     pub fn get(&self, id: &str) -> Option<Arc<Active>> {
-        self.runs.read().unwrap_or_else(PoisonError::into_inner).get(id).cloned()
+        self.runs
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(id)
+            .cloned()
     }
 
     /// All of them.
     pub fn all(&self) -> Vec<Arc<Active>> {
-        self.runs.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+        self.runs
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .values()
+            .cloned()
+            .collect()
     }
 
     /// Takes a run; one that is there already stays.
     pub fn insert(&self, active: Active) -> Arc<Active> {
         let mut runs = self.runs.write().unwrap_or_else(PoisonError::into_inner);
-        Arc::clone(runs.entry(active.id.clone()).or_insert_with(|| Arc::new(active)))
+        Arc::clone(
+            runs.entry(active.id.clone())
+                .or_insert_with(|| Arc::new(active)),
+        )
     }
 
     /// Forgets a run that is over or gone.
     pub fn remove(&self, id: &str) {
-        self.runs.write().unwrap_or_else(PoisonError::into_inner).remove(id);
+        self.runs
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(id);
     }
 
     /// Has the run reconciled if its coordinator needs it.

@@ -146,7 +146,9 @@ async fn take(
             ([(header::CONTENT_TYPE, "application/msgpack")], answer).into_response()
         }
         Err(refusal) => {
-            let label = RefusedLabel { reason: refusal.reason() };
+            let label = RefusedLabel {
+                reason: refusal.reason(),
+            };
             gate.metrics.reports_refused.get_or_create(&label).inc();
             tracing::debug!(run, index, ?part, %refusal, "refused a report");
             (refusal.status(), format!("{refusal}\n")).into_response()
@@ -174,7 +176,9 @@ async fn answer(
     let answer = match gate.registry.get(run) {
         Some(active) => {
             if active.object.namespace != pod.metadata.namespace {
-                return Err(Refusal::Forbidden("the pod is in another namespace than the run"));
+                return Err(Refusal::Forbidden(
+                    "the pod is in another namespace than the run",
+                ));
             }
             let now = clock::now();
             let answer = match part {
@@ -201,10 +205,17 @@ async fn read(body: Body) -> Result<Bytes, Refusal> {
 /// Whether a pod may speak for this runner: what the operator wrote on it says so. A pod that
 /// somebody else made with our labels can only falsify runs of its own namespace.
 fn admit(pod: &Pod, run: &str, index: u32) -> Result<(), Refusal> {
-    if pod.annotations().get(names::RUN_ID).is_none_or(|id| id != run) {
+    if pod
+        .annotations()
+        .get(names::RUN_ID)
+        .is_none_or(|id| id != run)
+    {
         return Err(Refusal::Forbidden("the pod belongs to another run"));
     }
-    let of_pod = pod.annotations().get(names::COMPLETION_INDEX).and_then(|text| text.parse().ok());
+    let of_pod = pod
+        .annotations()
+        .get(names::COMPLETION_INDEX)
+        .and_then(|text| text.parse().ok());
     if of_pod != Some(index) {
         return Err(Refusal::Forbidden("the pod is another runner"));
     }
@@ -238,15 +249,18 @@ impl Gate {
             .filter(|object| object.metadata.deletion_timestamp.is_none());
         let desired = match (&object, part) {
             (Some(object), _) if !objects::is_finished(object) => return Err(Refusal::NotYet),
-            (None, PartName::Engine) => {
-                match report::decode::<EngineReport>(body)?.state {
-                    EngineState::Finished | EngineState::Ready => Desired::Exit,
-                    EngineState::Running | EngineState::Stopping => Desired::Stop,
-                }
-            }
+            (None, PartName::Engine) => match report::decode::<EngineReport>(body)?.state {
+                EngineState::Finished | EngineState::Ready => Desired::Exit,
+                EngineState::Running | EngineState::Stopping => Desired::Stop,
+            },
             _ => Desired::Exit,
         };
-        Ok(Answer { epoch: self.epoch, acknowledged: None, clock: clock::now(), desired })
+        Ok(Answer {
+            epoch: self.epoch,
+            acknowledged: None,
+            clock: clock::now(),
+            desired,
+        })
     }
 }
 

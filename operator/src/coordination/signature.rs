@@ -10,8 +10,13 @@ use jsonwebtoken::{
 use ring::signature as ring_signature;
 
 /// What API servers sign with: RS256 unless an operator of the cluster brought EC keys.
-pub(super) const ALGORITHMS: [Algorithm; 5] =
-    [Algorithm::RS256, Algorithm::RS384, Algorithm::RS512, Algorithm::ES256, Algorithm::ES384];
+pub(super) const ALGORITHMS: [Algorithm; 5] = [
+    Algorithm::RS256,
+    Algorithm::RS384,
+    Algorithm::RS512,
+    Algorithm::ES256,
+    Algorithm::ES384,
+];
 
 static PROVIDER: CryptoProvider = CryptoProvider {
     signer_factory: |_, _| Err(ErrorKind::UnsupportedAlgorithm.into()),
@@ -32,7 +37,10 @@ struct Verifier {
 }
 
 enum Key {
-    Rsa(&'static ring_signature::RsaParameters, ring_signature::RsaPublicKeyComponents<Vec<u8>>),
+    Rsa(
+        &'static ring_signature::RsaParameters,
+        ring_signature::RsaPublicKeyComponents<Vec<u8>>,
+    ),
     Ec(ring_signature::UnparsedPublicKey<Vec<u8>>),
 }
 
@@ -45,11 +53,14 @@ impl Verifier {
         let key = match (key.kind(), key.family()) {
             (DecodingKeyKind::RsaModulusExponent { n, e }, AlgorithmFamily::Rsa) => Key::Rsa(
                 rsa(algorithm)?,
-                ring_signature::RsaPublicKeyComponents { n: n.clone(), e: e.clone() },
+                ring_signature::RsaPublicKeyComponents {
+                    n: n.clone(),
+                    e: e.clone(),
+                },
             ),
-            (DecodingKeyKind::SecretOrDer(point), AlgorithmFamily::Ec) => {
-                Key::Ec(ring_signature::UnparsedPublicKey::new(curve(algorithm)?, point.clone()))
-            }
+            (DecodingKeyKind::SecretOrDer(point), AlgorithmFamily::Ec) => Key::Ec(
+                ring_signature::UnparsedPublicKey::new(curve(algorithm)?, point.clone()),
+            ),
             _ => return Err(ErrorKind::InvalidKeyFormat.into()),
         };
         Ok(Self { algorithm, key })

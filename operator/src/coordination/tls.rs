@@ -65,7 +65,9 @@ pub struct Authority {
 
 impl std::fmt::Debug for Authority {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        out.debug_struct("Authority").field("certificate", &self.certificate).finish()
+        out.debug_struct("Authority")
+            .field("certificate", &self.certificate)
+            .finish()
     }
 }
 
@@ -77,7 +79,10 @@ impl Authority {
     pub fn generate() -> Result<Self, TlsError> {
         let key = KeyPair::generate()?;
         let certificate = authority_params().self_signed(&key)?.pem();
-        Ok(Self { certificate, private_key: key.serialize_pem() })
+        Ok(Self {
+            certificate,
+            private_key: key.serialize_pem(),
+        })
     }
 
     /// The authority in a Secret; a new one is put there when it has none. Whoever writes first
@@ -86,11 +91,17 @@ impl Authority {
     /// # Errors
     /// When the Secret cannot be read or written, or holds something else.
     pub async fn load(secrets: &Api<Secret>, name: &str) -> Result<Self, TlsError> {
-        let failed = |source| TlsError::Secret { name: name.to_owned(), source };
+        let failed = |source| TlsError::Secret {
+            name: name.to_owned(),
+            source,
+        };
         loop {
             let known = secrets.get_opt(name).await.map_err(failed)?;
-            if let Some(authority) =
-                known.as_ref().map(|secret| Self::read(secret, name)).transpose()?.flatten()
+            if let Some(authority) = known
+                .as_ref()
+                .map(|secret| Self::read(secret, name))
+                .transpose()?
+                .flatten()
             {
                 return Ok(authority);
             }
@@ -103,9 +114,21 @@ impl Authority {
                     secrets.replace(name, &post, &secret).await
                 }
                 None => {
-                    let metadata = ObjectMeta { name: Some(name.to_owned()), ..Default::default() };
+                    let metadata = ObjectMeta {
+                        name: Some(name.to_owned()),
+                        ..Default::default()
+                    };
                     let data = Some(authority.data());
-                    secrets.create(&post, &Secret { metadata, data, ..Default::default() }).await
+                    secrets
+                        .create(
+                            &post,
+                            &Secret {
+                                metadata,
+                                data,
+                                ..Default::default()
+                            },
+                        )
+                        .await
                 }
             };
             match result {
@@ -121,8 +144,14 @@ impl Authority {
 
     fn data(&self) -> BTreeMap<String, ByteString> {
         BTreeMap::from([
-            (CERTIFICATE.to_owned(), ByteString(self.certificate.clone().into_bytes())),
-            (PRIVATE_KEY.to_owned(), ByteString(self.private_key.clone().into_bytes())),
+            (
+                CERTIFICATE.to_owned(),
+                ByteString(self.certificate.clone().into_bytes()),
+            ),
+            (
+                PRIVATE_KEY.to_owned(),
+                ByteString(self.private_key.clone().into_bytes()),
+            ),
         ])
     }
 
@@ -142,9 +171,16 @@ impl Authority {
         match (text(CERTIFICATE)?, text(PRIVATE_KEY)?) {
             (None, None) => Ok(None),
             (Some(certificate), Some(private_key)) => {
-                let authority = Self { certificate, private_key };
-                authority.issuer().map_err(|error| content(&error.to_string()))?;
-                authority.root().map_err(|error| content(&error.to_string()))?;
+                let authority = Self {
+                    certificate,
+                    private_key,
+                };
+                authority
+                    .issuer()
+                    .map_err(|error| content(&error.to_string()))?;
+                authority
+                    .root()
+                    .map_err(|error| content(&error.to_string()))?;
                 Ok(Some(authority))
             }
             _ => Err(content("tls.crt and tls.key must both be there")),
@@ -152,7 +188,10 @@ impl Authority {
     }
 
     fn issuer(&self) -> Result<Issuer<'static, KeyPair>, rcgen::Error> {
-        Ok(Issuer::new(authority_params(), KeyPair::from_pem(&self.private_key)?))
+        Ok(Issuer::new(
+            authority_params(),
+            KeyPair::from_pem(&self.private_key)?,
+        ))
     }
 
     /// What a server needs to answer as `host`.
@@ -163,7 +202,9 @@ impl Authority {
         let key = KeyPair::generate()?;
         let mut params = CertificateParams::new(vec![host.to_owned()])?;
         // A common name has at most 64 characters; clients look at the alternative name only.
-        params.distinguished_name.push(DnType::CommonName, "loadtest-operator");
+        params
+            .distinguished_name
+            .push(DnType::CommonName, "loadtest-operator");
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         params.use_authority_key_identifier_extension = true;
         let certificate = params.signed_by(&key, &self.issuer()?)?;
@@ -186,7 +227,9 @@ impl Authority {
 /// What an authority's certificate says; its key is all that differs.
 fn authority_params() -> CertificateParams {
     let mut params = CertificateParams::default();
-    params.distinguished_name.push(DnType::CommonName, "loadtest-operator coordination");
+    params
+        .distinguished_name
+        .push(DnType::CommonName, "loadtest-operator coordination");
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     // rcgen's default validity (1975 to 4096) is kept: whoever can replace the Secret can replace
@@ -214,11 +257,16 @@ mod tests {
         let address = listener.local_addr().unwrap();
         let mut roots = RootCertStore::empty();
         roots.add(trusted.root().unwrap()).unwrap();
-        let config = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+        let config = ClientConfig::builder()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
         let connector = TlsConnector::from(Arc::new(config));
         let client = async {
             let stream = TcpStream::connect(address).await.unwrap();
-            connector.connect(ServerName::try_from(host).unwrap(), stream).await.is_ok()
+            connector
+                .connect(ServerName::try_from(host).unwrap(), stream)
+                .await
+                .is_ok()
         };
         let server = async {
             let (stream, _) = listener.accept().await.unwrap();
@@ -230,7 +278,10 @@ mod tests {
     #[tokio::test]
     async fn runners_trust_a_restarted_operator_and_nobody_else() {
         let first = Authority::generate().unwrap();
-        let kept = Secret { data: Some(first.data()), ..Secret::default() };
+        let kept = Secret {
+            data: Some(first.data()),
+            ..Secret::default()
+        };
         let restarted = Authority::read(&kept, "ca").unwrap().unwrap();
         assert!(handshake(&restarted, &first, HOST).await);
         assert!(!handshake(&restarted, &first, "other.loadtest-system.svc").await);
@@ -242,11 +293,20 @@ mod tests {
         assert!(Authority::read(&Secret::default(), "ca").unwrap().is_none());
         let mut data = Authority::generate().unwrap().data();
         data.remove(PRIVATE_KEY);
-        let half = Secret { data: Some(data.clone()), ..Secret::default() };
+        let half = Secret {
+            data: Some(data.clone()),
+            ..Secret::default()
+        };
         let error = Authority::read(&half, "ca").unwrap_err().to_string();
-        assert!(error.contains("tls.crt and tls.key must both be there"), "{error}");
+        assert!(
+            error.contains("tls.crt and tls.key must both be there"),
+            "{error}"
+        );
         data.insert(PRIVATE_KEY.to_owned(), ByteString(b"x".to_vec()));
-        let broken = Secret { data: Some(data), ..Secret::default() };
+        let broken = Secret {
+            data: Some(data),
+            ..Secret::default()
+        };
         assert!(Authority::read(&broken, "ca").is_err());
     }
 }

@@ -55,7 +55,11 @@ pub fn decide(facts: &Facts) -> Decision {
     let note_key = last
         .map(|run| run.run_key.clone())
         .filter(|key| facts.last_run_key.as_ref() != Some(key) && !facts.deleting);
-    let nothing = |next| Decision { create: None, note_key: note_key.clone(), next };
+    let nothing = |next| Decision {
+        create: None,
+        note_key: note_key.clone(),
+        next,
+    };
     if facts.deleting || facts.refused {
         return nothing(Next::Nothing);
     }
@@ -71,7 +75,11 @@ pub fn decide(facts: &Facts) -> Decision {
     // A run under way is never cut short by an edit.
     let busy = facts.runs.iter().any(|run| !run.finished);
     let create = (!busy).then_some(facts.highest + 1);
-    Decision { create, note_key, next: Next::Run }
+    Decision {
+        create,
+        note_key,
+        next: Next::Run,
+    }
 }
 
 /// An edit that changes what a run does moves generation and key. The key alone may move when a
@@ -80,9 +88,7 @@ pub fn decide(facts: &Facts) -> Decision {
 fn is_due(facts: &Facts, last: Option<&RunFact>) -> bool {
     let asked = facts.last_run_key.as_ref() != Some(&facts.run_key);
     asked
-        && last.is_none_or(|run| {
-            run.run_key != facts.run_key && run.generation < facts.generation
-        })
+        && last.is_none_or(|run| run.run_key != facts.run_key && run.generation < facts.generation)
 }
 
 #[cfg(test)]
@@ -90,7 +96,12 @@ mod tests {
     use super::*;
 
     fn run(number: i64, run_key: &str, generation: i64, finished: bool) -> RunFact {
-        RunFact { number, run_key: run_key.to_owned(), generation, finished }
+        RunFact {
+            number,
+            run_key: run_key.to_owned(),
+            generation,
+            finished,
+        }
     }
 
     fn facts(run_key: &str, generation: i64, runs: &[RunFact]) -> Facts {
@@ -109,22 +120,69 @@ mod tests {
     fn when_a_run_starts() {
         let done = run(1, "a", 1, true);
         let busy = run(1, "a", 1, false);
-        let restored = Facts { last_run_key: Some("a".into()), ..facts("a", 1, &[]) };
-        let unnoted = Facts { last_run_key: None, ..facts("a", 1, std::slice::from_ref(&done)) };
-        let pruned = Facts { last_run_key: Some("b".into()), ..facts("b", 3, std::slice::from_ref(&done)) };
-        let foreign = Facts { highest: 7, ..facts("a", 1, &[]) };
+        let restored = Facts {
+            last_run_key: Some("a".into()),
+            ..facts("a", 1, &[])
+        };
+        let unnoted = Facts {
+            last_run_key: None,
+            ..facts("a", 1, std::slice::from_ref(&done))
+        };
+        let pruned = Facts {
+            last_run_key: Some("b".into()),
+            ..facts("b", 3, std::slice::from_ref(&done))
+        };
+        let foreign = Facts {
+            highest: 7,
+            ..facts("a", 1, &[])
+        };
         let one = std::slice::from_ref(&done);
         for (case, facts, create, next) in [
-            ("applied for the first time", facts("a", 1, &[]), Some(1), Next::Run),
+            (
+                "applied for the first time",
+                facts("a", 1, &[]),
+                Some(1),
+                Next::Run,
+            ),
             ("applied again", facts("a", 1, one), None, Next::Nothing),
-            ("edited where it changes nothing", facts("a", 2, one), None, Next::Nothing),
+            (
+                "edited where it changes nothing",
+                facts("a", 2, one),
+                None,
+                Next::Nothing,
+            ),
             ("edited", facts("b", 2, one), Some(2), Next::Run),
-            ("edited back", facts("a", 3, &[done.clone(), run(2, "b", 2, true)]), Some(3), Next::Run),
-            ("edited during a run", facts("b", 2, &[busy]), None, Next::Run),
-            ("edited back during a run", facts("a", 3, &[run(1, "a", 1, false)]), None, Next::Nothing),
-            ("key computed otherwise by a new operator", facts("b", 1, one), None, Next::Nothing),
+            (
+                "edited back",
+                facts("a", 3, &[done.clone(), run(2, "b", 2, true)]),
+                Some(3),
+                Next::Run,
+            ),
+            (
+                "edited during a run",
+                facts("b", 2, &[busy]),
+                None,
+                Next::Run,
+            ),
+            (
+                "edited back during a run",
+                facts("a", 3, &[run(1, "a", 1, false)]),
+                None,
+                Next::Nothing,
+            ),
+            (
+                "key computed otherwise by a new operator",
+                facts("b", 1, one),
+                None,
+                Next::Nothing,
+            ),
             ("restored without its runs", restored, None, Next::Nothing),
-            ("killed between run and annotation", unnoted, None, Next::Nothing),
+            (
+                "killed between run and annotation",
+                unnoted,
+                None,
+                Next::Nothing,
+            ),
             ("last run deleted by hand", pruned, None, Next::Nothing),
             ("the name is taken", foreign, Some(8), Next::Run),
         ] {
@@ -137,12 +195,43 @@ mod tests {
     fn what_keeps_a_due_run_from_starting() {
         let due = facts("a", 1, &[]);
         for (facts, next) in [
-            (Facts { suspend: true, ..due.clone() }, Next::Suspended),
-            (Facts { start: Start::Manual, ..due.clone() }, Next::Manual),
-            (Facts { refused: true, ..due.clone() }, Next::Nothing),
-            (Facts { deleting: true, ..due.clone() }, Next::Nothing),
+            (
+                Facts {
+                    suspend: true,
+                    ..due.clone()
+                },
+                Next::Suspended,
+            ),
+            (
+                Facts {
+                    start: Start::Manual,
+                    ..due.clone()
+                },
+                Next::Manual,
+            ),
+            (
+                Facts {
+                    refused: true,
+                    ..due.clone()
+                },
+                Next::Nothing,
+            ),
+            (
+                Facts {
+                    deleting: true,
+                    ..due.clone()
+                },
+                Next::Nothing,
+            ),
         ] {
-            assert_eq!(decide(&facts), Decision { create: None, note_key: None, next });
+            assert_eq!(
+                decide(&facts),
+                Decision {
+                    create: None,
+                    note_key: None,
+                    next
+                }
+            );
         }
     }
 

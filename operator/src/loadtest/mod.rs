@@ -43,7 +43,11 @@ struct Observed {
 /// When the step could not be made; it is tried again.
 pub async fn reconcile(object: Arc<DynamicObject>, ctx: Arc<Context>) -> Result<Action, Error> {
     let observed = observe(&ctx, &object);
-    let Decision { create, note_key, next } = decide::decide(&observed.facts);
+    let Decision {
+        create,
+        note_key,
+        next,
+    } = decide::decide(&observed.facts);
     if let Some(number) = create {
         create_run(&ctx, &object, &observed, number).await?;
     }
@@ -74,8 +78,15 @@ fn observe(ctx: &Context, object: &DynamicObject) -> Observed {
             && names::number(&name, &run.name_any()).is_some()
     });
     let number = |run: &DynamicObject| names::number(&name, &run.name_any()).unwrap_or_default();
-    let noted = status.as_ref().and_then(|status| Some(status.last_run.as_ref()?.number));
-    let highest = siblings.iter().map(|run| number(run)).chain(noted).max().unwrap_or(0);
+    let noted = status
+        .as_ref()
+        .and_then(|status| Some(status.last_run.as_ref()?.number));
+    let highest = siblings
+        .iter()
+        .map(|run| number(run))
+        .chain(noted)
+        .max()
+        .unwrap_or(0);
     let mut runs: Vec<_> = siblings
         .into_iter()
         .filter(|run| objects::owner(run, &ctx.kinds.test.kind).is_some_and(|(_, of)| of == uid))
@@ -85,15 +96,27 @@ fn observe(ctx: &Context, object: &DynamicObject) -> Observed {
     let facts = Facts {
         deleting: object.metadata.deletion_timestamp.is_some(),
         refused: !problems.is_empty(),
-        start: parsed.as_ref().and_then(|spec| spec.start).unwrap_or_default(),
-        suspend: parsed.as_ref().and_then(|spec| spec.suspend).unwrap_or(false),
+        start: parsed
+            .as_ref()
+            .and_then(|spec| spec.start)
+            .unwrap_or_default(),
+        suspend: parsed
+            .as_ref()
+            .and_then(|spec| spec.suspend)
+            .unwrap_or(false),
         generation: object.metadata.generation.unwrap_or_default(),
         run_key: run_key_of(&spec),
         last_run_key: object.annotations().get(names::LAST_RUN_KEY).cloned(),
         runs: runs.iter().map(|(fact, _)| fact.clone()).collect(),
         highest,
     };
-    Observed { problems, spec, status, last: runs.pop(), facts }
+    Observed {
+        problems,
+        spec,
+        status,
+        last: runs.pop(),
+        facts,
+    }
 }
 
 fn unreadable(problem: &str) -> Problem {
@@ -123,12 +146,21 @@ async fn create_run(
     let namespace = test.namespace().unwrap_or_default();
     let run = run_object(ctx, test, observed, number);
     let name = run.name_any();
-    let post = PostParams { dry_run: false, field_manager: Some(names::MANAGER.to_owned()) };
-    match ctx.kinds.runs(&ctx.client, &namespace).create(&post, &run).await {
+    let post = PostParams {
+        dry_run: false,
+        field_manager: Some(names::MANAGER.to_owned()),
+    };
+    match ctx
+        .kinds
+        .runs(&ctx.client, &namespace)
+        .create(&post, &run)
+        .await
+    {
         Ok(_) => {
             let about = objects::reference(test, &ctx.kinds.test);
             let note = format!("created LoadTestRun {name}");
-            ctx.event(&about, EventType::Normal, "RunCreated", &note, "Create").await;
+            ctx.event(&about, EventType::Normal, "RunCreated", &note, "Create")
+                .await;
             Ok(())
         }
         // Made a moment ago, before the watch showed it; or somebody else's, which the watch will
@@ -154,7 +186,12 @@ fn run_object(
         .collect();
     let (name, facts) = (test.name_any(), &observed.facts);
     let texts = |pairs: [(&str, String); 2]| {
-        Some(pairs.into_iter().map(|(key, value)| (key.to_owned(), value)).collect())
+        Some(
+            pairs
+                .into_iter()
+                .map(|(key, value)| (key.to_owned(), value))
+                .collect(),
+        )
     };
     let metadata = ObjectMeta {
         name: Some(names::run(&name, number)),
@@ -185,9 +222,18 @@ fn run_object(
 
 /// Writes the key of the last run where it survives the run.
 async fn note(ctx: &Context, test: &DynamicObject, key: &str) -> Result<(), Error> {
-    let body = body(ctx, test, &json!({"annotations": {names::LAST_RUN_KEY: key}}), None);
-    let tests = ctx.kinds.tests(&ctx.client, &test.namespace().unwrap_or_default());
-    let result = tests.patch(&test.name_any(), &Context::apply(), &Patch::Apply(body)).await;
+    let body = body(
+        ctx,
+        test,
+        &json!({"annotations": {names::LAST_RUN_KEY: key}}),
+        None,
+    );
+    let tests = ctx
+        .kinds
+        .tests(&ctx.client, &test.namespace().unwrap_or_default());
+    let result = tests
+        .patch(&test.name_any(), &Context::apply(), &Patch::Apply(body))
+        .await;
     result.map(drop).map_err(Error::api("note the run's key"))
 }
 
@@ -224,21 +270,35 @@ async fn report(
         return Ok(());
     }
     let news = !observed.problems.is_empty()
-        && observed.status.as_ref().and_then(|before| before.result.message.as_ref())
+        && observed
+            .status
+            .as_ref()
+            .and_then(|before| before.result.message.as_ref())
             != status.result.message.as_ref();
     let value = serde_json::to_value(&status).map_err(|e| Error::broken("the status", e))?;
     let body = body(ctx, test, &json!({}), Some(value));
-    let tests = ctx.kinds.tests(&ctx.client, &test.namespace().unwrap_or_default());
-    let result = tests.patch_status(&test.name_any(), &Context::apply(), &Patch::Apply(body)).await;
+    let tests = ctx
+        .kinds
+        .tests(&ctx.client, &test.namespace().unwrap_or_default());
+    let result = tests
+        .patch_status(&test.name_any(), &Context::apply(), &Patch::Apply(body))
+        .await;
     result.map_err(Error::api("write the test's status"))?;
     if news {
         let about = objects::reference(test, &ctx.kinds.test);
         let note = status::refusal(&observed.problems);
-        ctx.event(&about, EventType::Warning, "InvalidSpec", &note, "Validate").await;
+        ctx.event(&about, EventType::Warning, "InvalidSpec", &note, "Validate")
+            .await;
     }
     Ok(())
 }
 
 fn body(ctx: &Context, test: &DynamicObject, metadata: &Value, status: Option<Value>) -> Value {
-    objects::applied(&ctx.kinds.test, &test.name_any(), &test.uid().unwrap_or_default(), metadata, status)
+    objects::applied(
+        &ctx.kinds.test,
+        &test.name_any(),
+        &test.uid().unwrap_or_default(),
+        metadata,
+        status,
+    )
 }

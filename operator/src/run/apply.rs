@@ -1,7 +1,10 @@
 //! Makes the objects of a run. Each has a name that follows from the run, so doing it again after
 //! a crash at any point ends in the same state.
 
-use k8s_openapi::api::{batch::v1::Job, core::v1::{ConfigMap, Pod}};
+use k8s_openapi::api::{
+    batch::v1::Job,
+    core::v1::{ConfigMap, Pod},
+};
 use kube::{
     Api,
     api::{Patch, PatchParams, PostParams},
@@ -38,23 +41,37 @@ pub enum Applied {
 /// # Errors
 /// When the API server cannot be asked.
 pub async fn apply(ctx: &Context, run: &Run, resources: &Resources) -> Result<Applied, Error> {
-    let Resources { plan, trial_pod, job } = resources;
+    let Resources {
+        plan,
+        trial_pod,
+        job,
+    } = resources;
     let maps: Api<ConfigMap> = Api::namespaced(ctx.client.clone(), &run.namespace);
-    let result = maps.patch(&names::plan(&run.name), &Context::apply(), &Patch::Apply(plan)).await;
+    let result = maps
+        .patch(
+            &names::plan(&run.name),
+            &Context::apply(),
+            &Patch::Apply(plan),
+        )
+        .await;
     if let Some(refusal) = refused(result.err(), "make the run's plan")? {
         return Ok(Applied::Refused(refusal));
     }
     let kind = ApiResource::erase::<Pod>(&());
-    let pods: Api<DynamicObject> =
-        Api::namespaced_with(ctx.client.clone(), &run.namespace, &kind);
+    let pods: Api<DynamicObject> = Api::namespaced_with(ctx.client.clone(), &run.namespace, &kind);
     let pod = serde_json::from_value(trial_pod.clone())
         .map_err(|error| Error::broken("the trial pod", error))?;
-    let trial = PostParams { dry_run: true, field_manager: Some(names::MANAGER.to_owned()) };
+    let trial = PostParams {
+        dry_run: true,
+        field_manager: Some(names::MANAGER.to_owned()),
+    };
     if let Some(refusal) = refused(pods.create(&trial, &pod).await.err(), "try a runner's pod")? {
         return Ok(Applied::Refused(refusal));
     }
     let jobs: Api<Job> = Api::namespaced(ctx.client.clone(), &run.namespace);
-    let result = jobs.patch(&run.name, &Context::apply(), &Patch::Apply(job)).await;
+    let result = jobs
+        .patch(&run.name, &Context::apply(), &Patch::Apply(job))
+        .await;
     if let Some(refusal) = refused(result.err(), "make the run's Job")? {
         return Ok(Applied::Refused(refusal));
     }
@@ -67,11 +84,16 @@ pub async fn apply(ctx: &Context, run: &Run, resources: &Resources) -> Result<Ap
 /// When the API server cannot be asked.
 pub async fn halt(ctx: &Context, run: &Run) -> Result<(), Error> {
     let jobs: Api<Job> = Api::namespaced(ctx.client.clone(), &run.namespace);
-    let params = PatchParams { field_manager: Some(names::MANAGER.to_owned()), ..PatchParams::default() };
+    let params = PatchParams {
+        field_manager: Some(names::MANAGER.to_owned()),
+        ..PatchParams::default()
+    };
     let patch = Patch::Merge(json!({"spec": {"suspend": true}}));
     match jobs.patch(&run.name, &params, &patch).await {
         Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
-        result => result.map(drop).map_err(Error::api("suspend the run's Job")),
+        result => result
+            .map(drop)
+            .map_err(Error::api("suspend the run's Job")),
     }
 }
 
@@ -88,24 +110,30 @@ fn refused(error: Option<kube::Error>, action: &'static str) -> Result<Option<Re
 
 /// The API server has one code for many reasons; its sentences are stable for a decade.
 fn explain(message: String) -> Refusal {
-    let (reason, transient) = if message.contains("exceeded quota") || message.contains("failed quota") {
-        ("QuotaExceeded", false)
-    } else if message.contains("violates PodSecurity") {
-        ("PodSecurityViolation", false)
-    } else if message.contains("error looking up service account") {
-        // That of a new namespace is made a moment after the namespace.
-        ("ServiceAccountMissing", true)
-    } else if message.contains("being terminated") {
-        ("NamespaceTerminating", false)
-    } else if message.contains("cannot create resource") || message.contains("cannot patch resource")
-    {
-        ("OperatorForbidden", false)
-    } else if message.contains("is invalid") {
-        ("TemplateInvalid", false)
-    } else {
-        ("PodRefused", false)
-    };
-    Refusal { reason, message, transient }
+    let (reason, transient) =
+        if message.contains("exceeded quota") || message.contains("failed quota") {
+            ("QuotaExceeded", false)
+        } else if message.contains("violates PodSecurity") {
+            ("PodSecurityViolation", false)
+        } else if message.contains("error looking up service account") {
+            // That of a new namespace is made a moment after the namespace.
+            ("ServiceAccountMissing", true)
+        } else if message.contains("being terminated") {
+            ("NamespaceTerminating", false)
+        } else if message.contains("cannot create resource")
+            || message.contains("cannot patch resource")
+        {
+            ("OperatorForbidden", false)
+        } else if message.contains("is invalid") {
+            ("TemplateInvalid", false)
+        } else {
+            ("PodRefused", false)
+        };
+    Refusal {
+        reason,
+        message,
+        transient,
+    }
 }
 
 #[cfg(test)]
@@ -145,10 +173,21 @@ mod tests {
                 "TemplateInvalid",
                 false,
             ),
-            ("admission webhook \"w\" denied the request: no", "PodRefused", false),
+            (
+                "admission webhook \"w\" denied the request: no",
+                "PodRefused",
+                false,
+            ),
         ] {
             let refusal = explain(message.to_owned());
-            assert_eq!(refusal, Refusal { reason, message: message.to_owned(), transient });
+            assert_eq!(
+                refusal,
+                Refusal {
+                    reason,
+                    message: message.to_owned(),
+                    transient
+                }
+            );
         }
     }
 }

@@ -86,7 +86,11 @@ impl Blueprint<'_> {
     }
 
     fn plan_config_map(self) -> Result<ConfigMap, Error> {
-        let Prepared { plan: _, bytes, hash } = self.prepared;
+        let Prepared {
+            plan: _,
+            bytes,
+            hash,
+        } = self.prepared;
         let mut metadata = metadata(self.run, &names::plan(&self.run.name));
         metadata.annotations = Some([(names::PLAN_HASH.to_owned(), hash.clone())].into());
         Ok(ConfigMap {
@@ -136,12 +140,19 @@ impl Blueprint<'_> {
     /// Ours, then what the user wants otherwise, then what the operator finds its pods by.
     fn pod_template(self) -> Value {
         let mut template = json!({"metadata": {}, "spec": self.pod_spec()});
-        let written = self.spec.runners.as_ref().and_then(|runners| runners.template.as_ref());
+        let written = self
+            .spec
+            .runners
+            .as_ref()
+            .and_then(|runners| runners.template.as_ref());
         if let Some(written) = written {
             template::merge(&mut template, &Value::Object(written.0.clone()));
         }
         let mut labels = json_of(&metadata(self.run, &self.run.name).labels);
-        template::merge(&mut labels, &json!({"app.kubernetes.io/component": "runner"}));
+        template::merge(
+            &mut labels,
+            &json!({"app.kubernetes.io/component": "runner"}),
+        );
         let ours = json!({
             "metadata": {
                 "labels": labels,
@@ -192,7 +203,11 @@ impl Blueprint<'_> {
             template::merge(&mut spec, &json!({"initContainers": [exporter]}));
         }
         if !runner.pull_secrets.is_empty() {
-            let names: Vec<_> = runner.pull_secrets.iter().map(|n| json!({"name": n})).collect();
+            let names: Vec<_> = runner
+                .pull_secrets
+                .iter()
+                .map(|n| json!({"name": n}))
+                .collect();
             template::merge(&mut spec, &json!({"imagePullSecrets": names}));
         }
         spec
@@ -201,7 +216,11 @@ impl Blueprint<'_> {
     fn container(self, name: &str, command: &str) -> Value {
         let runner = &self.settings.runner;
         let exporter = name == names::EXPORTER_CONTAINER;
-        let resources = if exporter { &runner.exporter_resources } else { &runner.resources };
+        let resources = if exporter {
+            &runner.exporter_resources
+        } else {
+            &runner.resources
+        };
         let index = format!("metadata.annotations['{}']", names::COMPLETION_INDEX);
         let mut container = json!({
             "name": name,
@@ -262,23 +281,43 @@ impl Blueprint<'_> {
     }
 
     fn secrets(self) -> Vec<Value> {
-        let search = self.spec.results.as_ref().and_then(|r| r.elasticsearch.as_ref());
-        let Some(search) = search else { return Vec::new() };
+        let search = self
+            .spec
+            .results
+            .as_ref()
+            .and_then(|r| r.elasticsearch.as_ref());
+        let Some(search) = search else {
+            return Vec::new();
+        };
         let auth = search.auth_ref.as_ref().map(auth_source);
-        let ca = search.tls.as_ref().and_then(|tls| tls.ca_ref.as_ref()).map(ca_source);
+        let ca = search
+            .tls
+            .as_ref()
+            .and_then(|tls| tls.ca_ref.as_ref())
+            .map(ca_source);
         auth.into_iter().chain(ca).flatten().collect()
     }
 }
 
 fn auth_source(auth: &AuthRef) -> Option<Value> {
-    let AuthRef { basic, api_key, bearer } = auth;
+    let AuthRef {
+        basic,
+        api_key,
+        bearer,
+    } = auth;
     let (name, items) = if let Some(basic) = basic {
         let key = |key: Option<&str>, or: &str| key.unwrap_or(or).to_owned();
         let user = key(basic.username_key.as_deref(), mounts::DEFAULT_USERNAME_KEY);
         let password = key(basic.password_key.as_deref(), mounts::DEFAULT_PASSWORD_KEY);
-        (&basic.name, vec![(user, mounts::USERNAME), (password, mounts::PASSWORD)])
+        (
+            &basic.name,
+            vec![(user, mounts::USERNAME), (password, mounts::PASSWORD)],
+        )
     } else if let Some(api_key) = api_key {
-        (&api_key.name, vec![(api_key.key.to_string(), mounts::API_KEY)])
+        (
+            &api_key.name,
+            vec![(api_key.key.to_string(), mounts::API_KEY)],
+        )
     } else if let Some(bearer) = bearer {
         (&bearer.name, vec![(bearer.key.to_string(), mounts::TOKEN)])
     } else {
@@ -305,7 +344,10 @@ fn ca_source(ca: &CaRef) -> Option<Value> {
 
 /// Path within the volume that is mounted at [`FILES_DIR`].
 fn below_files(directory: &str, file: &str) -> String {
-    let below = directory.strip_prefix(FILES_DIR).unwrap_or(directory).trim_start_matches('/');
+    let below = directory
+        .strip_prefix(FILES_DIR)
+        .unwrap_or(directory)
+        .trim_start_matches('/');
     format!("{below}/{file}")
 }
 
@@ -326,7 +368,9 @@ pub fn result_config_map(run: &Run, view: &RunView) -> Result<ConfigMap, Error> 
 pub fn is_pod_of(pod: &Pod, run: &Run) -> bool {
     let annotations = pod.metadata.annotations.as_ref();
     pod.metadata.namespace.as_deref() == Some(&run.namespace)
-        && annotations.and_then(|all| all.get(names::RUN_ID)).is_some_and(|id| *id == run.id)
+        && annotations
+            .and_then(|all| all.get(names::RUN_ID))
+            .is_some_and(|id| *id == run.id)
 }
 
 fn metadata(run: &Run, name: &str) -> ObjectMeta {
@@ -341,7 +385,10 @@ fn metadata(run: &Run, name: &str) -> ObjectMeta {
         name: Some(name.to_owned()),
         namespace: Some(run.namespace.clone()),
         labels: Some(
-            labels.into_iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect(),
+            labels
+                .into_iter()
+                .map(|(key, value)| (key.to_owned(), value.to_owned()))
+                .collect(),
         ),
         owner_references: Some(vec![OwnerReference {
             api_version: run.api_version.clone(),
@@ -420,7 +467,9 @@ mod tests {
 
     /// `UPDATE_SNAPSHOTS=1 cargo test -p loadtest-operator` writes them anew.
     fn assert_snapshot(name: &str, value: &Value) {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/run/snapshots").join(name);
+        let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("src/run/snapshots")
+            .join(name);
         let text = serde_json::to_string_pretty(value).unwrap() + "\n";
         if std::env::var_os("UPDATE_SNAPSHOTS").is_some() {
             std::fs::write(&path, &text).unwrap();
@@ -454,9 +503,15 @@ mod tests {
         let plan = resources(|_| ()).plan;
         let prepared = fixtures::prepared();
         assert_eq!(plan.metadata.name.as_deref(), Some("shop-3-plan"));
-        assert_eq!(plan.metadata.annotations.unwrap().get(names::PLAN_HASH), Some(&prepared.hash));
+        assert_eq!(
+            plan.metadata.annotations.unwrap().get(names::PLAN_HASH),
+            Some(&prepared.hash)
+        );
         assert_eq!(plan.immutable, Some(true));
-        assert_eq!(plan.data.unwrap().get("ca.crt").unwrap(), "-----BEGIN CERTIFICATE-----\n");
+        assert_eq!(
+            plan.data.unwrap().get("ca.crt").unwrap(),
+            "-----BEGIN CERTIFICATE-----\n"
+        );
         let packed = &plan.binary_data.unwrap()["plan.json.gz"].0;
         let mut bytes = Vec::new();
         std::io::Read::read_to_end(&mut flate2::read::GzDecoder::new(&packed[..]), &mut bytes)
@@ -472,9 +527,15 @@ mod tests {
         let exporter = mounts("/spec/template/spec/initContainers/0").to_string();
         assert!(!engine.contains("exporter-files"), "{engine}");
         assert!(exporter.contains("exporter-files"), "{exporter}");
-        let volumes = job.pointer("/spec/template/spec/volumes").unwrap().as_array().unwrap();
-        let secret: Vec<_> =
-            volumes.iter().filter(|volume| volume.to_string().contains("es-user")).collect();
+        let volumes = job
+            .pointer("/spec/template/spec/volumes")
+            .unwrap()
+            .as_array()
+            .unwrap();
+        let secret: Vec<_> = volumes
+            .iter()
+            .filter(|volume| volume.to_string().contains("es-user"))
+            .collect();
         assert_eq!(secret.len(), 1);
         assert_eq!(secret[0]["name"], "exporter-files");
     }
@@ -500,7 +561,13 @@ mod tests {
         .job;
         let metadata = job.pointer("/spec/template/metadata").unwrap();
         assert_eq!(metadata["labels"]["loadtest.dev/run"], "shop-3");
-        assert_eq!(metadata["annotations"]["loadtest.dev/run-id"], fixtures::run().id);
-        assert_eq!(metadata["annotations"]["karpenter.sh/do-not-disrupt"], "false");
+        assert_eq!(
+            metadata["annotations"]["loadtest.dev/run-id"],
+            fixtures::run().id
+        );
+        assert_eq!(
+            metadata["annotations"]["karpenter.sh/do-not-disrupt"],
+            "false"
+        );
     }
 }

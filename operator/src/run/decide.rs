@@ -33,13 +33,24 @@ pub enum Decision {
 
 /// `validated` is there exactly when the run is neither coordinated nor over.
 pub fn decide(observed: &Observed, validated: Option<Validated>) -> Decision {
-    let Observed { status, deleting, finished, job, spec, .. } = observed;
+    let Observed {
+        status,
+        deleting,
+        finished,
+        job,
+        spec,
+        ..
+    } = observed;
     if *deleting {
         return Decision::Forget;
     }
     if *finished {
         let halt = job.as_ref().is_some_and(|job| !job.suspended && !job.over);
-        return if halt && never_told(observed) { Decision::Halt } else { Decision::Rest };
+        return if halt && never_told(observed) {
+            Decision::Halt
+        } else {
+            Decision::Rest
+        };
     }
     match validated {
         None => Decision::Carry,
@@ -61,17 +72,26 @@ pub fn decide(observed: &Observed, validated: Option<Validated>) -> Decision {
 /// Pods whose engine never ran cannot be told to exit: one that waits for its image would wait for
 /// ever. The others exit by themselves.
 fn never_told(observed: &Observed) -> bool {
-    observed.pods.iter().filter(|pod| !pods::is_over(pod)).any(|pod| {
-        let status = pod.status.as_ref();
-        let phase = status.and_then(|status| status.phase.as_deref());
-        matches!(phase, None | Some("Pending"))
-    })
+    observed
+        .pods
+        .iter()
+        .filter(|pod| !pods::is_over(pod))
+        .any(|pod| pods::is_pending(pod))
 }
 
 /// The parts of runners that the cluster shows to be gone.
 pub fn losses(observed: &Observed, runners: u32) -> Vec<Loss> {
-    let mut losses: Vec<_> = observed.pods.iter().flat_map(|pod| pods::losses(pod)).collect();
-    let has_pod = |index: u32| observed.pods.iter().any(|pod| pods::index(pod) == Some(index));
+    let mut losses: Vec<_> = observed
+        .pods
+        .iter()
+        .flat_map(|pod| pods::losses(pod))
+        .collect();
+    let has_pod = |index: u32| {
+        observed
+            .pods
+            .iter()
+            .any(|pod| pods::index(pod) == Some(index))
+    };
     for index in (0..runners).filter(|index| !has_pod(*index)) {
         let lost = match &observed.job {
             // Without a Job nobody will make the pod.
@@ -112,13 +132,18 @@ mod tests {
             deleting: false,
             finished: false,
             pods: Vec::new(),
+            trouble: None,
             job: None,
             found: None,
         }
     }
 
     fn job() -> JobFacts {
-        JobFacts { failed: BTreeSet::new(), suspended: false, over: false }
+        JobFacts {
+            failed: BTreeSet::new(),
+            suspended: false,
+            over: false,
+        }
     }
 
     fn pod(index: u32, phase: &str) -> Arc<Pod> {
@@ -132,13 +157,19 @@ mod tests {
     }
 
     fn begin(create: bool) -> Decision {
-        Decision::Begin { prepared: Box::new(fixtures::prepared()), create }
+        Decision::Begin {
+            prepared: Box::new(fixtures::prepared()),
+            create,
+        }
     }
 
     #[test]
     fn a_new_run_is_made_once() {
         assert_eq!(decide(&observed(), accepted()), begin(true));
-        let there = Observed { job: Some(job()), ..observed() };
+        let there = Observed {
+            job: Some(job()),
+            ..observed()
+        };
         assert_eq!(decide(&there, accepted()), begin(false));
     }
 
@@ -148,7 +179,10 @@ mod tests {
             "number": 1, "id": "i", "planHash": "h", "runnersReady": "0/1",
             "runners": {"expected": 1, "ready": 0, "lost": 0},
         }}));
-        let deleted = Observed { status: Some(status.unwrap()), ..observed() };
+        let deleted = Observed {
+            status: Some(status.unwrap()),
+            ..observed()
+        };
         assert_eq!(decide(&deleted, accepted()), begin(false));
         assert_eq!(losses(&deleted, 2).len(), 4);
     }
@@ -174,13 +208,20 @@ mod tests {
 
     #[test]
     fn deletion_comes_first() {
-        let deleting = Observed { deleting: true, finished: true, ..observed() };
+        let deleting = Observed {
+            deleting: true,
+            finished: true,
+            ..observed()
+        };
         assert_eq!(decide(&deleting, None), Decision::Forget);
     }
 
     #[test]
     fn a_finished_run_rests_unless_pods_wait_for_ever() {
-        let over = Observed { finished: true, ..observed() };
+        let over = Observed {
+            finished: true,
+            ..observed()
+        };
         assert_eq!(decide(&over, None), Decision::Rest);
         let stuck = Observed {
             finished: true,
@@ -189,7 +230,13 @@ mod tests {
             ..observed()
         };
         assert_eq!(decide(&stuck, None), Decision::Halt);
-        let halted = Observed { job: Some(JobFacts { suspended: true, ..job() }), ..stuck };
+        let halted = Observed {
+            job: Some(JobFacts {
+                suspended: true,
+                ..job()
+            }),
+            ..stuck
+        };
         assert_eq!(decide(&halted, None), Decision::Rest);
         let ending = Observed {
             finished: true,
@@ -204,11 +251,17 @@ mod tests {
     fn a_runner_is_lost_when_the_job_controller_gave_it_up() {
         let lost = Observed {
             pods: vec![pod(0, "Running")],
-            job: Some(JobFacts { failed: [1].into(), ..job() }),
+            job: Some(JobFacts {
+                failed: [1].into(),
+                ..job()
+            }),
             ..observed()
         };
         assert_eq!(losses(&lost, 3), pods::gone(1));
-        let young = Observed { job: Some(job()), ..observed() };
+        let young = Observed {
+            job: Some(job()),
+            ..observed()
+        };
         assert_eq!(losses(&young, 3), []);
     }
 }

@@ -17,7 +17,10 @@ mod fixtures;
 
 use std::{sync::Arc, time::Duration};
 
-use kube::{core::DynamicObject, runtime::{controller::Action, events::EventType, reflector::ObjectRef}};
+use kube::{
+    core::DynamicObject,
+    runtime::{controller::Action, events::EventType, reflector::ObjectRef},
+};
 use loadtest_core::{
     coordinator::{Coordinator, Resume},
     report::UnixMicros,
@@ -49,8 +52,10 @@ pub async fn reconcile(object: Arc<DynamicObject>, ctx: Arc<Context>) -> Result<
 async fn step(object: &DynamicObject, ctx: &Context) -> Result<Action, Error> {
     let mut observed = observe::observe(ctx, object).await?;
     let found = observed.found.take();
-    let validated =
-        found.as_ref().map(|found| validate::validate(&observed, found)).transpose()?;
+    let validated = found
+        .as_ref()
+        .map(|found| validate::validate(&observed, found))
+        .transpose()?;
     match decide::decide(&observed, validated) {
         Decision::Rest => return Ok(rest(&observed)),
         Decision::Forget => ctx.registry.remove(&observed.run.id),
@@ -95,13 +100,31 @@ async fn begin(
     if create {
         refusal = make(ctx, observed, &found, &prepared, now).await?;
     }
-    let Prepared { plan, bytes: _, hash } = prepared;
-    let known = Resume { start: found.start, judged: found.judged.map(Box::new) };
+    let Prepared {
+        plan,
+        bytes: _,
+        hash,
+    } = prepared;
+    let known = Resume {
+        start: found.start,
+        judged: found.judged.map(Box::new),
+    };
     let coordinator = Coordinator::resume(Arc::clone(&plan), hash.clone(), epoch()?, now, known);
-    let object = ctx.kinds.run_ref(&observed.run.name, &observed.run.namespace);
-    let active = Active::new(observed.run.id.clone(), object, (plan, hash), coordinator, now);
+    let object = ctx
+        .kinds
+        .run_ref(&observed.run.name, &observed.run.namespace);
+    let active = Active::new(
+        observed.run.id.clone(),
+        object,
+        (plan, hash),
+        coordinator,
+        now,
+    );
     let active = ctx.registry.insert(active);
-    if let Some(Refusal { reason, message, .. }) = refusal {
+    if let Some(Refusal {
+        reason, message, ..
+    }) = refusal
+    {
         active.fail(reason, &message, now);
     } else if !create {
         tell(observed, &active, now);
@@ -120,15 +143,30 @@ async fn make(
     let run = &observed.run;
     let Some(spec) = &found.test else {
         let message = format!("the LoadTest {:?} was deleted", run.test);
-        return Ok(Some(Refusal { reason: "LoadTestMissing", message, transient: false }));
+        return Ok(Some(Refusal {
+            reason: "LoadTestMissing",
+            message,
+            transient: false,
+        }));
     };
     let (settings, ca) = (&ctx.settings, ctx.authority.certificate.as_str());
-    let resources = Blueprint { run, prepared, spec, settings, ca }.resources()?;
+    let resources = Blueprint {
+        run,
+        prepared,
+        spec,
+        settings,
+        ca,
+    }
+    .resources()?;
     match apply::apply(ctx, run, &resources).await? {
         Applied::Done => {
-            let note = format!("made Job {} with {} runners", run.name, prepared.plan.runners);
+            let note = format!(
+                "made Job {} with {} runners",
+                run.name, prepared.plan.runners
+            );
             let about = report::reference(run);
-            ctx.event(&about, EventType::Normal, "RunnersCreated", &note, "Create").await;
+            ctx.event(&about, EventType::Normal, "RunnersCreated", &note, "Create")
+                .await;
             Ok(None)
         }
         Applied::Refused(refusal) => {
@@ -146,8 +184,8 @@ fn tell(observed: &Observed, active: &Active, now: UnixMicros) {
     if observed.spec.cancel == Some(true) {
         active.cancel(now);
     }
-    let trouble = pods::trouble(observed.pods.iter().map(AsRef::as_ref));
-    active.observe(trouble, &decide::losses(observed, active.plan.runners), now);
+    let losses = decide::losses(observed, active.plan.runners);
+    active.observe(observed.trouble.clone(), &losses, now);
 }
 
 /// Never 0, and never that of another coordinator of this run.
@@ -164,12 +202,17 @@ fn wake_test(ctx: &Context, run: &DynamicObject) {
     if let Some((test, _)) = objects::owner(run, &ctx.kinds.test.kind) {
         let namespace = run.metadata.namespace.clone().unwrap_or_default();
         // Fails only when the process is ending.
-        let _ = ctx.wake_test.unbounded_send(ctx.kinds.test_ref(&test, &namespace));
+        let _ = ctx
+            .wake_test
+            .unbounded_send(ctx.kinds.test_ref(&test, &namespace));
     }
 }
 
 /// The run of a pod.
-pub fn of_pod(ctx: &Context, pod: &k8s_openapi::api::core::v1::Pod) -> Option<ObjectRef<DynamicObject>> {
+pub fn of_pod(
+    ctx: &Context,
+    pod: &k8s_openapi::api::core::v1::Pod,
+) -> Option<ObjectRef<DynamicObject>> {
     let name = pod.metadata.labels.as_ref()?.get(names::RUN_LABEL)?;
     Some(ctx.kinds.run_ref(name, pod.metadata.namespace.as_deref()?))
 }

@@ -5,9 +5,9 @@ use std::{collections::BTreeSet, io::Read as _, sync::Arc};
 use flate2::read::GzDecoder;
 use k8s_openapi::api::{
     batch::v1::Job,
-    core::v1::{ConfigMap, Pod},
+    core::v1::{ConfigMap, Event, Pod},
 };
-use kube::{Api, Resource, ResourceExt, core::DynamicObject};
+use kube::{Api, Resource, ResourceExt, api::ListParams, core::DynamicObject};
 use loadtest_core::{
     plan::{Plan, RunIdentity},
     report::UnixMicros,
@@ -16,10 +16,13 @@ use loadtest_core::{
 use loadtest_crds::{LoadTest, LoadTestRun, LoadTestRunSpec, LoadTestRunStatus, TestSpec};
 
 use super::{children, pods, validate::Prepared};
-use crate::{context::Context, error::Error, names, objects};
+use crate::{clock, context::Context, coordination::Trouble, error::Error, names, objects};
 
 /// A plan has at most 32 MiB: a `ConfigMap` holds 1 MiB, and text shrinks tenfold at best.
 const MAX_UNPACKED: u64 = 32 << 20;
+
+/// A pod that does not start within this time is asked about.
+const SLOW_START_US: i64 = 3_000_000;
 
 /// Who a run is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,7 +53,10 @@ impl Run {
     /// From the stored object and its spec.
     pub fn new(object: &DynamicObject, spec: &LoadTestRunSpec) -> Self {
         let name = object.name_any();
-        let test = spec.load_test_ref.as_ref().map(|test| test.name.to_string());
+        let test = spec
+            .load_test_ref
+            .as_ref()
+            .map(|test| test.name.to_string());
         Self {
             api_version: LoadTestRun::api_version(&()).into_owned(),
             kind: LoadTestRun::kind(&()).into_owned(),
@@ -113,6 +119,8 @@ pub struct Observed {
     pub finished: bool,
     /// Its pods.
     pub pods: Vec<Arc<Pod>>,
+    /// Why its pods do not start.
+    pub trouble: Option<Trouble>,
     /// Its Job; only read while the run is under way or has pods left.
     pub job: Option<JobFacts>,
     /// What must be known to begin or resume; `None` when the run is coordinated or over.
@@ -148,18 +156,69 @@ pub async fn observe(ctx: &Context, object: &DynamicObject) -> Result<Observed, 
     let finished = objects::is_finished(object);
     let deleting = object.metadata.deletion_timestamp.is_some();
     let left = pods.iter().any(|pod| !pods::is_over(pod));
-    let job = if deleting || finished && !left { None } else { job(ctx, &run).await? };
+    let job = if deleting || finished && !left {
+        None
+    } else {
+        job(ctx, &run).await?
+    };
     let begin = !finished && !deleting && ctx.registry.get(&run.id).is_none();
-    let found = if begin { Some(find(ctx, &run, &spec).await?) } else { None };
-    Ok(Observed { run, spec, malformed, status, deleting, finished, pods, job, found })
+    let found = if begin {
+        Some(find(ctx, &run, &spec).await?)
+    } else {
+        None
+    };
+    let trouble = if finished || deleting {
+        None
+    } else {
+        trouble(ctx, &run, &pods).await?
+    };
+    Ok(Observed {
+        run,
+        spec,
+        malformed,
+        status,
+        deleting,
+        finished,
+        pods,
+        trouble,
+        job,
+        found,
+    })
+}
+
+/// What a pod's status says; a missing Secret or `ConfigMap` is told in its events only.
+async fn trouble(ctx: &Context, run: &Run, pods: &[Arc<Pod>]) -> Result<Option<Trouble>, Error> {
+    let known = pods::trouble(pods.iter().map(AsRef::as_ref));
+    let slow = pods.iter().find(|pod| {
+        let age = pod
+            .creation_timestamp()
+            .map_or(0, |at| clock::now() - at.0.as_microsecond());
+        pods::is_pending(pod) && age > SLOW_START_US
+    });
+    let Some(pod) = slow.filter(|_| known.is_none()) else {
+        return Ok(known);
+    };
+    let events: Api<Event> = Api::namespaced(ctx.client.clone(), &run.namespace);
+    let uid = pod.uid().unwrap_or_default();
+    let selector = format!("involvedObject.kind=Pod,involvedObject.uid={uid},type=Warning");
+    let events = events.list(&ListParams::default().fields(&selector)).await;
+    let events = events.map_err(Error::api("read a pod's events"))?;
+    Ok(pods::warned(pod, &events.items))
 }
 
 async fn job(ctx: &Context, run: &Run) -> Result<Option<JobFacts>, Error> {
     let jobs: Api<Job> = Api::namespaced(ctx.client.clone(), &run.namespace);
-    let job = jobs.get_opt(&run.name).await.map_err(Error::api("read the run's Job"))?;
+    let job = jobs
+        .get_opt(&run.name)
+        .await
+        .map_err(Error::api("read the run's Job"))?;
     Ok(job.filter(|job| belongs(job, run)).map(|job| {
         let status = job.status.unwrap_or_default();
-        let failed = status.failed_indexes.as_deref().map(pods::indexes).unwrap_or_default();
+        let failed = status
+            .failed_indexes
+            .as_deref()
+            .map(pods::indexes)
+            .unwrap_or_default();
         let conditions = status.conditions.unwrap_or_default();
         JobFacts {
             failed: failed.into_iter().collect(),
@@ -173,18 +232,27 @@ async fn job(ctx: &Context, run: &Run) -> Result<Option<JobFacts>, Error> {
 
 /// An object of the right name that somebody else made is not ours.
 fn belongs<K: ResourceExt>(object: &K, run: &Run) -> bool {
-    object.owner_references().iter().any(|owner| owner.uid == run.uid)
+    object
+        .owner_references()
+        .iter()
+        .any(|owner| owner.uid == run.uid)
 }
 
 async fn find(ctx: &Context, run: &Run, spec: &LoadTestRunSpec) -> Result<Found, Error> {
     let maps: Api<ConfigMap> = Api::namespaced(ctx.client.clone(), &run.namespace);
     let plan = maps.get_opt(&names::plan(&run.name)).await;
-    let plan = plan.map_err(Error::api("read the run's plan"))?.filter(|map| belongs(map, run));
+    let plan = plan
+        .map_err(Error::api("read the run's plan"))?
+        .filter(|map| belongs(map, run));
     let result = maps.get_opt(&names::result(&run.name)).await;
     let result = result.map_err(Error::api("read the run's result"))?;
     let result = result.filter(|map| belongs(map, run));
     // The watch may lag behind what a predecessor wrote a moment ago; the start must not be missed.
-    let live = ctx.kinds.runs(&ctx.client, &run.namespace).get_opt(&run.name).await;
+    let live = ctx
+        .kinds
+        .runs(&ctx.client, &run.namespace)
+        .get_opt(&run.name)
+        .await;
     let live = live.map_err(Error::api("read the run"))?;
     let start = live.and_then(|live| live.annotations().get(names::START)?.parse().ok());
     Ok(Found {
@@ -199,11 +267,16 @@ fn test(ctx: &Context, run: &Run, spec: &LoadTestRunSpec) -> Result<Option<TestS
     if let Some(test) = &spec.test {
         return Ok(Some(test.clone()));
     }
-    let Some(test) = ctx.tests.get(&ctx.kinds.test_ref(&run.test, &run.namespace)) else {
+    let Some(test) = ctx
+        .tests
+        .get(&ctx.kinds.test_ref(&run.test, &run.namespace))
+    else {
         return Ok(None);
     };
     let spec = objects::part::<<LoadTest as kube::core::object::HasSpec>::Spec>(&test, "spec");
-    Ok(spec.map_err(|error| Error::broken("the LoadTest", error))?.map(|spec| spec.test))
+    Ok(spec
+        .map_err(|error| Error::broken("the LoadTest", error))?
+        .map(|spec| spec.test))
 }
 
 fn prepared(map: &ConfigMap) -> Result<Prepared, Error> {

@@ -1,7 +1,7 @@
 //! What the pods of a run show: why they do not start, and which parts are gone. Everything is
 //! said in the words of the kubelet and the scheduler.
 
-use k8s_openapi::api::core::v1::{ContainerStateTerminated, ContainerStatus, Pod};
+use k8s_openapi::api::core::v1::{ContainerStateTerminated, ContainerStatus, Event, Pod};
 use kube::ResourceExt;
 
 use crate::{
@@ -19,30 +19,71 @@ pub fn index(pod: &Pod) -> Option<u32> {
 
 /// Whether a pod will do no more.
 pub fn is_over(pod: &Pod) -> bool {
-    let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
+    let phase = pod
+        .status
+        .as_ref()
+        .and_then(|status| status.phase.as_deref());
     matches!(phase, Some("Succeeded" | "Failed"))
 }
 
 /// The first reason why pods do not start.
 pub fn trouble<'a>(pods: impl IntoIterator<Item = &'a Pod>) -> Option<Trouble> {
-    pods.into_iter().filter(|pod| !is_over(pod)).find_map(|pod| {
-        let runner = index(pod)?;
-        unschedulable(pod)
-            .or_else(|| containers(pod).find_map(waiting))
-            .map(|(reason, words, hopeless)| Trouble {
-                reason: reason.to_owned(),
-                message: format!("runner {runner}: {}", cut(&words)),
-                hopeless,
-            })
+    pods.into_iter()
+        .filter(|pod| !is_over(pod))
+        .find_map(|pod| {
+            let runner = index(pod)?;
+            unschedulable(pod)
+                .or_else(|| containers(pod).find_map(waiting))
+                .map(|(reason, words, hopeless)| Trouble {
+                    reason: reason.to_owned(),
+                    message: format!("runner {runner}: {}", cut(&words)),
+                    hopeless,
+                })
+        })
+}
+
+/// Whether the containers of a pod have not begun.
+pub fn is_pending(pod: &Pod) -> bool {
+    let phase = pod
+        .status
+        .as_ref()
+        .and_then(|status| status.phase.as_deref());
+    matches!(phase, None | Some("Pending"))
+}
+
+/// The last warning about a pod that does not start.
+pub fn warned(pod: &Pod, events: &[Event]) -> Option<Trouble> {
+    let runner = index(pod)?;
+    let last = events.iter().max_by_key(|event| {
+        let series = event
+            .series
+            .as_ref()
+            .and_then(|series| series.last_observed_time.as_ref());
+        let micro = series.or(event.event_time.as_ref()).map(|time| time.0);
+        micro.max(event.last_timestamp.as_ref().map(|time| time.0))
+    })?;
+    let message = last.message.as_deref().map(cut).unwrap_or_default();
+    Some(Trouble {
+        // What is missing for a mount has many names; the kubelet's own is the plainest.
+        reason: last
+            .reason
+            .clone()
+            .unwrap_or_else(|| "PodNotStarted".to_owned()),
+        message: format!("runner {runner}: {message}"),
+        hopeless: false,
     })
 }
 
 /// The parts of a runner that its pod shows to be gone.
 pub fn losses(pod: &Pod) -> Vec<Loss> {
-    let Some(index) = index(pod) else { return Vec::new() };
+    let Some(index) = index(pod) else {
+        return Vec::new();
+    };
     let mut losses = Vec::new();
     let status = pod.status.as_ref();
-    let evicted = status.filter(|status| status.reason.is_some()).filter(|_| is_over(pod));
+    let evicted = status
+        .filter(|status| status.reason.is_some())
+        .filter(|_| is_over(pod));
     let ended = container(pod, ENGINE_CONTAINER)
         .and_then(|status| status.state.as_ref()?.terminated.as_ref());
     if let Some(status) = evicted {
@@ -70,30 +111,66 @@ pub fn losses(pod: &Pod) -> Vec<Loss> {
 /// Both parts of a runner whose pod does not exist any more.
 pub fn gone(index: u32) -> [Loss; 2] {
     let message = format!("runner {index}: its pod was deleted");
-    [Loss::Engine { index, reason: None, message }, Loss::Exporter { index }]
+    [
+        Loss::Engine {
+            index,
+            reason: None,
+            message,
+        },
+        Loss::Exporter { index },
+    ]
 }
 
 fn engine_ended(index: u32, ended: &ContainerStateTerminated) -> Loss {
     let word = ended.reason.as_deref().unwrap_or("Error");
     let said = ended.message.as_deref().map(cut).unwrap_or_default();
-    let said = if said.is_empty() { said } else { format!(": {said}") };
+    let said = if said.is_empty() {
+        said
+    } else {
+        format!(": {said}")
+    };
     let (reason, message) = match word {
         "OOMKilled" => (
             Some("OOMKilled".to_owned()),
             format!("runner {index} used more memory than its limit and was killed"),
         ),
-        "Completed" => (None, format!("runner {index} ended before its final report{said}")),
-        "Error" => (None, format!("runner {index} ended with exit code {}{said}", ended.exit_code)),
-        word => (Some(word.to_owned()), format!("runner {index} ended: {word}{said}")),
+        "Completed" => (
+            None,
+            format!("runner {index} ended before its final report{said}"),
+        ),
+        "Error" => (
+            None,
+            format!(
+                "runner {index} ended with exit code {}{said}",
+                ended.exit_code
+            ),
+        ),
+        word => (
+            Some(word.to_owned()),
+            format!("runner {index} ended: {word}{said}"),
+        ),
     };
-    Loss::Engine { index, reason, message }
+    Loss::Engine {
+        index,
+        reason,
+        message,
+    }
 }
 
 fn unschedulable(pod: &Pod) -> Option<(&'static str, String, bool)> {
     let conditions = pod.status.as_ref()?.conditions.as_ref()?;
-    let scheduled = conditions.iter().find(|condition| condition.type_ == "PodScheduled")?;
-    (scheduled.status == "False" && scheduled.reason.as_deref() == Some("Unschedulable"))
-        .then(|| ("Unschedulable", scheduled.message.clone().unwrap_or_default(), false))
+    let scheduled = conditions
+        .iter()
+        .find(|condition| condition.type_ == "PodScheduled")?;
+    (scheduled.status == "False" && scheduled.reason.as_deref() == Some("Unschedulable")).then(
+        || {
+            (
+                "Unschedulable",
+                scheduled.message.clone().unwrap_or_default(),
+                false,
+            )
+        },
+    )
 }
 
 fn waiting(status: &ContainerStatus) -> Option<(&'static str, String, bool)> {
@@ -111,10 +188,18 @@ fn waiting(status: &ContainerStatus) -> Option<(&'static str, String, bool)> {
         _ => return None,
     };
     let said = waiting.message.clone().unwrap_or_default();
-    let last = status.last_state.as_ref().and_then(|state| state.terminated.as_ref());
-    let last = last.and_then(|ended| ended.message.as_deref()).unwrap_or_default();
+    let last = status
+        .last_state
+        .as_ref()
+        .and_then(|state| state.terminated.as_ref());
+    let last = last
+        .and_then(|ended| ended.message.as_deref())
+        .unwrap_or_default();
     let words = [word, &said, last.trim()];
-    let words: Vec<_> = words.into_iter().filter(|words| !words.is_empty()).collect();
+    let words: Vec<_> = words
+        .into_iter()
+        .filter(|words| !words.is_empty())
+        .collect();
     Some((reason, words.join(": "), hopeless))
 }
 
@@ -122,7 +207,9 @@ fn containers(pod: &Pod) -> impl Iterator<Item = &ContainerStatus> {
     let status = pod.status.as_ref();
     let init = status.and_then(|status| status.init_container_statuses.as_deref());
     let main = status.and_then(|status| status.container_statuses.as_deref());
-    init.unwrap_or_default().iter().chain(main.unwrap_or_default())
+    init.unwrap_or_default()
+        .iter()
+        .chain(main.unwrap_or_default())
 }
 
 fn container<'a>(pod: &'a Pod, name: &str) -> Option<&'a ContainerStatus> {
@@ -130,7 +217,11 @@ fn container<'a>(pod: &'a Pod, name: &str) -> Option<&'a ContainerStatus> {
 }
 
 fn cut(text: &str) -> String {
-    text.trim().chars().take(WORDS).map(|c| if c.is_control() { ' ' } else { c }).collect()
+    text.trim()
+        .chars()
+        .take(WORDS)
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .collect()
 }
 
 /// Indexes in the notation of a Job's status: `0,2-4`.
@@ -164,9 +255,7 @@ mod tests {
 
     #[test]
     fn trouble_is_told_in_the_clusters_words() {
-        let waiting = |reason: &str, message: &str| {
-            json!({"phase": "Pending", "containerStatuses": state("runner", &json!({"waiting": {"reason": reason, "message": message}}))})
-        };
+        let waiting = |reason: &str, message: &str| json!({"phase": "Pending", "containerStatuses": state("runner", &json!({"waiting": {"reason": reason, "message": message}}))});
         let unschedulable = json!({"phase": "Pending", "conditions": [{
             "type": "PodScheduled", "status": "False", "reason": "Unschedulable",
             "message": "0/1 nodes are available: 1 Insufficient cpu.",
@@ -198,11 +287,38 @@ mod tests {
             ),
         ] {
             let trouble = trouble([&pod(&status)]).expect(reason);
-            assert_eq!((trouble.reason.as_str(), trouble.message.as_str()), (reason, message));
+            assert_eq!(
+                (trouble.reason.as_str(), trouble.message.as_str()),
+                (reason, message)
+            );
             assert_eq!(trouble.hopeless, hopeless);
         }
         assert_eq!(trouble([&pod(&waiting("ContainerCreating", ""))]), None);
         assert_eq!(trouble([&pod(&waiting("PodInitializing", ""))]), None);
+    }
+
+    #[test]
+    fn the_last_warning_is_the_reason_when_the_status_has_none() {
+        let event = |reason: &str, at: &str| -> Event {
+            serde_json::from_value(json!({
+                "metadata": {}, "involvedObject": {}, "reason": reason, "lastTimestamp": at,
+                "message": "MountVolume.SetUp failed for volume \"exporter-files\" : secret \"es\" not found",
+            }))
+            .unwrap()
+        };
+        let events = [
+            event("FailedMount", "2026-01-01T00:00:02Z"),
+            event("FailedScheduling", "2026-01-01T00:00:01Z"),
+        ];
+        let pending = pod(&json!({"phase": "Pending"}));
+        assert!(is_pending(&pending));
+        let trouble = warned(&pending, &events).unwrap();
+        assert_eq!(trouble.reason, "FailedMount");
+        assert_eq!(
+            trouble.message,
+            "runner 1: MountVolume.SetUp failed for volume \"exporter-files\" : secret \"es\" not found"
+        );
+        assert_eq!(warned(&pending, &[]), None);
     }
 
     #[test]
@@ -242,7 +358,9 @@ mod tests {
                 Loss::Engine {
                     index: 1,
                     reason: Some("Evicted".into()),
-                    message: "runner 1 was ended by the cluster: The node was low on resource: memory.".into(),
+                    message:
+                        "runner 1 was ended by the cluster: The node was low on resource: memory."
+                            .into(),
                 },
                 Loss::Exporter { index: 1 }
             ]

@@ -14,14 +14,13 @@ use loadtest_crds::{
 };
 use serde_json::{Value, json};
 
-use super::{children, observe::{Observed, Run}};
+use super::{
+    children,
+    observe::{Observed, Run},
+};
 use crate::{
-    clock,
-    context::Context,
-    coordination::Active,
-    error::Error,
-    metrics::VerdictLabel,
-    names, objects,
+    clock, context::Context, coordination::Active, error::Error, metrics::VerdictLabel, names,
+    objects,
 };
 
 /// Writes everything that the coordinator waits for, and the status.
@@ -47,13 +46,17 @@ pub async fn report(ctx: &Context, observed: &Observed, active: &Active) -> Resu
         identity: &active.plan.run,
         plan_hash: Some(&active.plan_hash),
         generation: run.generation,
-        previous: previous.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default(),
+        previous: previous
+            .as_ref()
+            .map(|status| status.conditions.as_slice())
+            .unwrap_or_default(),
         note: note.as_deref().filter(|_| view.phase == Phase::Starting),
         now: status::time_of(now),
     };
     let next = status::run_status(&view, &facts);
     let over = view.phase == Phase::Finished;
-    if differs(previous.as_ref(), &next, over, || active.take_progress_turn(now)) {
+    let turn = active.take_progress_turn(now);
+    if differs(previous.as_ref(), &next, over, turn) {
         write_status(ctx, run, &next).await?;
         active.set_written(next);
     }
@@ -74,7 +77,9 @@ pub async fn refuse(ctx: &Context, observed: &Observed, problems: &[Problem]) ->
         identity: &run.identity(),
         plan_hash: None,
         generation: run.generation,
-        previous: previous.map(|status| status.conditions.as_slice()).unwrap_or_default(),
+        previous: previous
+            .map(|status| status.conditions.as_slice())
+            .unwrap_or_default(),
         note: None,
         now: status::time_of(clock::now()),
     };
@@ -84,7 +89,14 @@ pub async fn refuse(ctx: &Context, observed: &Observed, problems: &[Problem]) ->
     }
     write_status(ctx, run, &next).await?;
     let note = status::refusal(problems);
-    ctx.event(&reference(run), EventType::Warning, "InvalidSpec", &note, "Validate").await;
+    ctx.event(
+        &reference(run),
+        EventType::Warning,
+        "InvalidSpec",
+        &note,
+        "Validate",
+    )
+    .await;
     count_verdict(ctx, Verdict::Error);
     Ok(())
 }
@@ -95,13 +107,15 @@ fn differs(
     previous: Option<&LoadTestRunStatus>,
     next: &LoadTestRunStatus,
     over: bool,
-    turn: impl FnOnce() -> bool,
+    turn: bool,
 ) -> bool {
-    let Some(previous) = previous else { return true };
+    let Some(previous) = previous else {
+        return true;
+    };
     if previous == next {
         return false;
     }
-    over || news(previous) != news(next) || turn()
+    over || news(previous) != news(next) || turn
 }
 
 /// What people and programs wait for.
@@ -109,32 +123,65 @@ fn news(status: &LoadTestRunStatus) -> impl PartialEq + use<> {
     let conditions: Vec<_> = status
         .conditions
         .iter()
-        .map(|c| (c.kind.clone(), c.status, c.reason.clone(), c.observed_generation))
+        .map(|c| {
+            (
+                c.kind.clone(),
+                c.status,
+                c.reason.clone(),
+                c.observed_generation,
+            )
+        })
         .collect();
     let start = status.run.as_ref().and_then(|run| run.start_time.clone());
-    (status.phase.clone(), status.verdict.clone(), start, conditions)
+    (
+        status.phase.clone(),
+        status.verdict.clone(),
+        start,
+        conditions,
+    )
 }
 
 async fn write_start(ctx: &Context, run: &Run, start: UnixMicros) -> Result<(), Error> {
-    let body = body(ctx, run, &json!({"annotations": {names::START: start.to_string()}}), None);
+    let body = body(
+        ctx,
+        run,
+        &json!({"annotations": {names::START: start.to_string()}}),
+        None,
+    );
     let runs = ctx.kinds.runs(&ctx.client, &run.namespace);
-    let result = runs.patch(&run.name, &Context::apply(), &Patch::Apply(body)).await;
-    result.map(drop).map_err(Error::api("write the run's start"))
+    let result = runs
+        .patch(&run.name, &Context::apply(), &Patch::Apply(body))
+        .await;
+    result
+        .map(drop)
+        .map_err(Error::api("write the run's start"))
 }
 
 async fn write_result(ctx: &Context, run: &Run, view: &RunView) -> Result<(), Error> {
     let map = children::result_config_map(run, view)?;
     let maps: Api<ConfigMap> = Api::namespaced(ctx.client.clone(), &run.namespace);
-    let result = maps.patch(&names::result(&run.name), &Context::apply(), &Patch::Apply(map)).await;
-    result.map(drop).map_err(Error::api("write the run's result"))
+    let result = maps
+        .patch(
+            &names::result(&run.name),
+            &Context::apply(),
+            &Patch::Apply(map),
+        )
+        .await;
+    result
+        .map(drop)
+        .map_err(Error::api("write the run's result"))
 }
 
 async fn write_status(ctx: &Context, run: &Run, status: &LoadTestRunStatus) -> Result<(), Error> {
     let status = serde_json::to_value(status).map_err(|e| Error::broken("the status", e))?;
     let body = body(ctx, run, &json!({}), Some(status));
     let runs = ctx.kinds.runs(&ctx.client, &run.namespace);
-    let result = runs.patch_status(&run.name, &Context::apply(), &Patch::Apply(body)).await;
-    result.map(drop).map_err(Error::api("write the run's status"))
+    let result = runs
+        .patch_status(&run.name, &Context::apply(), &Patch::Apply(body))
+        .await;
+    result
+        .map(drop)
+        .map_err(Error::api("write the run's status"))
 }
 
 fn body(ctx: &Context, run: &Run, metadata: &Value, status: Option<Value>) -> Value {
@@ -142,13 +189,29 @@ fn body(ctx: &Context, run: &Run, metadata: &Value, status: Option<Value>) -> Va
 }
 
 async fn started(ctx: &Context, run: &Run, active: &Active, start: UnixMicros) {
-    ctx.metrics.start_delay.observe((start - run.created).max(0) as f64 / 1e6);
+    ctx.metrics
+        .start_delay
+        .observe((start - run.created).max(0) as f64 / 1e6);
     let note = format!("{} runners start together", active.plan.runners);
-    ctx.event(&reference(run), EventType::Normal, "Started", &note, "Start").await;
+    ctx.event(
+        &reference(run),
+        EventType::Normal,
+        "Started",
+        &note,
+        "Start",
+    )
+    .await;
 }
 
 async fn finished(ctx: &Context, run: &Run, view: &RunView) {
-    let Some(Judgement { verdict, reason, message }) = &view.judgement else { return };
+    let Some(Judgement {
+        verdict,
+        reason,
+        message,
+    }) = &view.judgement
+    else {
+        return;
+    };
     count_verdict(ctx, *verdict);
     if let Some(skew) = view.start_skew_us {
         ctx.metrics.start_skew.observe(skew as f64 / 1e6);
@@ -163,11 +226,17 @@ async fn finished(ctx: &Context, run: &Run, view: &RunView) {
         _ => EventType::Warning,
     };
     let note = format!("{}: {message}", reason.name());
-    ctx.event(&reference(run), kind, verdict.name(), &note, "Judge").await;
+    ctx.event(&reference(run), kind, verdict.name(), &note, "Judge")
+        .await;
 }
 
 fn count_verdict(ctx: &Context, verdict: Verdict) {
-    ctx.metrics.runs.get_or_create(&VerdictLabel { verdict: verdict.name() }).inc();
+    ctx.metrics
+        .runs
+        .get_or_create(&VerdictLabel {
+            verdict: verdict.name(),
+        })
+        .inc();
 }
 
 /// What events of a run are about.
@@ -192,10 +261,17 @@ mod tests {
         LoadTestRunStatus {
             phase: Some(phase.to_owned()),
             run: Some(loadtest_crds::status::RunFacts {
-                runners: RunnerRow { expected: 2, ready, lost: 0 },
+                runners: RunnerRow {
+                    expected: 2,
+                    ready,
+                    lost: 0,
+                },
                 ..Default::default()
             }),
-            progress: Some(Progress { rate: rate.to_owned(), ..Default::default() }),
+            progress: Some(Progress {
+                rate: rate.to_owned(),
+                ..Default::default()
+            }),
             ..LoadTestRunStatus::default()
         }
     }
@@ -203,8 +279,8 @@ mod tests {
     #[test]
     fn numbers_wait_for_their_turn_and_news_do_not() {
         let old = status("Running", 2, "10/s");
-        let writes = |next: &LoadTestRunStatus, over, turn| differs(Some(&old), next, over, || turn);
-        assert!(differs(None, &old, false, || false));
+        let writes = |next: &LoadTestRunStatus, over, turn| differs(Some(&old), next, over, turn);
+        assert!(differs(None, &old, false, false));
         assert!(!writes(&old, false, true));
         assert!(!writes(&status("Running", 2, "11/s"), false, false));
         assert!(writes(&status("Running", 2, "11/s"), false, true));

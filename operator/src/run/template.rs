@@ -5,7 +5,14 @@ use serde_json::{Map, Value};
 
 /// Keys by which Kubernetes itself tells the items of pod lists apart; the first one that all items
 /// have is taken.
-const KEYS: [&str; 6] = ["name", "mountPath", "containerPort", "ip", "topologyKey", "devicePath"];
+const KEYS: [&str; 6] = [
+    "name",
+    "mountPath",
+    "containerPort",
+    "ip",
+    "topologyKey",
+    "devicePath",
+];
 
 /// `over` wins, down to single fields.
 pub fn merge(base: &mut Value, over: &Value) {
@@ -99,6 +106,9 @@ mod tests {
     fn lists_without_a_key_are_replaced() {
         let mut base = json!({"args": ["engine"], "drop": ["ALL"]});
         merge(&mut base, &json!({"args": ["engine", "--precise"]}));
-        assert_eq!(base, json!({"args": ["engine", "--precise"], "drop": ["ALL"]}));
+        assert_eq!(
+            base,
+            json!({"args": ["engine", "--precise"], "drop": ["ALL"]})
+        );
     }
 }

@@ -22,7 +22,11 @@ pub struct Prepared {
 impl Prepared {
     /// A plan with its bytes.
     pub fn new(plan: Plan, bytes: Vec<u8>) -> Self {
-        Self { plan: Arc::new(plan), hash: identity::plan_hash(&bytes), bytes }
+        Self {
+            plan: Arc::new(plan),
+            hash: identity::plan_hash(&bytes),
+            bytes,
+        }
     }
 }
 
@@ -40,29 +44,52 @@ pub enum Validated {
 /// # Errors
 /// When a plan cannot be written down, which is a defect of ours.
 pub fn validate(observed: &Observed, found: &Found) -> Result<Validated, Error> {
-    let Observed { run, spec, malformed, .. } = observed;
+    let Observed {
+        run,
+        spec,
+        malformed,
+        ..
+    } = observed;
     let refused = |path: &str, message: String| {
-        Ok(Validated::Refused(vec![Problem::new(Stage::Acceptance, path, message)]))
+        Ok(Validated::Refused(vec![Problem::new(
+            Stage::Acceptance,
+            path,
+            message,
+        )]))
     };
     if let Some(message) = malformed {
-        return refused("spec", format!("cannot be read by this version of the operator: {message}"));
+        return refused(
+            "spec",
+            format!("cannot be read by this version of the operator: {message}"),
+        );
     }
     if let Some(prepared) = &found.prepared {
         return Ok(Validated::Accepted(Box::new(prepared.clone())));
     }
     let Some(test) = &found.test else {
-        let message = format!("there is no LoadTest named {:?} in this namespace", run.test);
+        let message = format!(
+            "there is no LoadTest named {:?} in this namespace",
+            run.test
+        );
         return refused("spec.loadTestRef.name", message);
     };
     match plan::build(test, run.identity(), &Overrides::default()) {
         Ok(plan) => {
-            let bytes = plan.to_bytes().map_err(|error| Error::broken("the plan", error))?;
+            let bytes = plan
+                .to_bytes()
+                .map_err(|error| Error::broken("the plan", error))?;
             Ok(Validated::Accepted(Box::new(Prepared::new(plan, bytes))))
         }
         Err(problems) => {
             // Said again with the path where it was written.
-            let root = if spec.test.is_some() { "spec.test" } else { "spec" };
-            Ok(Validated::Refused(plan::accept(test, root).err().unwrap_or(problems)))
+            let root = if spec.test.is_some() {
+                "spec.test"
+            } else {
+                "spec"
+            };
+            Ok(Validated::Refused(
+                plan::accept(test, root).err().unwrap_or(problems),
+            ))
         }
     }
 }

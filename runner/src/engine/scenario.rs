@@ -15,7 +15,7 @@ use super::{
     compile::{Compiled, CompiledScenario},
     rng::{Deck, Rng},
 };
-use crate::clock::Nanos;
+use crate::clock::{Nanos, SECOND};
 
 /// Where a scenario stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -90,6 +90,8 @@ pub struct ScenarioRun {
     pub stop: Cell<Nanos>,
     /// When iterations under way are cut off.
     pub abort: Cell<Nanos>,
+    /// Whether the schedule ended by itself, so that arrivals that wait may still begin.
+    pub may_begin_late: Cell<bool>,
     /// Users that have not ended.
     pub alive: Cell<u32>,
     /// Users ever made.
@@ -124,6 +126,11 @@ pub struct OpenModel {
 /// the timer for each arrival costs 35 % of a core at 10,000/s.
 const BUNDLED_FROM: f64 = 1_000.0;
 const BUNDLE: Nanos = 100_000;
+
+/// After the end of a schedule, arrivals that wait for a user begin if they are no later than
+/// this: a short stall at the very end loses nothing, and a target that is overrun is not loaded
+/// for longer than was asked for.
+const LATEST_BEGIN: Nanos = SECOND;
 
 impl ScenarioRun {
     /// This worker's part of the runner's part.
@@ -177,6 +184,7 @@ impl ScenarioRun {
             start: Cell::new(Nanos::MAX),
             stop: Cell::new(Nanos::MAX),
             abort: Cell::new(Nanos::MAX),
+            may_begin_late: Cell::new(false),
             alive: Cell::new(0),
             made: Cell::new(0),
             deck: RefCell::new(Deck::new(weights, Rng::new(&seed))),
@@ -195,10 +203,12 @@ impl ScenarioRun {
         self.start.set(start.min(hard_end));
         self.stop.set(stop);
         self.abort.set(stop.saturating_add(scenario.graceful_stop));
+        self.may_begin_late.set(stop < hard_end);
     }
 
     /// Somebody stops the run before its time.
     pub fn stop_early(&self, now: Nanos, graceful_stop: Nanos) {
+        self.may_begin_late.set(false);
         if self.stop.get() > now {
             self.stop.set(now);
             self.start.set(self.start.get().min(now));
@@ -214,6 +224,18 @@ impl ScenarioRun {
             .get()
             .saturating_add(open.arrivals.due(open.next.get())?);
         (due < self.stop.get()).then_some(due)
+    }
+
+    /// The intended start that has waited longest for a user, if it may begin now.
+    pub fn take_waiting(&self, open: &OpenModel, now: Nanos) -> Option<Nanos> {
+        let mut queue = open.queue.borrow_mut();
+        let lateness = now.saturating_sub(*queue.front()?);
+        let may_begin = match self.phase.get() {
+            Phase::Running => true,
+            Phase::Stopping => self.may_begin_late.get() && lateness <= LATEST_BEGIN,
+            Phase::Waiting | Phase::Aborting => false,
+        };
+        if may_begin { queue.pop_front() } else { None }
     }
 
     /// Whether nothing of it will happen any more.

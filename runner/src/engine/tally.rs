@@ -172,3 +172,122 @@ impl Intervals {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use loadtest_core::report::Desired;
+
+    use super::*;
+    use crate::clock::SECOND;
+
+    fn measured(requests: u64) -> SeriesSet {
+        let mut set = SeriesSet {
+            iterations: requests,
+            ..SeriesSet::default()
+        };
+        set.total.requests = requests;
+        set
+    }
+
+    fn answer(epoch: u64, acknowledged: Option<u64>) -> Answer {
+        Answer {
+            epoch,
+            acknowledged,
+            clock: 0,
+            desired: Desired::Wait,
+        }
+    }
+
+    fn told(tally: &mut Tally) -> Option<(u64, bool, u64)> {
+        tally
+            .delta()
+            .map(|delta| (delta.sequence, delta.full, delta.set.total.requests))
+    }
+
+    #[test]
+    fn a_delta_is_frozen_until_it_is_acknowledged() {
+        let mut tally = Tally::default();
+        tally.add(&measured(3));
+        assert_eq!(told(&mut tally), None, "nobody is known to listen");
+        assert!(!tally.is_all_told());
+        tally.answered(&answer(9, None));
+        assert!(tally.is_all_told());
+        assert_eq!(told(&mut tally), Some((1, true, 3)));
+        tally.add(&measured(4));
+        assert!(!tally.is_all_told());
+        assert_eq!(told(&mut tally), Some((1, true, 3)));
+        tally.answered(&answer(9, None));
+        assert_eq!(told(&mut tally), Some((1, true, 3)));
+        tally.answered(&answer(9, Some(1)));
+        assert_eq!(told(&mut tally), Some((2, false, 4)));
+        assert!(tally.is_all_told());
+        tally.answered(&answer(9, Some(2)));
+        assert_eq!(told(&mut tally), None);
+    }
+
+    #[test]
+    fn a_new_epoch_gets_everything() {
+        let mut tally = Tally::default();
+        tally.answered(&answer(1, None));
+        tally.add(&measured(3));
+        assert_eq!(told(&mut tally), Some((1, true, 3)));
+        tally.add(&measured(4));
+        tally.answered(&answer(2, None));
+        assert_eq!(told(&mut tally), Some((2, true, 7)));
+        tally.add(&measured(1));
+        tally.answered(&answer(2, Some(2)));
+        assert_eq!(told(&mut tally), Some((3, false, 1)));
+    }
+
+    #[test]
+    fn an_epoch_that_begins_before_the_load_gets_a_full_first_delta() {
+        let mut tally = Tally::default();
+        tally.answered(&answer(1, None));
+        assert_eq!(told(&mut tally), None);
+        assert!(tally.is_all_told());
+        tally.add(&measured(2));
+        assert_eq!(told(&mut tally), Some((1, true, 2)));
+    }
+
+    #[test]
+    fn an_interval_is_complete_when_every_worker_has_passed_it() {
+        // Full seconds of the wall clock are full seconds of the monotonic one.
+        let anchor = WallAnchor {
+            wall_ns: 100 * SECOND.cast_signed(),
+            mono_ns: 0,
+        };
+        let mut intervals = Intervals::new(anchor, 2 * SECOND, 2);
+        let tenth = SECOND / 10;
+        let window = |worker, begin, end, requests| Window {
+            worker,
+            begin: begin * tenth,
+            end: end * tenth,
+            set: Box::new(measured(requests)),
+            users: 0,
+            cpu_ns: 0,
+            worst_lag: 0,
+        };
+        let closed = |intervals: &mut Intervals| {
+            intervals.take_closed().map(|closed| {
+                let span = (closed.begin / tenth, closed.end / tenth);
+                (span, closed.partial, closed.set.total.requests)
+            })
+        };
+        intervals.add(&window(0, 15, 20, 1));
+        intervals.add(&window(1, 15, 20, 2));
+        assert_eq!(closed(&mut intervals), Some(((15, 20), true, 3)));
+        intervals.add(&window(0, 20, 30, 4));
+        intervals.add(&window(0, 30, 40, 5));
+        intervals.add(&window(1, 20, 30, 6));
+        assert_eq!(closed(&mut intervals), None);
+        intervals.add(&window(1, 30, 40, 7));
+        assert_eq!(closed(&mut intervals), Some(((20, 40), false, 22)));
+        intervals.add(&window(0, 40, 43, 8));
+        intervals.worker_ended(0);
+        intervals.add(&window(1, 40, 44, 9));
+        assert_eq!(closed(&mut intervals), None);
+        intervals.worker_ended(1);
+        assert_eq!(closed(&mut intervals), Some(((40, 44), true, 17)));
+        assert_eq!(closed(&mut intervals), None);
+    }
+}

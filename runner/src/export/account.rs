@@ -27,7 +27,10 @@ struct Notes {
 
 impl Account {
     pub(super) fn new(elastic: Option<Arc<Elastic>>) -> Self {
-        Self { elastic, ..Self::default() }
+        Self {
+            elastic,
+            ..Self::default()
+        }
     }
 
     /// From now on the pool's counters are what is reported.
@@ -62,9 +65,14 @@ impl Account {
 
     /// The law of the requests.
     pub(super) fn requests(&self) -> ExportCounts {
-        let Some(pool) = self.pool.get() else { return ExportCounts::default() };
+        let Some(pool) = self.pool.get() else {
+            return ExportCounts::default();
+        };
         let (verified, finished) = self.notes(|notes| (notes.requests_verified, notes.finished));
-        let mut counts = ExportCounts { verified, ..requests(pool) };
+        let mut counts = ExportCounts {
+            verified,
+            ..requests(pool)
+        };
         if finished {
             // An engine that goes on after its exporter was told to hurry.
             counts.lost += std::mem::take(&mut counts.pending);
@@ -77,9 +85,10 @@ impl Account {
         let notes = self.notes(|notes| notes.clone());
         let ledger = self.pool.get().map(Pool::ledger).unwrap_or_default();
         ExporterReport {
-            state: match notes.finished {
-                true => ExporterState::Finished,
-                false => ExporterState::Running,
+            state: if notes.finished {
+                ExporterState::Finished
+            } else {
+                ExporterState::Running
             },
             requests: self.requests(),
             aggregates: aggregates(&ledger, &notes),
@@ -88,7 +97,11 @@ impl Account {
     }
 
     fn problem(&self, notes: &Notes) -> String {
-        let now = self.elastic.as_ref().map(|elastic| elastic.problem()).unwrap_or_default();
+        let now = self
+            .elastic
+            .as_ref()
+            .map(|elastic| elastic.problem())
+            .unwrap_or_default();
         let mut problems = notes.lasting.clone();
         if !now.is_empty() && !problems.iter().any(|problem| problem.contains(&now)) {
             problems.push(now);
@@ -106,7 +119,13 @@ pub(super) fn requests(pool: &Pool) -> ExportCounts {
     // The exporter's part first: what the engine counts rises before it.
     let ledger = pool.ledger();
     let records = pool.counts();
-    let Ledger { indexed, rejected, lost, retries, .. } = ledger;
+    let Ledger {
+        indexed,
+        rejected,
+        lost,
+        retries,
+        ..
+    } = ledger;
     let known = indexed + rejected + lost + records.sampled_out + records.dropped;
     ExportCounts {
         produced: records.produced,

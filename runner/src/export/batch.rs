@@ -49,15 +49,27 @@ struct Item {
 
 impl Batch {
     pub(super) fn new(stream: Stream) -> Self {
-        Self { stream, text: Vec::new(), items: Vec::new() }
+        Self {
+            stream,
+            text: Vec::new(),
+            items: Vec::new(),
+        }
     }
 
     pub(super) fn with_capacity(stream: Stream, bytes: usize, items: usize) -> Self {
-        Self { stream, text: Vec::with_capacity(bytes), items: Vec::with_capacity(items) }
+        Self {
+            stream,
+            text: Vec::with_capacity(bytes),
+            items: Vec::with_capacity(items),
+        }
     }
 
     /// Adds a document; both closures append to the text, and neither writes a line break.
-    pub(super) fn push(&mut self, id: impl FnOnce(&mut Vec<u8>), document: impl FnOnce(&mut Vec<u8>)) {
+    pub(super) fn push(
+        &mut self,
+        id: impl FnOnce(&mut Vec<u8>),
+        document: impl FnOnce(&mut Vec<u8>),
+    ) {
         let start = self.text.len();
         self.text.extend_from_slice(br#"{"create":{"_id":""#);
         id(&mut self.text);
@@ -65,7 +77,11 @@ impl Batch {
         let at = self.text.len();
         document(&mut self.text);
         self.text.push(b'\n');
-        self.items.push(Item { start, document: at, end: self.text.len() });
+        self.items.push(Item {
+            start,
+            document: at,
+            end: self.text.len(),
+        });
     }
 
     /// Adds a document that is rare enough to be a value; `id` is hex digits, letters and dashes.
@@ -96,18 +112,24 @@ impl Batch {
 
     /// Document lines of all items.
     pub(super) fn documents(&self) -> impl Iterator<Item = &[u8]> {
-        self.items.iter().filter_map(|item| self.text.get(item.document..item.end))
+        self.items
+            .iter()
+            .filter_map(|item| self.text.get(item.document..item.end))
     }
 
     /// The id of an item, for messages and queries.
     pub(super) fn id(&self, item: u32) -> &str {
         let action = self.slice(item, |item| item.start..item.document);
-        std::str::from_utf8(action).ok().and_then(|line| line.split('"').nth(5)).unwrap_or_default()
+        std::str::from_utf8(action)
+            .ok()
+            .and_then(|line| line.split('"').nth(5))
+            .unwrap_or_default()
     }
 
     fn slice(&self, item: u32, range: impl FnOnce(&Item) -> Range<usize>) -> &[u8] {
         let item = self.items.get(item as usize);
-        item.and_then(|item| self.text.get(range(item))).unwrap_or_default()
+        item.and_then(|item| self.text.get(range(item)))
+            .unwrap_or_default()
     }
 }
 
@@ -134,8 +156,14 @@ mod tests {
         batch.push_value("ab-1", &serde_json::json!({"a": "x\ny"}));
         batch.push_value("ab-2", &serde_json::json!({}));
         assert_eq!(batch.action(1), b"{\"create\":{\"_id\":\"ab-2\"}}\n{}\n");
-        assert_eq!(batch.documents().collect::<Vec<_>>(), [&b"{\"a\":\"x\\ny\"}\n"[..], b"{}\n"]);
-        assert_eq!((batch.id(0), batch.id(1), batch.id(2)), ("ab-1", "ab-2", ""));
+        assert_eq!(
+            batch.documents().collect::<Vec<_>>(),
+            [&b"{\"a\":\"x\\ny\"}\n"[..], b"{}\n"]
+        );
+        assert_eq!(
+            (batch.id(0), batch.id(1), batch.id(2)),
+            ("ab-1", "ab-2", "")
+        );
         assert_eq!(batch.len(), 2);
     }
 }

@@ -26,7 +26,7 @@ use crate::pool::{AggregateReader, BlockId, Ledger, Next, Pool, PoolError};
 const AGGREGATE_BYTES: usize = 1 << 20;
 
 /// How long the last document may take when everything else was delivered.
-const END_DOCUMENT: Duration = Duration::from_secs(60);
+const END_DOCUMENT: Duration = Duration::from_mins(1);
 
 /// Bits of [`Ledger::run_documents`].
 const START: u64 = 1;
@@ -53,7 +53,7 @@ pub(super) enum Ended {
 pub(super) struct Drain {
     run_id: String,
     identity: Identity,
-    drain_timeout: Duration,
+    timeout: Duration,
     pool: Pool,
     ledger: Ledger,
     sinks: Sinks,
@@ -84,7 +84,11 @@ enum What {
     Block(BlockId),
     /// The lane up to this offset, histograms under way from that one, and intervals that could
     /// not be read.
-    Intervals { done: u64, window: u64, damaged: u64 },
+    Intervals {
+        done: u64,
+        window: u64,
+        damaged: u64,
+    },
     Run(u64),
 }
 
@@ -102,7 +106,7 @@ impl Drain {
         Ok(Self {
             run_id: plan.run.id.clone(),
             identity: identity.clone(),
-            drain_timeout: plan.results.drain_timeout,
+            timeout: plan.results.drain_timeout,
             requests: RequestEncoder::new(plan, identity.runner, &identity.host, wall_ns),
             intervals: IntervalEncoder::new(plan, identity.runner, &identity.host),
             run: RunEncoder::new(plan, &identity.plan_hash),
@@ -132,7 +136,7 @@ impl Drain {
             let engine_ended = self.pool.finished() || self.pool.engine_gone();
             if engine_ended || signals.asked_to_end().is_some() {
                 let since = *draining_since.get_or_insert_with(Instant::now);
-                let late = since.elapsed() >= self.drain_timeout;
+                let late = since.elapsed() >= self.timeout;
                 if (late || signals.asked_to_hurry()) && !self.give_up.given_up() {
                     self.give_up.give_up();
                     ready = true;
@@ -145,7 +149,11 @@ impl Drain {
             let idle = ready && self.running.is_empty();
             if idle && (engine_ended || self.give_up.given_up()) {
                 let given_up = self.give_up.given_up();
-                return Ok(if given_up { Ended::GivenUp } else { Ended::Drained });
+                return Ok(if given_up {
+                    Ended::GivenUp
+                } else {
+                    Ended::Drained
+                });
             }
             tokio::select! {
                 Some(done) = self.running.join_next() => self.settle(done),
@@ -166,9 +174,13 @@ impl Drain {
         match ended {
             _ if lost == 0 => {}
             Ended::GivenUp => {
-                let timeout = format_duration(self.drain_timeout);
+                let timeout = format_duration(self.timeout);
                 let because = self.account.report().problem;
-                let because = if because.is_empty() { String::new() } else { format!(": {because}") };
+                let because = if because.is_empty() {
+                    String::new()
+                } else {
+                    format!(": {because}")
+                };
                 self.account.lasting_problem(format!(
                     "{lost} documents were given up and are lost, not delivered within {timeout} \
                      of the end of the load{because}"
@@ -183,9 +195,15 @@ impl Drain {
 
     /// Whether the server counts as many requests of this runner as it confirmed.
     pub(super) async fn verify_requests(&self) -> Option<bool> {
-        let elastic = self.sinks.elastic.as_ref().filter(|_| self.sinks.searchable(Stream::Requests))?;
+        let elastic = self
+            .sinks
+            .elastic
+            .as_ref()
+            .filter(|_| self.sinks.searchable(Stream::Requests))?;
         let runner = Some(self.identity.runner);
-        elastic.verify(Stream::Requests, &self.run_id, runner, self.ledger.indexed).await
+        elastic
+            .verify(Stream::Requests, &self.run_id, runner, self.ledger.indexed)
+            .await
     }
 
     /// The same for interval and run documents.
@@ -194,12 +212,18 @@ impl Drain {
         let runner = self.identity.runner;
         let runs = self.ledger.run_documents.count_ones().into();
         let metrics = self.ledger.aggregates_indexed.saturating_sub(runs);
-        let verified =
-            elastic.verify(Stream::Metrics, &self.run_id, Some(runner), metrics).await?;
+        let verified = elastic
+            .verify(Stream::Metrics, &self.run_id, Some(runner), metrics)
+            .await?;
         if runner != 0 {
             return Some(verified);
         }
-        Some(verified && elastic.verify(Stream::Runs, &self.run_id, None, runs).await?)
+        Some(
+            verified
+                && elastic
+                    .verify(Stream::Runs, &self.run_id, None, runs)
+                    .await?,
+        )
     }
 
     /// Writes the document of the run's end, once.
@@ -212,18 +236,19 @@ impl Drain {
                            what the run came to";
             return self.account.lasting_problem(problem.to_owned());
         };
-        let batch = self.run.end(view, view.completed.unwrap_or_else(unix_micros));
+        let batch = self
+            .run
+            .end(view, view.completed.unwrap_or_else(unix_micros));
         self.spawn(What::Run(END), batch);
-        if let Ok(Some(done)) =
-            tokio::time::timeout(END_DOCUMENT, self.running.join_next()).await
-        {
+        if let Ok(Some(done)) = tokio::time::timeout(END_DOCUMENT, self.running.join_next()).await {
             return self.settle(done);
         }
         self.give_up.give_up();
         if let Some(done) = self.running.join_next().await {
             self.settle(done);
         }
-        self.account.lasting_problem("the run's end is not in the search server".to_owned());
+        self.account
+            .lasting_problem("the run's end is not in the search server".to_owned());
     }
 
     /// Begins to see to it that the search server is ready for documents.
@@ -250,12 +275,14 @@ impl Drain {
             match self.lane.next_interval()? {
                 Next::Interval(interval) if self.lane.offset() <= self.ledger.aggregates_done => {
                     // Delivered before a restart; read again for the histograms under way.
-                    self.intervals.push(&mut Batch::new(Stream::Metrics), &interval, &export);
+                    self.intervals
+                        .push(&mut Batch::new(Stream::Metrics), &interval, &export);
                 }
                 Next::Interval(interval) => self.intervals.push(&mut batch, &interval, &export),
                 Next::Damaged => {
                     damaged += 1;
-                    self.account.lasting_problem("an interval could not be read".to_owned());
+                    self.account
+                        .lasting_problem("an interval could not be read".to_owned());
                 }
                 Next::End => {
                     if engine_ended {
@@ -273,7 +300,14 @@ impl Drain {
             self.window = done;
         }
         if !batch.is_empty() || damaged > 0 {
-            self.spawn(What::Intervals { done, window: self.window, damaged }, batch);
+            self.spawn(
+                What::Intervals {
+                    done,
+                    window: self.window,
+                    damaged,
+                },
+                batch,
+            );
         }
         Ok(())
     }
@@ -316,7 +350,13 @@ impl Drain {
         }
         let batch = Arc::new(batch);
         let delivery = self.sinks.deliver(batch.clone(), self.give_up.listen());
-        self.running.spawn(async move { Done { what, fate: delivery.await, batch } });
+        self.running.spawn(async move {
+            Done {
+                what,
+                fate: delivery.await,
+                batch,
+            }
+        });
     }
 
     /// One step: the copy in the files, the ledger, the block.
@@ -349,7 +389,11 @@ impl Drain {
         ledger.aggregates_retries += fate.retries;
         match what {
             What::Run(bit) if fate.indexed > 0 => ledger.run_documents |= bit,
-            What::Intervals { done, window, damaged } => {
+            What::Intervals {
+                done,
+                window,
+                damaged,
+            } => {
                 ledger.aggregates_produced += damaged;
                 ledger.aggregates_lost += damaged;
                 ledger.aggregates_done = done;
@@ -381,5 +425,6 @@ async fn done(task: &mut Option<JoinHandle<bool>>) {
 
 fn unix_micros() -> i64 {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    now.map(|since| since.as_micros() as i64).unwrap_or_default()
+    now.map(|since| since.as_micros() as i64)
+        .unwrap_or_default()
 }

@@ -71,16 +71,23 @@ impl Files {
     /// # Errors
     /// When the directory or a file cannot be made.
     pub(super) fn open(dir: &Path, raw: bool, settled: Lengths) -> Result<Self, FilesError> {
-        std::fs::create_dir_all(dir)
-            .map_err(|error| FilesError { path: dir.to_owned(), error })?;
+        std::fs::create_dir_all(dir).map_err(|error| FilesError {
+            path: dir.to_owned(),
+            error,
+        })?;
         let open = |name: &str, len| Output::open(dir.join(name), len);
-        let requests = match raw {
-            true => Some(open("requests.ndjson.gz", settled.requests)?),
-            false => None,
-        };
+        let requests = raw
+            .then(|| open("requests.ndjson.gz", settled.requests))
+            .transpose()?;
         let intervals = open("intervals.ndjson", settled.intervals)?;
-        let inner = Inner { requests, intervals, problem: String::new() };
-        Ok(Self { inner: Mutex::new(inner) })
+        let inner = Inner {
+            requests,
+            intervals,
+            problem: String::new(),
+        };
+        Ok(Self {
+            inner: Mutex::new(inner),
+        })
     }
 
     /// How long the files are now.
@@ -101,18 +108,24 @@ impl Files {
                 Some(output) => output.append(&gzip_member(batch)),
                 None => Ok(()),
             },
-            Stream::Metrics => {
-                inner.intervals.append(&batch.documents().collect::<Vec<_>>().concat())
-            }
+            Stream::Metrics => inner
+                .intervals
+                .append(&batch.documents().collect::<Vec<_>>().concat()),
             // The end of a run is the directory's summary, which its owner writes.
             Stream::Runs => Ok(()),
         };
         match written {
-            Ok(()) => Fate { indexed: documents, ..Fate::default() },
+            Ok(()) => Fate {
+                indexed: documents,
+                ..Fate::default()
+            },
             Err(error) => {
                 tracing::error!(%error, documents, "documents are lost");
                 inner.problem = error.to_string();
-                Fate { lost: documents, ..Fate::default() }
+                Fate {
+                    lost: documents,
+                    ..Fate::default()
+                }
             }
         }
     }
@@ -124,15 +137,22 @@ impl Sink for Files {
     }
 
     fn problem(&self) -> String {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner).problem.clone()
+        self.inner
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .problem
+            .clone()
     }
 }
 
 impl Output {
     fn open(path: PathBuf, len: u64) -> Result<Self, FilesError> {
         let open = || {
-            let mut file =
-                OpenOptions::new().write(true).create(true).truncate(false).open(&path)?;
+            let mut file = OpenOptions::new()
+                .write(true)
+                .create(true)
+                .truncate(false)
+                .open(&path)?;
             file.set_len(len)?;
             file.seek(SeekFrom::Start(len))?;
             Ok(file)
@@ -150,7 +170,10 @@ impl Output {
             self.file.seek(SeekFrom::Start(self.len))?;
             Err(error)
         });
-        written.map_err(|error| FilesError { path: self.path.clone(), error })?;
+        written.map_err(|error| FilesError {
+            path: self.path.clone(),
+            error,
+        })?;
         self.len += bytes.len() as u64;
         Ok(())
     }
@@ -185,7 +208,9 @@ mod tests {
     fn read_gz(path: &Path) -> String {
         let mut text = String::new();
         let file = File::open(path).unwrap();
-        flate2::read::MultiGzDecoder::new(file).read_to_string(&mut text).unwrap();
+        flate2::read::MultiGzDecoder::new(file)
+            .read_to_string(&mut text)
+            .unwrap();
         text
     }
 
@@ -194,7 +219,10 @@ mod tests {
         let scratch = Scratch::new();
         let path = scratch.0.join("requests.ndjson.gz");
         let files = Files::open(&scratch.0, true, Lengths::default()).unwrap();
-        assert_eq!(files.write(&batch(Stream::Requests, &["a", "b"])).indexed, 2);
+        assert_eq!(
+            files.write(&batch(Stream::Requests, &["a", "b"])).indexed,
+            2
+        );
         files.write(&batch(Stream::Metrics, &["m"]));
         let settled = files.lengths();
         files.write(&batch(Stream::Requests, &["c"]));
@@ -202,7 +230,10 @@ mod tests {
 
         let files = Files::open(&scratch.0, true, settled).unwrap();
         files.write(&batch(Stream::Requests, &["c"]));
-        assert_eq!(read_gz(&path), "{\"name\":\"a\"}\n{\"name\":\"b\"}\n{\"name\":\"c\"}\n");
+        assert_eq!(
+            read_gz(&path),
+            "{\"name\":\"a\"}\n{\"name\":\"b\"}\n{\"name\":\"c\"}\n"
+        );
         let intervals = std::fs::read_to_string(scratch.0.join("intervals.ndjson")).unwrap();
         assert_eq!(intervals, "{\"name\":\"m\"}\n");
     }

@@ -12,11 +12,7 @@ use loadtest_core::{
 };
 use serde_json::{Map, Value, json};
 
-use super::{
-    batch::Batch,
-    ids,
-    json::timestamp,
-};
+use super::{batch::Batch, ids, json::timestamp};
 use crate::pool::Interval;
 
 /// Histograms of names cover the wall-clock grid of this length.
@@ -71,21 +67,26 @@ impl IntervalEncoder {
         }
         self.collect(interval);
         let minute = |us: UnixMicros| us.div_euclid(HISTOGRAM_GRID_US);
-        if self.covered.is_some_and(|(start, end, _)| minute(start) != minute(end)) {
+        if self
+            .covered
+            .is_some_and(|(start, end, _)| minute(start) != minute(end))
+        {
             self.finish(batch);
         }
     }
 
     /// Adds the documents of the histograms under way.
     pub(super) fn finish(&mut self, batch: &mut Batch) {
-        let Some((start, end, sequence)) = self.covered.take() else { return };
+        let Some((start, end, sequence)) = self.covered.take() else {
+            return;
+        };
         for (index, (latency, service_time)) in std::mem::take(&mut self.minute) {
             let mut loadtest = self.loadtest("histogram", "name", Some(index));
             loadtest.insert("interval".into(), span(start, end, sequence));
             loadtest.insert("latency".into(), latency_fields(&latency, true));
             loadtest.insert("service_time".into(), latency_fields(&service_time, true));
             let id = ids::histogram(&self.id_prefix, sequence, index);
-            batch.push_value(&id, &self.document(&id, start, Some(index), loadtest));
+            batch.push_value(&id, &self.document(&id, start, Some(index), &loadtest));
         }
     }
 
@@ -109,8 +110,10 @@ impl IntervalEncoder {
         loadtest.insert("iterations".into(), iterations(set));
         loadtest.insert("users".into(), json!({"active": interval.users}));
         loadtest.insert("connections".into(), json!({"opened": set.connections}));
-        let (passed, failed) =
-            set.checks.iter().fold((0, 0), |sum, check| (sum.0 + check.0, sum.1 + check.1));
+        let (passed, failed) = set
+            .checks
+            .iter()
+            .fold((0, 0), |sum, check| (sum.0 + check.0, sum.1 + check.1));
         loadtest.insert("check".into(), json!({"passed": passed, "failed": failed}));
         let errors = || set.errors.iter();
         loadtest.insert("errors".into(), by_outcome(errors()));
@@ -126,17 +129,21 @@ impl IntervalEncoder {
         );
         loadtest.insert("export".into(), export_fields(&export));
         let id = ids::interval_total(&self.id_prefix, interval.sequence);
-        self.document(&id, interval.start_us, None, loadtest)
+        self.document(&id, interval.start_us, None, &loadtest)
     }
 
     fn name(&self, interval: &Interval, index: usize, series: &Series) -> Value {
         let mut loadtest = self.loadtest("interval", "name", Some(index));
         insert_interval(&mut loadtest, interval);
         insert_series(&mut loadtest, series, seconds(interval), false);
-        let ours = interval.set.errors.iter().filter(|(key, _)| key.series as usize == index);
+        let ours = interval
+            .set
+            .errors
+            .iter()
+            .filter(|(key, _)| key.series as usize == index);
         loadtest.insert("errors".into(), by_outcome(ours));
         let id = ids::interval_name(&self.id_prefix, interval.sequence, index);
-        self.document(&id, interval.start_us, Some(index), loadtest)
+        self.document(&id, interval.start_us, Some(index), &loadtest)
     }
 
     fn loadtest(&self, doc: &str, scope: &str, series: Option<usize>) -> Map<String, Value> {
@@ -155,7 +162,7 @@ impl IntervalEncoder {
         id: &str,
         start: UnixMicros,
         series: Option<usize>,
-        loadtest: Map<String, Value>,
+        loadtest: &Map<String, Value>,
     ) -> Value {
         let mut document = json!({
             "@timestamp": timestamp(start),
@@ -164,9 +171,10 @@ impl IntervalEncoder {
             "orchestrator": {"namespace": self.plan.run.namespace},
             "loadtest": loadtest,
         });
-        if let (Some(key), Some(fields)) =
-            (series.and_then(|index| self.plan.series.get(index)), document.as_object_mut())
-        {
+        if let (Some(key), Some(fields)) = (
+            series.and_then(|index| self.plan.series.get(index)),
+            document.as_object_mut(),
+        ) {
             fields.insert("http".into(), json!({"request": {"method": key.method}}));
         }
         document
@@ -212,7 +220,13 @@ fn insert_series(
     seconds: f64,
     histograms: bool,
 ) {
-    let ratio = |part: u64| if series.requests == 0 { 0.0 } else { part as f64 / series.requests as f64 };
+    let ratio = |part: u64| {
+        if series.requests == 0 {
+            0.0
+        } else {
+            part as f64 / series.requests as f64
+        }
+    };
     loadtest.insert(
         "requests".into(),
         json!({
@@ -236,8 +250,14 @@ fn insert_series(
             "none": series.requests.saturating_sub(answered),
         }),
     );
-    loadtest.insert("latency".into(), latency_fields(&series.latency, histograms));
-    loadtest.insert("service_time".into(), latency_fields(&series.service_time, histograms));
+    loadtest.insert(
+        "latency".into(),
+        latency_fields(&series.latency, histograms),
+    );
+    loadtest.insert(
+        "service_time".into(),
+        latency_fields(&series.service_time, histograms),
+    );
 }
 
 fn iterations(set: &SeriesSet) -> Value {
@@ -252,10 +272,16 @@ fn iterations(set: &SeriesSet) -> Value {
 }
 
 fn by_outcome<'a>(errors: impl Iterator<Item = (&'a ErrorKey, &'a u64)>) -> Value {
-    let mut counts: Map<String, Value> =
-        Outcome::ALL.iter().skip(1).map(|outcome| (outcome.name().to_owned(), json!(0))).collect();
+    let mut counts: Map<String, Value> = Outcome::ALL
+        .iter()
+        .skip(1)
+        .map(|outcome| (outcome.name().to_owned(), json!(0)))
+        .collect();
     for (key, count) in errors {
-        let before = counts.get(key.outcome.name()).and_then(Value::as_u64).unwrap_or_default();
+        let before = counts
+            .get(key.outcome.name())
+            .and_then(Value::as_u64)
+            .unwrap_or_default();
         counts.insert(key.outcome.name().to_owned(), json!(before + count));
     }
     Value::Object(counts)
@@ -279,7 +305,10 @@ fn latency_fields(histogram: &Histogram, with_histogram: bool) -> Value {
         fields.insert("sum_us".into(), json!(histogram.sum()));
         if with_histogram && !histogram.is_empty() {
             let (values, counts): (Vec<u64>, Vec<u64>) = histogram.buckets().unzip();
-            fields.insert("histogram_us".into(), json!({"values": values, "counts": counts}));
+            fields.insert(
+                "histogram_us".into(),
+                json!({"values": values, "counts": counts}),
+            );
         }
     }
     fields

@@ -26,7 +26,11 @@ pub(super) fn push_hex(out: &mut Vec<u8>, number: u64, width: u32) {
     let digits = (64 - number.leading_zeros()).div_ceil(4).max(width);
     for place in (0..digits).rev() {
         let digit = (number >> (place * 4) & 0xf) as u8;
-        out.push(if digit < 10 { b'0' + digit } else { b'a' + digit - 10 });
+        out.push(if digit < 10 {
+            b'0' + digit
+        } else {
+            b'a' + digit - 10
+        });
     }
 }
 
@@ -40,7 +44,10 @@ pub(super) struct Timestamps {
 
 impl Timestamps {
     pub(super) fn new() -> Self {
-        Self { second: 0, text: date_time(0) }
+        Self {
+            second: 0,
+            text: date_time(0),
+        }
     }
 
     /// Appends `2026-11-22T10:09:08.123456789Z`, without quotes.
@@ -74,9 +81,15 @@ pub(super) fn timestamp(unix_us: i64) -> String {
 fn date_time(unix_second: i64) -> String {
     const DAYS_TO_UNIX: i64 = 719_468;
     const DAYS_OF_400_YEARS: i64 = 146_097;
-    let (days, time) = (unix_second.div_euclid(86_400), unix_second.rem_euclid(86_400));
+    let (days, time) = (
+        unix_second.div_euclid(86_400),
+        unix_second.rem_euclid(86_400),
+    );
     let days = days + DAYS_TO_UNIX;
-    let (era, day) = (days.div_euclid(DAYS_OF_400_YEARS), days.rem_euclid(DAYS_OF_400_YEARS));
+    let (era, day) = (
+        days.div_euclid(DAYS_OF_400_YEARS),
+        days.rem_euclid(DAYS_OF_400_YEARS),
+    );
     let year_of_era = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
     let day_of_year = day - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let month = (5 * day_of_year + 2) / 153;
@@ -104,10 +117,19 @@ mod tests {
     #[test]
     fn times_are_those_of_the_calendar() {
         assert_eq!(nanos(0), "1970-01-01T00:00:00.000000000Z");
-        assert_eq!(nanos(951_827_696 * NANOS + 7), "2000-02-29T12:34:56.000000007Z");
-        assert_eq!(nanos(1_795_342_148_123_456_789), "2026-11-22T10:09:08.123456789Z");
+        assert_eq!(
+            nanos(951_827_696 * NANOS + 7),
+            "2000-02-29T12:34:56.000000007Z"
+        );
+        assert_eq!(
+            nanos(1_795_342_148_123_456_789),
+            "2026-11-22T10:09:08.123456789Z"
+        );
         assert_eq!(nanos(-1), "1969-12-31T23:59:59.999999999Z");
-        assert_eq!(timestamp(4_102_444_799_999_999), "2099-12-31T23:59:59.999999Z");
+        assert_eq!(
+            timestamp(4_102_444_799_999_999),
+            "2099-12-31T23:59:59.999999Z"
+        );
     }
 
     #[test]

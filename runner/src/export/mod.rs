@@ -86,7 +86,7 @@ const WAIT_FOR_RESULT: Duration = Duration::from_secs(30);
 
 /// How long the other runners' exporters may take, beyond the time to drain, before this one's
 /// final report is recorded.
-const WAIT_FOR_OTHERS: Duration = Duration::from_secs(60);
+const WAIT_FOR_OTHERS: Duration = Duration::from_mins(1);
 
 /// Runs an exporter until everything is delivered or given up. Makes its own runtime.
 ///
@@ -120,20 +120,28 @@ fn try_run(args: Args) -> anyhow::Result<()> {
     let reporter = Reporter::new(control, account.clone());
     let known = reporter.known();
     let longest = plan.results.drain_timeout + WAIT_FOR_OTHERS;
-    let exporter = Exporter { args, plan, elastic, account: account.clone(), known };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let exporter = Exporter {
+        args,
+        plan,
+        elastic,
+        account: account.clone(),
+        known,
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     runtime.block_on(async {
         let signals = Signals::listen()?;
-        let exported = tokio::select! {
-            exported = exporter.export(&signals) => exported,
+        let outcome = tokio::select! {
+            outcome = exporter.export(&signals) => outcome,
             () = reporter.keep_reporting() => Ok(()),
         };
-        if let Err(error) = &exported {
+        if let Err(error) = &outcome {
             account.lasting_problem(format!("{error:#}"));
         }
         account.finished();
         reporter.report_final(longest, &signals).await;
-        exported
+        outcome
     })
 }
 
@@ -180,8 +188,12 @@ impl Exporter {
 
     async fn deliver_all(&self, pool: Pool, signals: &Signals) -> anyhow::Result<()> {
         pool.free_settled();
-        let sinks =
-            Sinks::new(&self.plan, self.elastic.clone(), self.args.out.as_deref(), &pool.ledger())?;
+        let sinks = Sinks::new(
+            &self.plan,
+            self.elastic.clone(),
+            self.args.out.as_deref(),
+            &pool.ledger(),
+        )?;
         self.account.opened(&pool);
         let identity = drain::Identity {
             runner: self.args.runner.index,
@@ -189,8 +201,14 @@ impl Exporter {
             plan_hash: self.args.runner.plan_hash.clone(),
         };
         let give_up = GiveUpSwitch::new();
-        let mut drain =
-            Drain::new(&self.plan, &identity, pool, sinks, self.account.clone(), give_up)?;
+        let mut drain = Drain::new(
+            &self.plan,
+            &identity,
+            pool,
+            sinks,
+            self.account.clone(),
+            give_up,
+        )?;
         let ended = drain.run(signals).await?;
         self.conclude(&mut drain, ended, signals).await;
         Ok(())
@@ -220,7 +238,9 @@ impl Exporter {
             if known.end.is_some() || known.exit {
                 return known.end;
             }
-            let told = signals.asked_to_end().map(|at| at.max(drained) + WAIT_FOR_RESULT);
+            let told = signals
+                .asked_to_end()
+                .map(|at| at.max(drained) + WAIT_FOR_RESULT);
             let silent = known.contact.max(drained) + SILENCE;
             let deadline = told.map_or(silent, |told| told.min(silent));
             if Instant::now() >= deadline || signals.asked_to_hurry() {
@@ -238,7 +258,10 @@ fn run_fields(plan: &Plan, doc: &str) -> Map<String, Value> {
     fields.insert("schema".into(), json!(request::SCHEMA));
     fields.insert("doc".into(), json!(doc));
     fields.insert("test".into(), json!({"name": run.test}));
-    fields.insert("run".into(), json!({"id": run.id, "name": run.name, "number": run.number}));
+    fields.insert(
+        "run".into(),
+        json!({"id": run.id, "name": run.name, "number": run.number}),
+    );
     fields
 }
 

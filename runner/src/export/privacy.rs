@@ -1,8 +1,16 @@
 //! What never leaves a runner: values of query parameters that look like credentials.
 
 /// Words in a parameter's name that make its value a secret.
-const SECRET_WORDS: [&str; 8] =
-    ["token", "password", "passwd", "secret", "authorization", "cookie", "apikey", "api_key"];
+const SECRET_WORDS: [&str; 8] = [
+    "token",
+    "password",
+    "passwd",
+    "secret",
+    "authorization",
+    "cookie",
+    "apikey",
+    "api_key",
+];
 
 /// A query with the values of secret parameters replaced.
 pub(super) fn redact_query(query: &str) -> String {

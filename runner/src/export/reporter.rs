@@ -12,7 +12,7 @@ const PERIOD: Duration = Duration::from_secs(1);
 
 /// How long a coordinator may be silent before it is taken for gone: longer than it takes an
 /// operator to be replaced.
-pub(super) const SILENCE: Duration = Duration::from_secs(60);
+pub(super) const SILENCE: Duration = Duration::from_mins(1);
 
 /// What is known from the coordinator.
 #[derive(Debug, Clone)]
@@ -35,8 +35,16 @@ pub(super) struct Reporter {
 
 impl Reporter {
     pub(super) fn new(control: Control, account: Arc<Account>) -> Self {
-        let known = watch::Sender::new(Known { contact: Instant::now(), end: None, exit: false });
-        Self { control, account, known }
+        let known = watch::Sender::new(Known {
+            contact: Instant::now(),
+            end: None,
+            exit: false,
+        });
+        Self {
+            control,
+            account,
+            known,
+        }
     }
 
     pub(super) fn known(&self) -> watch::Receiver<Known> {

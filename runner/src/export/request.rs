@@ -75,7 +75,13 @@ impl RequestEncoder {
     }
 
     fn push(&mut self, batch: &mut Batch, worker: u32, n: u64, record: &Record<'_>) {
-        let Self { id_prefix, anchor_wall_ns, steps, unknown, timestamps } = self;
+        let Self {
+            id_prefix,
+            anchor_wall_ns,
+            steps,
+            unknown,
+            timestamps,
+        } = self;
         let id = |out: &mut Vec<u8>| super::ids::push_request(out, id_prefix, n, worker);
         let sent_ns = anchor_wall_ns.saturating_add_unsigned(record.sent_ns);
         let step = steps.get(record.step as usize).unwrap_or(unknown);
@@ -112,11 +118,15 @@ fn push_loadtest(
     push_number(out, record.iteration);
     out.extend_from_slice(br#","outcome":""#);
     out.extend_from_slice(record.outcome.name().as_bytes());
-    out.extend_from_slice(match record.reused {
-        true => br#"","connection_reused":true,"scheduled":""#,
-        false => br#"","connection_reused":false,"scheduled":""#,
+    out.extend_from_slice(if record.reused {
+        &br#"","connection_reused":true,"scheduled":""#[..]
+    } else {
+        &br#"","connection_reused":false,"scheduled":""#[..]
     });
-    timestamps.push(out, sent_ns.saturating_sub_unsigned(record.before_send_us() * 1_000));
+    timestamps.push(
+        out,
+        sent_ns.saturating_sub_unsigned(record.before_send_us() * 1_000),
+    );
     out.extend_from_slice(br#"","time":{"total_us":"#);
     push_number(out, record.service_us());
     out.extend_from_slice(br#","from_schedule_us":"#);
@@ -188,7 +198,10 @@ impl StepText {
         names: Option<(&Scenario, &Task, &Request)>,
     ) -> Self {
         let mut document = Map::new();
-        document.insert("orchestrator".into(), json!({"namespace": plan.run.namespace}));
+        document.insert(
+            "orchestrator".into(),
+            json!({"namespace": plan.run.namespace}),
+        );
         document.insert("host".into(), json!({"name": host}));
         let mut url = Map::new();
         url.insert("scheme".into(), json!("http"));
@@ -233,8 +246,10 @@ impl StepText {
             ",\"loadtest\":{inner},\"request\":{{\"name\":{},{step}\"user\":",
             string(&name)
         ));
-        let http =
-            format!("}},\"http\":{{\"request\":{{\"method\":{},\"bytes\":", string(&method));
+        let http = format!(
+            "}},\"http\":{{\"request\":{{\"method\":{},\"bytes\":",
+            string(&method)
+        );
         Self { head, http, checks }
     }
 
@@ -242,7 +257,11 @@ impl StepText {
     fn failed_checks(&self, record: &Record<'_>) -> impl Iterator<Item = &str> {
         let bits = record.failed_checks;
         let failed = move |i: &usize| bits >> (*i).min(63) & 1 == 1;
-        self.checks.iter().enumerate().filter(move |(i, _)| failed(i)).map(|(_, n)| n.as_str())
+        self.checks
+            .iter()
+            .enumerate()
+            .filter(move |(i, _)| failed(i))
+            .map(|(_, n)| n.as_str())
     }
 }
 

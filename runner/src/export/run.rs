@@ -23,14 +23,17 @@ pub(super) struct RunEncoder {
 
 impl RunEncoder {
     pub(super) fn new(plan: &Plan, plan_hash: &str) -> Self {
-        Self { plan: plan.clone(), plan_hash: plan_hash.to_owned() }
+        Self {
+            plan: plan.clone(),
+            plan_hash: plan_hash.to_owned(),
+        }
     }
 
     /// The document of the start.
     pub(super) fn start(&self, at: UnixMicros) -> Batch {
         let mut loadtest = self.loadtest();
         loadtest.insert("runners".into(), json!({"expected": self.plan.runners}));
-        self.batch("start", at, loadtest)
+        self.batch("start", at, &loadtest)
     }
 
     /// The document of the end.
@@ -61,7 +64,7 @@ impl RunEncoder {
         if let Some(counts) = &view.export {
             loadtest.insert("export".into(), export_fields(counts));
         }
-        self.batch("end", view.completed.unwrap_or(now), loadtest)
+        self.batch("end", view.completed.unwrap_or(now), &loadtest)
     }
 
     fn loadtest(&self) -> Map<String, Value> {
@@ -71,7 +74,7 @@ impl RunEncoder {
         fields
     }
 
-    fn batch(&self, action: &str, at: UnixMicros, loadtest: Map<String, Value>) -> Batch {
+    fn batch(&self, action: &str, at: UnixMicros, loadtest: &Map<String, Value>) -> Batch {
         let id = ids::run(&self.plan.run.id, action);
         let mut batch = Batch::new(Stream::Runs);
         let document = json!({
@@ -89,7 +92,10 @@ impl RunEncoder {
 fn insert_summary(loadtest: &mut Map<String, Value>, view: &RunView) {
     let Some(summary) = &view.summary else { return };
     let total = &summary.total;
-    loadtest.insert("duration_ms".into(), json!(summary.duration.as_millis() as u64));
+    loadtest.insert(
+        "duration_ms".into(),
+        json!(summary.duration.as_millis() as u64),
+    );
     loadtest.insert("requests".into(), requests(total));
     loadtest.insert(
         "bytes".into(),

@@ -39,7 +39,10 @@ impl Signals {
                 sender.send_modify(Asked::again);
             }
         });
-        Ok(Self { asked, listener: Some(listener) })
+        Ok(Self {
+            asked,
+            listener: Some(listener),
+        })
     }
 
     /// When it was asked for.
@@ -74,7 +77,10 @@ impl Drop for Signals {
 impl Signals {
     /// Nobody's signals: tests of one process cannot share real ones.
     pub(super) fn none() -> Self {
-        Self { asked: Arc::new(watch::Sender::new(Asked::default())), listener: None }
+        Self {
+            asked: Arc::new(watch::Sender::new(Asked::default())),
+            listener: None,
+        }
     }
 
     /// As if a signal came.

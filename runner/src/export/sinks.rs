@@ -35,15 +35,29 @@ impl Sinks {
         ledger: &Ledger,
     ) -> Result<Self, FilesError> {
         let results = &plan.results;
-        let elastic_raw = results.elasticsearch.as_ref().is_some_and(|e| e.raw == RawMode::All);
-        let files_raw = results.files.as_ref().is_some_and(|files| files.raw == RawMode::All);
-        let settled = Lengths { requests: ledger.requests_file, intervals: ledger.intervals_file };
+        let elastic_raw = results
+            .elasticsearch
+            .as_ref()
+            .is_some_and(|e| e.raw == RawMode::All);
+        let files_raw = results
+            .files
+            .as_ref()
+            .is_some_and(|files| files.raw == RawMode::All);
+        let settled = Lengths {
+            requests: ledger.requests_file,
+            intervals: ledger.intervals_file,
+        };
         let files = match (out, &results.files) {
             (Some(dir), Some(_)) => Some(Arc::new(Files::open(dir, files_raw, settled)?)),
             _ => None,
         };
         let files_raw = files_raw && files.is_some();
-        Ok(Self { elastic, elastic_raw, files, files_raw })
+        Ok(Self {
+            elastic,
+            elastic_raw,
+            files,
+            files_raw,
+        })
     }
 
     /// How many batches of requests may be under way at once.
@@ -66,13 +80,19 @@ impl Sinks {
         batch: Arc<Batch>,
         give_up: GiveUp,
     ) -> impl Future<Output = Fate> + Send + 'static {
-        let elastic = self.elastic.clone().filter(|_| self.searchable(batch.stream));
+        let elastic = self
+            .elastic
+            .clone()
+            .filter(|_| self.searchable(batch.stream));
         let files = self.files.clone();
         async move {
             match (elastic, files) {
                 (Some(elastic), _) => elastic.deliver(batch, give_up).await,
                 (None, Some(files)) => files.deliver(batch, give_up).await,
-                (None, None) => Fate { lost: batch.len() as u64, ..Fate::default() },
+                (None, None) => Fate {
+                    lost: batch.len() as u64,
+                    ..Fate::default()
+                },
             }
         }
     }
@@ -83,12 +103,18 @@ impl Sinks {
         if self.searchable(batch.stream) && (self.files_raw || batch.stream != Stream::Requests) {
             files.write(batch);
         }
-        let Lengths { requests, intervals } = files.lengths();
+        let Lengths {
+            requests,
+            intervals,
+        } = files.lengths();
         (ledger.requests_file, ledger.intervals_file) = (requests, intervals);
     }
 
     /// What is wrong with the files, if anything.
     pub(super) fn files_problem(&self) -> Option<String> {
-        self.files.as_ref().map(|files| files.problem()).filter(|problem| !problem.is_empty())
+        self.files
+            .as_ref()
+            .map(|files| files.problem())
+            .filter(|problem| !problem.is_empty())
     }
 }

@@ -40,9 +40,7 @@ enum Kind {
     Stored,
 }
 
-use Kind::{
-    Boolean, Date, DateNanos, Double, Histogram, Integer, Keyword, Labels, Long, Stored,
-};
+use Kind::{Boolean, Date, DateNanos, Double, Histogram, Integer, Keyword, Labels, Long, Stored};
 
 type Fields = &'static [(&'static str, Kind)];
 
@@ -192,8 +190,9 @@ const EXPORT: Fields = &[
     ("loadtest.export.retries", Long),
 ];
 
-const STATISTICS: [&str; 9] =
-    ["min_us", "mean_us", "p50_us", "p75_us", "p90_us", "p95_us", "p99_us", "p999_us", "max_us"];
+const STATISTICS: [&str; 9] = [
+    "min_us", "mean_us", "p50_us", "p75_us", "p90_us", "p95_us", "p99_us", "p999_us", "max_us",
+];
 
 impl Stream {
     /// The template's name, and of everything that belongs to the stream.
@@ -216,8 +215,11 @@ impl Stream {
             Self::Metrics => &[COMMON, METRICS, COUNTS, EXPORT],
             Self::Runs => &[COMMON, RUNS, COUNTS, EXPORT],
         };
-        let mut fields: Vec<_> =
-            parts.concat().into_iter().map(|(path, kind)| (path.to_owned(), kind)).collect();
+        let mut fields: Vec<_> = parts
+            .concat()
+            .into_iter()
+            .map(|(path, kind)| (path.to_owned(), kind))
+            .collect();
         if self != Self::Requests {
             for group in ["latency", "service_time"] {
                 fields.extend(STATISTICS.map(|name| {
@@ -273,7 +275,9 @@ fn insert(properties: &mut Map<String, Value>, path: &str, mapping: Value) {
         properties.insert(path.to_owned(), mapping);
         return;
     };
-    let object = properties.entry(first).or_insert_with(|| json!({"properties": {}}));
+    let object = properties
+        .entry(first)
+        .or_insert_with(|| json!({"properties": {}}));
     if let Some(inner) = object.get_mut("properties").and_then(Value::as_object_mut) {
         insert(inner, rest, mapping);
     }

@@ -25,6 +25,9 @@ pub(super) enum Meaning {
     TooLarge,
     /// The credentials were refused (401, 403).
     Refused(String),
+    /// The server has too much to do (429), perhaps with a request of this size alone: the same
+    /// items again, in smaller requests.
+    Busy(String),
     /// Nothing is known: the same items again.
     Again(String),
 }
@@ -62,19 +65,23 @@ const REASON_CHARACTERS: usize = 512;
 pub(super) fn read(answer: &Answer, items: usize) -> Meaning {
     match answer.status {
         200..=299 => match serde_json::from_str::<BulkAnswer>(&answer.text) {
-            Ok(bulk) if bulk.items.len() == items => {
-                Meaning::Verdicts(bulk.items.into_iter().map(|item| verdict(item.create)).collect())
-            }
+            Ok(bulk) if bulk.items.len() == items => Meaning::Verdicts(
+                bulk.items
+                    .into_iter()
+                    .map(|item| verdict(item.create))
+                    .collect(),
+            ),
             Ok(bulk) => Meaning::Again(format!(
                 "the answer to a bulk request has {} items instead of {items}",
                 bulk.items.len()
             )),
-            Err(error) => {
-                Meaning::Again(format!("the answer to a bulk request is no whole JSON: {error}"))
-            }
+            Err(error) => Meaning::Again(format!(
+                "the answer to a bulk request is no whole JSON: {error}"
+            )),
         },
         413 => Meaning::TooLarge,
         401 | 403 => Meaning::Refused(describe(answer)),
+        429 => Meaning::Busy(describe(answer)),
         _ => Meaning::Again(describe(answer)),
     }
 }
@@ -93,7 +100,10 @@ fn verdict(outcome: Outcome) -> Verdict {
         200..=299 | 409 => Verdict::Indexed,
         429 | 500.. => Verdict::Again,
         status => {
-            let error = outcome.error.unwrap_or(ItemError { kind: String::new(), reason: None });
+            let error = outcome.error.unwrap_or(ItemError {
+                kind: String::new(),
+                reason: None,
+            });
             let reason = error.reason.unwrap_or_default();
             let text = format!("{status} {}: {reason}", error.kind);
             Verdict::Rejected(text.chars().take(REASON_CHARACTERS).collect())
@@ -106,7 +116,13 @@ mod tests {
     use super::*;
 
     fn meaning(status: u16, text: &str, items: usize) -> Meaning {
-        read(&Answer { status, text: text.to_owned() }, items)
+        read(
+            &Answer {
+                status,
+                text: text.to_owned(),
+            },
+            items,
+        )
     }
 
     #[test]
@@ -136,7 +152,12 @@ mod tests {
 
     #[test]
     fn an_answer_that_is_not_whole_says_nothing() {
-        for text in ["", "{\"items\":[{\"create\":{\"status\":20", "{\"items\":[]}", "[]"] {
+        for text in [
+            "",
+            "{\"items\":[{\"create\":{\"status\":20",
+            "{\"items\":[]}",
+            "[]",
+        ] {
             assert!(matches!(meaning(200, text, 1), Meaning::Again(_)), "{text}");
         }
     }
@@ -145,8 +166,12 @@ mod tests {
     fn requests_are_judged_by_status() {
         assert_eq!(meaning(413, "", 1), Meaning::TooLarge);
         assert!(matches!(meaning(401, "who?", 1), Meaning::Refused(_)));
-        for status in [400, 404, 429, 500, 502, 503, 504] {
-            assert!(matches!(meaning(status, "x", 1), Meaning::Again(_)), "{status}");
+        assert!(matches!(meaning(429, "busy", 1), Meaning::Busy(_)));
+        for status in [400, 404, 500, 502, 503, 504] {
+            assert!(
+                matches!(meaning(status, "x", 1), Meaning::Again(_)),
+                "{status}"
+            );
         }
     }
 }

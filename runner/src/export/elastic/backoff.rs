@@ -19,7 +19,11 @@ pub(super) struct Backoff {
 
 impl Backoff {
     pub(super) fn new() -> Self {
-        Self { ceiling: FIRST, random: RandomState::new(), step: 0 }
+        Self {
+            ceiling: FIRST,
+            random: RandomState::new(),
+            step: 0,
+        }
     }
 
     /// The next wait: anything up to a ceiling that doubles.
@@ -45,7 +49,12 @@ mod tests {
     fn waits_grow_to_a_limit_and_differ() {
         let mut backoff = Backoff::new();
         let first: Vec<_> = (0..3).map(|_| backoff.next()).collect();
-        assert!(first.iter().zip([250, 500, 1_000]).all(|(wait, most)| wait.as_millis() <= most));
+        assert!(
+            first
+                .iter()
+                .zip([250, 500, 1_000])
+                .all(|(wait, most)| wait.as_millis() <= most)
+        );
         let long: Vec<_> = (0..200).map(|_| backoff.next()).collect();
         assert!(long.iter().all(|wait| *wait <= LONGEST));
         assert!(long.iter().max() > Some(&Duration::from_secs(15)));

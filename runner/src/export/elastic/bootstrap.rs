@@ -83,12 +83,17 @@ impl Elastic {
             #[serde(default)]
             version: u64,
         }
-        let answer = self.ask(Method::Get, &template_path(stream), Body::Empty).await?;
+        let answer = self
+            .ask(Method::Get, &template_path(stream), Body::Empty)
+            .await?;
         if answer.status == 404 {
             return Ok(false);
         }
         let templates: Templates = parse(&answer)?;
-        Ok(templates.index_templates.iter().any(|t| t.index_template.version >= VERSION))
+        Ok(templates
+            .index_templates
+            .iter()
+            .any(|t| t.index_template.version >= VERSION))
     }
 
     async fn dialect(&self) -> Result<Dialect, String> {
@@ -121,17 +126,29 @@ impl Elastic {
         // A server without x-pack's analytics: "No handler for type [histogram]" or "The mapper
         // type [histogram] declared on field ... does not exist".
         if dialect == Dialect::Elasticsearch && answer.text.contains("type [histogram]") {
-            tracing::info!("the server has no histogram fields: histograms are stored, not indexed");
-            let answer =
-                self.put_template(stream, Dialect::ElasticsearchWithoutHistogram).await?;
-            return if answer.status < 300 { Ok(()) } else { Err(refused(stream, &answer)) };
+            tracing::info!(
+                "the server has no histogram fields: histograms are stored, not indexed"
+            );
+            let answer = self
+                .put_template(stream, Dialect::ElasticsearchWithoutHistogram)
+                .await?;
+            return if answer.status < 300 {
+                Ok(())
+            } else {
+                Err(refused(stream, &answer))
+            };
         }
         Err(refused(stream, &answer))
     }
 
     async fn put_template(&self, stream: Stream, dialect: Dialect) -> Result<Answer, String> {
         let body = template(stream, dialect).to_string();
-        self.ask(Method::Put, &template_path(stream), Body::Json(body.as_bytes())).await
+        self.ask(
+            Method::Put,
+            &template_path(stream),
+            Body::Json(body.as_bytes()),
+        )
+        .await
     }
 
     /// Whether the server itself counts as many documents of this runner as it confirmed; `None`
@@ -172,7 +189,9 @@ impl Elastic {
             count: u64,
         }
         let name = self.data_stream(stream);
-        let refreshed = self.ask(Method::Post, &format!("{name}/_refresh"), Body::Empty).await?;
+        let refreshed = self
+            .ask(Method::Post, &format!("{name}/_refresh"), Body::Empty)
+            .await?;
         if refreshed.status == 404 {
             return Ok(0); // No document was ever sent, so the stream does not exist.
         }
@@ -185,7 +204,9 @@ impl Elastic {
         }
         let query = json!({"query": {"bool": {"filter": filter}}}).to_string();
         let path = format!("{name}/_count");
-        let answer = self.ask(Method::Post, &path, Body::Json(query.as_bytes())).await?;
+        let answer = self
+            .ask(Method::Post, &path, Body::Json(query.as_bytes()))
+            .await?;
         parse::<Count>(&answer).map(|count| count.count)
     }
 
@@ -208,7 +229,11 @@ fn template_path(stream: Stream) -> String {
 }
 
 fn refused(stream: Stream, answer: &Answer) -> String {
-    format!("the template of {} was refused: {}", stream.name(), describe(answer))
+    format!(
+        "the template of {} was refused: {}",
+        stream.name(),
+        describe(answer)
+    )
 }
 
 fn parse<T: for<'de> Deserialize<'de>>(answer: &Answer) -> Result<T, String> {

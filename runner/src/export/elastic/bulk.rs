@@ -54,8 +54,11 @@ impl Delivery<'_> {
         let count = self.fitting();
         let body = self.body(count);
         let query = [("filter_path", FILTER)];
-        let answer =
-            self.elastic.client.send(Method::Post, &self.path, &query, Body::Gzip(&body)).await;
+        let answer = self
+            .elastic
+            .client
+            .send(Method::Post, &self.path, &query, Body::Gzip(&body))
+            .await;
         let meaning = match &answer {
             Ok(answer) => read(answer, count),
             Err(trouble) => Meaning::Again(trouble.clone()),
@@ -70,11 +73,13 @@ impl Delivery<'_> {
                 self.fate.retries += 1;
                 return;
             }
-            Meaning::Refused(trouble) => {
-                match self.elastic.client.read_credentials() {
-                    Ok(()) => Some(trouble),
-                    Err(error) => Some(format!("{trouble}; {error}")),
-                }
+            Meaning::Refused(trouble) => match self.elastic.client.read_credentials() {
+                Ok(()) => Some(trouble),
+                Err(error) => Some(format!("{trouble}; {error}")),
+            },
+            Meaning::Busy(trouble) => {
+                self.elastic.note_busy(self.bytes(count));
+                Some(trouble)
             }
             Meaning::Again(trouble) => Some(trouble),
         };
@@ -102,8 +107,20 @@ impl Delivery<'_> {
         fitting.count().max(1)
     }
 
+    /// Uncompressed size of the first open items.
+    fn bytes(&self, count: usize) -> usize {
+        self.open
+            .iter()
+            .take(count)
+            .map(|item| self.batch.action(*item).len())
+            .sum()
+    }
+
     fn body(&self, count: usize) -> Vec<u8> {
-        let mut gzip = GzEncoder::new(Vec::with_capacity(self.batch.bytes() / 8), Compression::fast());
+        let mut gzip = GzEncoder::new(
+            Vec::with_capacity(self.batch.bytes() / 8),
+            Compression::fast(),
+        );
         for item in self.open.iter().take(count) {
             // Writing to a vector does not fail.
             let _ = gzip.write_all(self.batch.action(*item));
@@ -133,12 +150,9 @@ impl Delivery<'_> {
     /// Makes requests half as large as the one that was refused; a single document that is too
     /// large cannot be sent at all.
     fn halve(&mut self, count: usize) {
-        let sent = self.open.iter().take(count);
-        let bytes: usize = sent.map(|item| self.batch.action(*item).len()).sum();
+        let bytes = self.bytes(count);
         if count > 1 {
-            self.elastic.cap.fetch_min(bytes.div_ceil(2), Ordering::Relaxed);
-            tracing::info!(bytes, "the search server takes only smaller requests");
-            return;
+            return self.elastic.note_too_large(bytes);
         }
         let item = self.open.remove(0);
         self.fate.rejected += 1;

@@ -73,23 +73,33 @@ pub(super) struct Answer {
 
 impl Client {
     pub(super) fn new(settings: &Elasticsearch) -> Result<Self, ClientError> {
-        let nodes: Vec<_> =
-            settings.urls.iter().map(|url| Node::new(url, settings)).collect::<Result<_, _>>()?;
+        let nodes: Vec<_> = settings
+            .urls
+            .iter()
+            .map(|url| Node::new(url, settings))
+            .collect::<Result<_, _>>()?;
         if nodes.is_empty() {
             return Err(ClientError::NoUrl);
         }
-        let client = Self { nodes, current: AtomicUsize::new(0), auth: settings.auth.clone() };
+        let client = Self {
+            nodes,
+            current: AtomicUsize::new(0),
+            auth: settings.auth.clone(),
+        };
         client.read_credentials()?;
         Ok(client)
     }
 
     /// Reads the mounted credentials again: they may have been replaced.
     pub(super) fn read_credentials(&self) -> Result<(), ClientError> {
-        let Some(auth) = &self.auth else { return Ok(()) };
+        let Some(auth) = &self.auth else {
+            return Ok(());
+        };
         let credentials = match auth {
-            Auth::Basic { username_file, password_file } => {
-                Credentials::Basic(read(username_file)?, read(password_file)?)
-            }
+            Auth::Basic {
+                username_file,
+                password_file,
+            } => Credentials::Basic(read(username_file)?, read(password_file)?),
             Auth::ApiKey { key_file } => Credentials::EncodedApiKey(read(key_file)?),
             Auth::Bearer { token_file } => Credentials::Bearer(read(token_file)?),
         };
@@ -116,16 +126,15 @@ impl Client {
             return Err(ClientError::NoUrl.to_string());
         };
         let answer = node.exchange(method, path, query, body).await;
-        let works = answer.as_ref().is_ok_and(|answer| !matches!(answer.status, 502..=504));
+        let works = answer
+            .as_ref()
+            .is_ok_and(|answer| !matches!(answer.status, 502..=504));
         node.works.store(works, Ordering::Relaxed);
         if !works {
             let next = (current + 1) % self.nodes.len();
-            let _ = self.current.compare_exchange(
-                current,
-                next,
-                Ordering::Relaxed,
-                Ordering::Relaxed,
-            );
+            let _ =
+                self.current
+                    .compare_exchange(current, next, Ordering::Relaxed, Ordering::Relaxed);
         }
         answer
     }
@@ -147,8 +156,14 @@ impl Node {
                 .map_err(|error| ClientError::Certificates(error.to_string()))?;
             builder = builder.cert_validation(CertificateValidation::Full(chain));
         }
-        let transport = builder.build().map_err(|error| refused(error.to_string()))?;
-        Ok(Self { transport, url, works: AtomicBool::new(false) })
+        let transport = builder
+            .build()
+            .map_err(|error| refused(error.to_string()))?;
+        Ok(Self {
+            transport,
+            url,
+            works: AtomicBool::new(false),
+        })
     }
 
     async fn exchange(
@@ -170,16 +185,27 @@ impl Node {
                 Some(json)
             }
             Body::Gzip(gzip) => {
-                headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-ndjson"));
+                headers.insert(
+                    CONTENT_TYPE,
+                    HeaderValue::from_static("application/x-ndjson"),
+                );
                 headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
                 Some(gzip)
             }
         };
-        let failed =
-            |error: &dyn std::error::Error| format!("no answer from {}: {}", self.url, chain(error));
+        let failed = |error: &dyn std::error::Error| {
+            format!("no answer from {}: {}", self.url, chain(error))
+        };
         let response = self
             .transport
-            .send(method, path, headers, Some(query), body, Some(REQUEST_TIMEOUT))
+            .send(
+                method,
+                path,
+                headers,
+                Some(query),
+                body,
+                Some(REQUEST_TIMEOUT),
+            )
             .await
             .map_err(|error| failed(&error))?;
         let status = response.status_code().as_u16();
@@ -192,7 +218,11 @@ impl Node {
     async fn reach(&self) -> Result<(), String> {
         let failed = |why: &dyn std::fmt::Display| format!("cannot connect to {}: {why}", self.url);
         let (host, port) = (
-            self.url.host_str().unwrap_or_default().trim_matches(['[', ']']).to_owned(),
+            self.url
+                .host_str()
+                .unwrap_or_default()
+                .trim_matches(['[', ']'])
+                .to_owned(),
             self.url.port_or_known_default().unwrap_or(9200),
         );
         let connect = async {
@@ -215,8 +245,7 @@ impl Node {
 }
 
 fn read(path: &str) -> Result<String, ClientError> {
-    let text =
-        std::fs::read_to_string(path).map_err(|e| ClientError::File(path.to_owned(), e))?;
+    let text = std::fs::read_to_string(path).map_err(|e| ClientError::File(path.to_owned(), e))?;
     let text = text.trim();
     // The transport would panic on a character that no header can have.
     if text.chars().any(char::is_control) {

@@ -1,4 +1,4 @@
-//! The search server sink: Elasticsearch and OpenSearch by the `_bulk` API.
+//! The search server sink: Elasticsearch and `OpenSearch` by the `_bulk` API.
 //!
 //! Architecture invariant: only this module names the `elasticsearch` crate, and of it only the
 //! raw transport: bodies are compressed here, and the media types are the plain ones that every
@@ -31,6 +31,12 @@ pub(super) use client::ClientError;
 /// latest; small requests keep a server's memory and a repeated one cheap.
 const BULK_BYTES: usize = 4 << 20;
 
+/// A busy server is not sent smaller requests than this: 100 usual documents.
+const LEAST_BYTES: usize = 128 << 10;
+
+/// How much larger a request may be after each success.
+const GROWTH_BYTES: usize = 64 << 10;
+
 /// Most bulk requests under way at once.
 const MOST_IN_FLIGHT: usize = 4;
 
@@ -48,8 +54,11 @@ pub(super) struct Elastic {
     /// Bulk requests that the server can take at once: one more with each success, one after it
     /// pushed back.
     window: AtomicUsize,
-    /// Largest bulk request that the server takes.
+    /// Largest bulk request that is sent now: halved when the server is busy, because what a
+    /// server with little memory calls busy may be the request itself.
     cap: AtomicUsize,
+    /// Largest bulk request that the server has not refused as too large.
+    limit: AtomicUsize,
     /// Woken when the server answers after it did not.
     recovered: Notify,
     state: Mutex<State>,
@@ -81,6 +90,7 @@ impl Elastic {
             flavor: settings.flavor,
             window: AtomicUsize::new(1),
             cap: AtomicUsize::new(BULK_BYTES),
+            limit: AtomicUsize::new(BULK_BYTES),
             recovered: Notify::new(),
             state: Mutex::default(),
         })
@@ -98,7 +108,10 @@ impl Elastic {
     fn note_trouble(&self, trouble: &str) {
         let mut state = self.state();
         if state.trouble != trouble {
-            tracing::warn!(problem = trouble, "the search server does not take documents");
+            tracing::warn!(
+                problem = trouble,
+                "the search server does not take documents"
+            );
             trouble.clone_into(&mut state.trouble);
         }
         self.window.store(1, Ordering::Relaxed);
@@ -114,6 +127,24 @@ impl Elastic {
         drop(state);
         let wider = (self.window() + 1).min(MOST_IN_FLIGHT);
         self.window.store(wider, Ordering::Relaxed);
+        let larger = self.cap.load(Ordering::Relaxed) + GROWTH_BYTES;
+        self.cap.store(
+            larger.min(self.limit.load(Ordering::Relaxed)),
+            Ordering::Relaxed,
+        );
+    }
+
+    /// The server was busy with a request of this size.
+    fn note_busy(&self, bytes: usize) {
+        self.cap
+            .fetch_min((bytes / 2).max(LEAST_BYTES), Ordering::Relaxed);
+    }
+
+    /// The server refuses requests of this size.
+    fn note_too_large(&self, bytes: usize) {
+        tracing::info!(bytes, "the search server takes only smaller requests");
+        self.limit.fetch_min(bytes.div_ceil(2), Ordering::Relaxed);
+        self.cap.fetch_min(bytes.div_ceil(2), Ordering::Relaxed);
     }
 
     fn note_rejected(&self, id: &str, reason: &str) {

@@ -20,8 +20,15 @@ const WALL_NS: i64 = 1_795_400_000_123_456_789;
 /// The documents of records, each as (action, document).
 fn encode(plan: &Plan, records: &[Record<'_>]) -> Vec<(Value, Value)> {
     let scratch = Scratch::new();
-    let anchor = Anchor { wall_ns: WALL_NS, mono_ns: 0 };
-    let options = PoolOptions { workers: 2, blocks_per_worker: 8, anchor };
+    let anchor = Anchor {
+        wall_ns: WALL_NS,
+        mono_ns: 0,
+    };
+    let options = PoolOptions {
+        workers: 2,
+        blocks_per_worker: 8,
+        anchor,
+    };
     let pool = Pool::create(&scratch.0, options).unwrap();
     let mut writer = pool.writer(1);
     for record in records {
@@ -34,9 +41,13 @@ fn encode(plan: &Plan, records: &[Record<'_>]) -> Vec<(Value, Value)> {
         let batch = encoder.batch(&pool.read(id));
         for item in 0..batch.len() as u32 {
             let text = std::str::from_utf8(batch.action(item)).unwrap();
-            let lines: Vec<Value> =
-                text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-            let [action, document] = lines.as_slice() else { panic!("two lines: {text}") };
+            let lines: Vec<Value> = text
+                .lines()
+                .map(|line| serde_json::from_str(line).unwrap())
+                .collect();
+            let [action, document] = lines.as_slice() else {
+                panic!("two lines: {text}")
+            };
             documents.push((action.clone(), document.clone()));
         }
     }
@@ -54,12 +65,20 @@ fn hostile(text: &str) -> Plan {
     let scenario = &mut plan.scenarios[0];
     scenario.name = text.to_owned();
     scenario.tasks[0].name = text.to_owned();
-    let Step::Request(request) = &mut scenario.tasks[0].steps[0] else { panic!("a request") };
+    let Step::Request(request) = &mut scenario.tasks[0].steps[0] else {
+        panic!("a request")
+    };
     request.labels = BTreeMap::from([("page".to_owned(), text.to_owned())]);
-    let contains = |index| Check { index, condition: Condition::BodyContains(text.to_owned()) };
+    let contains = |index| Check {
+        index,
+        condition: Condition::BodyContains(text.to_owned()),
+    };
     request.checks = vec![contains(0), contains(1)];
     request.path = Template {
-        segments: vec![Segment::Text("/p".to_owned()), Segment::Slot(Slot::UserIndex)],
+        segments: vec![
+            Segment::Text("/p".to_owned()),
+            Segment::Slot(Slot::UserIndex),
+        ],
     };
     plan
 }
@@ -67,7 +86,9 @@ fn hostile(text: &str) -> Plan {
 #[test]
 fn a_document_says_what_happened() {
     let mut plan = hostile("shop");
-    let Step::Request(request) = &mut plan.scenarios[0].tasks[0].steps[0] else { panic!() };
+    let Step::Request(request) = &mut plan.scenarios[0].tasks[0].steps[0] else {
+        panic!()
+    };
     request.path = Template::literal("/buy?q=1&token=abc");
     let failed = Record {
         late_us: 1_500,
@@ -127,7 +148,10 @@ fn a_document_says_what_happened() {
 #[test]
 fn ids_rise_and_tell_workers_apart() {
     let documents = encode(&plan(), &[record(5), record(3), record(4)]);
-    let ids: Vec<_> = documents.iter().map(|(action, _)| action["create"]["_id"].clone()).collect();
+    let ids: Vec<_> = documents
+        .iter()
+        .map(|(action, _)| action["create"]["_id"].clone())
+        .collect();
     let prefix = plan().run.id;
     assert_eq!(
         ids,
@@ -138,7 +162,13 @@ fn ids_rise_and_tell_workers_apart() {
 
 #[test]
 fn an_unknown_step_is_still_a_document() {
-    let documents = encode(&plan(), &[Record { step: 77, ..record(1) }]);
+    let documents = encode(
+        &plan(),
+        &[Record {
+            step: 77,
+            ..record(1)
+        }],
+    );
     assert_eq!(documents[0].1["loadtest"]["request"]["name"], "(unknown)");
     assert_mapped(Stream::Requests, &documents[0].1);
 }

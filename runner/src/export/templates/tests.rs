@@ -4,7 +4,10 @@ use super::*;
 
 const DIALECTS: [(Dialect, &str); 3] = [
     (Dialect::Elasticsearch, "elasticsearch"),
-    (Dialect::ElasticsearchWithoutHistogram, "elasticsearch-without-histogram"),
+    (
+        Dialect::ElasticsearchWithoutHistogram,
+        "elasticsearch-without-histogram",
+    ),
     (Dialect::OpenSearch, "opensearch"),
 ];
 
@@ -16,7 +19,9 @@ pub(in crate::export) fn assert_mapped(stream: Stream, document: &Value) {
     for path in found {
         let mapped = fields.iter().any(|(field, kind)| {
             let inside = matches!(kind, Labels | Histogram | Stored)
-                && path.strip_prefix(field.as_str()).is_some_and(|rest| rest.starts_with('.'));
+                && path
+                    .strip_prefix(field.as_str())
+                    .is_some_and(|rest| rest.starts_with('.'));
             path == *field || inside
         });
         assert!(mapped, "{path} is not in the mapping of {}", stream.name());
@@ -55,7 +60,11 @@ fn the_committed_templates_are_those_that_are_installed() {
                 std::fs::write(&path, &text).unwrap();
             }
             let committed = std::fs::read_to_string(&path).unwrap_or_default();
-            assert!(committed == text, "{} is stale: run with LOADTEST_BLESS=1", path.display());
+            assert!(
+                committed == text,
+                "{} is stale: run with LOADTEST_BLESS=1",
+                path.display()
+            );
         }
     }
 }
@@ -64,9 +73,19 @@ fn the_committed_templates_are_those_that_are_installed() {
 fn streams_stay_far_below_the_limit_of_fields() {
     for stream in Stream::ALL {
         let fields = stream.fields();
-        assert!(fields.len() <= 160, "{} has {} fields", stream.name(), fields.len());
+        assert!(
+            fields.len() <= 160,
+            "{} has {} fields",
+            stream.name(),
+            fields.len()
+        );
         let names: BTreeSet<_> = fields.iter().map(|(path, _)| path).collect();
-        assert_eq!(names.len(), fields.len(), "a field of {} is there twice", stream.name());
+        assert_eq!(
+            names.len(),
+            fields.len(),
+            "a field of {} is there twice",
+            stream.name()
+        );
     }
 }
 

@@ -1,23 +1,17 @@
 //! Nothing is lost without a name, nothing is there twice, the law holds: whatever the server does.
 
-use std::io::Read;
-
-use loadtest_core::{
-    plan::{Auth, Files, RawMode},
-    report::{ExportCounts, ExporterReport, GeneratorHealth, RecordCounts},
-    series::{ErrorKey, Outcome, Sample, Series, SeriesSet},
-    view::{RequestStats, RunView, Summary},
-};
+use loadtest_core::plan::{Auth, Files, RawMode};
 use serde_json::Value;
 
 use super::{
+    runner::{Runner, complete, lines_of},
     server::{Fault, Server},
     *,
 };
 use crate::{
     export::{batch::Stream, templates::tests::assert_mapped},
     pool::{
-        Anchor, Interval, PoolOptions, Record,
+        Anchor, PoolOptions,
         tests::{Scratch, record},
     },
 };
@@ -25,150 +19,6 @@ use crate::{
 const REQUESTS: &str = "loadtest-requests-shop-ns";
 const METRICS: &str = "loadtest-metrics-shop-ns";
 const RUNS: &str = "loadtest-runs-shop-ns";
-
-/// A pool with an engine's writers, and what is needed to export it again and again.
-struct Runner {
-    scratch: Scratch,
-    plan: Plan,
-    pool: Pool,
-}
-
-impl Runner {
-    /// An engine that measured `records` requests and three intervals, and has ended.
-    fn with_records(plan: Plan, records: u64) -> Self {
-        let scratch = Scratch::new();
-        let anchor = Anchor { wall_ns: 1_795_400_000_000_000_000, mono_ns: 0 };
-        let options = PoolOptions { workers: 2, blocks_per_worker: 16, anchor };
-        let pool = Pool::create(&scratch.0, options).unwrap();
-        let mut writers = [pool.writer(0), pool.writer(1)];
-        for k in 0..records {
-            let failed = k % 10 == 3;
-            writers[(k % 2) as usize].record(&Record {
-                outcome: if failed { Outcome::Status } else { Outcome::Ok },
-                status: if failed { 500 } else { 200 },
-                ..record(k * 1_000_000)
-            });
-            if k % 1_000 == 999 {
-                writers.iter_mut().for_each(crate::pool::RecordWriter::flush);
-            }
-        }
-        drop(writers);
-        let mut aggregates = pool.aggregates().unwrap();
-        for sequence in 0..3 {
-            aggregates.append(&interval(sequence)).unwrap();
-        }
-        pool.finish();
-        Self { scratch, plan, pool }
-    }
-
-    fn out(&self) -> PathBuf {
-        self.scratch.0.join("out")
-    }
-
-    fn drain(&self) -> (Drain, Arc<Account>) {
-        let pool = Pool::open(&self.scratch.0).unwrap();
-        pool.free_settled();
-        let results = &self.plan.results;
-        let elastic = results.elasticsearch.as_ref().map(|settings| {
-            Arc::new(Elastic::new(settings, &self.plan.run.namespace, 0).unwrap())
-        });
-        let out = self.out();
-        let sinks =
-            Sinks::new(&self.plan, elastic.clone(), Some(&out), &pool.ledger()).unwrap();
-        let account = Arc::new(Account::new(elastic));
-        account.opened(&pool);
-        let identity =
-            drain::Identity { runner: 0, host: "host".to_owned(), plan_hash: "ff".to_owned() };
-        let give_up = GiveUpSwitch::new();
-        let drain =
-            Drain::new(&self.plan, &identity, pool, sinks, account.clone(), give_up).unwrap();
-        (drain, account)
-    }
-
-    /// A whole export; with its verification when it was not given up.
-    async fn export(&self) -> (Ended, ExporterReport) {
-        let (mut drain, account) = self.drain();
-        let ended = drain.run(&Signals::none()).await.unwrap();
-        drain.abandon_rest(ended);
-        if ended == Ended::Drained && self.plan.results.elasticsearch.is_some() {
-            drain.write_end(Some(&view())).await;
-            let requests = drain.verify_requests().await;
-            account.verified(requests, drain.verify_aggregates().await);
-        }
-        account.finished();
-        let report = account.report();
-        assert!(report.requests.balanced(), "{report:?}");
-        assert!(report.aggregates.balanced(), "{report:?}");
-        assert_eq!((report.requests.pending, report.aggregates.pending), (0, 0));
-        (ended, report)
-    }
-}
-
-fn interval(sequence: u64) -> Interval {
-    let mut set = SeriesSet { by_name: vec![Series::default()], ..SeriesSet::default() };
-    for k in 0..100 {
-        let outcome = if k % 10 == 3 { Outcome::Status } else { Outcome::Ok };
-        let status = if k % 10 == 3 { 500 } else { 200 };
-        let sample = Sample {
-            outcome,
-            status,
-            latency_us: 1_000 + k,
-            service_us: 900 + k,
-            bytes_sent: 100,
-            bytes_received: 200,
-        };
-        set.total.record(&sample, 3);
-        set.by_name[0].record(&sample, 2);
-        if outcome != Outcome::Ok {
-            let message = "status 500".to_owned();
-            set.count_error(ErrorKey { outcome, series: 0, message }, 1);
-        }
-    }
-    Interval {
-        sequence,
-        start_us: 1_795_400_000_000_000 + sequence.cast_signed() * 5_000_000,
-        end_us: 1_795_400_005_000_000 + sequence.cast_signed() * 5_000_000,
-        partial: sequence == 0,
-        set,
-        users: 1,
-        records: RecordCounts::default(),
-        health: GeneratorHealth::default(),
-    }
-}
-
-fn view() -> RunView {
-    let mut set = SeriesSet::default();
-    set.merge(&interval(0).set);
-    let duration = Duration::from_secs(5);
-    let summary = Summary {
-        total: RequestStats::new(&set.total, duration),
-        ..Summary::new(&plan(), &set, duration, None)
-    };
-    RunView {
-        phase: loadtest_core::view::Phase::Exporting,
-        judgement: None,
-        started: Some(1_795_400_000_000_000),
-        completed: Some(1_795_400_015_000_000),
-        start_skew_us: Some(3),
-        delivery: None,
-        runners: loadtest_core::view::RunnerCounts::default(),
-        summary: Some(summary),
-        progress: None,
-        generator: loadtest_core::view::Generator::default(),
-        thresholds: Vec::new(),
-        export: Some(ExportCounts::default()),
-        aggregates: None,
-        export_problem: String::new(),
-    }
-}
-
-fn complete(report: &ExporterReport, records: u64) {
-    assert_eq!(report.requests.produced, records);
-    assert_eq!(report.requests.indexed, records, "{report:?}");
-    assert_eq!(report.requests.verified, Some(true));
-    assert_eq!(report.aggregates.verified, Some(true));
-    assert_eq!(report.problem, "");
-}
 
 #[tokio::test]
 async fn every_document_arrives_in_its_stream_and_mapping() {
@@ -184,9 +34,11 @@ async fn every_document_arrives_in_its_stream_and_mapping() {
     assert_eq!(report.aggregates.indexed, 9);
     let state = server.state.lock().unwrap();
     assert_eq!(state.repeats, 0);
-    for (stream, name) in
-        [(Stream::Requests, REQUESTS), (Stream::Metrics, METRICS), (Stream::Runs, RUNS)]
-    {
+    for (stream, name) in [
+        (Stream::Requests, REQUESTS),
+        (Stream::Metrics, METRICS),
+        (Stream::Runs, RUNS),
+    ] {
         for (id, document) in &state.documents[name] {
             assert_mapped(stream, document);
             assert_eq!(document["event"]["id"], Value::from(id.as_str()));
@@ -196,19 +48,36 @@ async fn every_document_arrives_in_its_stream_and_mapping() {
         .values()
         .find(|document| document["loadtest"]["doc"] == "histogram")
         .unwrap();
-    let counts = minute["loadtest"]["latency"]["histogram_us"]["counts"].as_array().unwrap();
-    assert_eq!(counts.iter().map(|count| count.as_u64().unwrap()).sum::<u64>(), 300);
+    let counts = minute["loadtest"]["latency"]["histogram_us"]["counts"]
+        .as_array()
+        .unwrap();
+    assert_eq!(
+        counts
+            .iter()
+            .map(|count| count.as_u64().unwrap())
+            .sum::<u64>(),
+        300
+    );
 }
 
 #[tokio::test]
 async fn no_fault_loses_or_doubles_a_document() {
     let faults: [&[Fault]; 7] = [
         &[Fault::Items(429), Fault::Items(503)],
-        &[Fault::Request(429), Fault::Request(503), Fault::Request(502)],
+        &[
+            Fault::Request(429),
+            Fault::Request(503),
+            Fault::Request(502),
+        ],
         &[Fault::ResetBefore, Fault::None, Fault::ResetBefore],
         &[Fault::ResetAfter, Fault::None, Fault::ResetAfter],
         &[Fault::Truncated, Fault::Truncated],
-        &[Fault::None, Fault::Request(500), Fault::Items(500), Fault::ResetAfter],
+        &[
+            Fault::None,
+            Fault::Request(500),
+            Fault::Items(500),
+            Fault::ResetAfter,
+        ],
         &[Fault::Request(403), Fault::Request(404)],
     ];
     for script in faults {
@@ -218,8 +87,15 @@ async fn no_fault_loses_or_doubles_a_document() {
         let (ended, report) = runner.export().await;
         assert_eq!(ended, Ended::Drained, "{script:?}");
         complete(&report, 6_000);
-        assert!(report.requests.retries + report.aggregates.retries > 0, "{script:?}");
-        assert_eq!((server.count(REQUESTS), server.count(METRICS)), (6_000, 7), "{script:?}");
+        assert!(
+            report.requests.retries + report.aggregates.retries > 0,
+            "{script:?}"
+        );
+        assert_eq!(
+            (server.count(REQUESTS), server.count(METRICS)),
+            (6_000, 7),
+            "{script:?}"
+        );
     }
 }
 
@@ -232,13 +108,29 @@ async fn a_refused_document_is_named_and_counted() {
     let rejected = report.requests.rejected + report.aggregates.rejected;
     assert_eq!(rejected, 2, "{report:?}");
     assert_eq!(server.count(REQUESTS) as u64, report.requests.indexed);
-    assert!(report.problem.contains("400 some_exception: because"), "{}", report.problem);
+    assert!(
+        report.problem.contains("400 some_exception: because"),
+        "{}",
+        report.problem
+    );
 }
 
 #[tokio::test]
 async fn too_large_requests_are_halved_until_they_fit() {
     let server = Server::start().await;
     server.state.lock().unwrap().limit = Some(100_000);
+    let runner = Runner::with_records(searchable_plan(&[&server.url]), 4_000);
+    let (_, report) = runner.export().await;
+    complete(&report, 4_000);
+    assert_eq!(server.count(REQUESTS), 4_000);
+}
+
+/// Seen on a real server: a bulk request that alone exceeds `indexing_pressure.memory.limit` is
+/// answered 429 for ever.
+#[tokio::test]
+async fn a_server_that_is_busy_with_one_request_gets_smaller_ones() {
+    let server = Server::start().await;
+    server.state.lock().unwrap().busy_above = Some(400_000);
     let runner = Runner::with_records(searchable_plan(&[&server.url]), 4_000);
     let (_, report) = runner.export().await;
     complete(&report, 4_000);
@@ -253,7 +145,9 @@ async fn a_rotated_secret_is_read_again() {
     let scratch = Scratch::new();
     let key_file = scratch.0.join("key");
     std::fs::write(&key_file, "old\n").unwrap();
-    let auth = Auth::ApiKey { key_file: key_file.display().to_string() };
+    let auth = Auth::ApiKey {
+        key_file: key_file.display().to_string(),
+    };
     plan.results.elasticsearch.as_mut().unwrap().auth = Some(auth);
     let runner = Runner::with_records(plan, 3_000);
     let rotate = async {
@@ -282,10 +176,7 @@ async fn a_server_that_comes_late_gets_everything() {
 #[tokio::test]
 async fn a_dead_node_is_passed_over() {
     let server = Server::start().await;
-    let runner = Runner::with_records(
-        searchable_plan(&["http://127.0.0.1:1", &server.url]),
-        3_000,
-    );
+    let runner = Runner::with_records(searchable_plan(&["http://127.0.0.1:1", &server.url]), 3_000);
     let (_, report) = runner.export().await;
     complete(&report, 3_000);
 }
@@ -300,10 +191,21 @@ async fn a_server_that_never_comes_costs_every_document_its_name() {
     assert_eq!(ended, Ended::GivenUp);
     assert_eq!((report.requests.lost, report.requests.indexed), (5_000, 0));
     assert_eq!((report.aggregates.lost, report.aggregates.produced), (8, 8));
-    assert!(report.problem.contains("5008 documents were given up"), "{}", report.problem);
-    assert!(report.problem.contains("http://127.0.0.1:1"), "{}", report.problem);
+    assert!(
+        report.problem.contains("5008 documents were given up"),
+        "{}",
+        report.problem
+    );
+    assert!(
+        report.problem.contains("http://127.0.0.1:1"),
+        "{}",
+        report.problem
+    );
     // The files have what the server never took.
-    assert_eq!(lines_of(&runner.out().join("requests.ndjson.gz")).len(), 5_000);
+    assert_eq!(
+        lines_of(&runner.out().join("requests.ndjson.gz")).len(),
+        5_000
+    );
 }
 
 #[tokio::test]
@@ -313,12 +215,19 @@ async fn a_server_that_hangs_up_in_the_middle_leaves_an_exact_account() {
     plan.results.drain_timeout = Duration::from_secs(2);
     let runner = Runner::with_records(plan, 6_000);
     let answered = [Fault::None; 4];
-    server.script(answered.into_iter().chain(std::iter::repeat_n(Fault::Request(503), 1_000)));
+    server.script(
+        answered
+            .into_iter()
+            .chain(std::iter::repeat_n(Fault::Request(503), 1_000)),
+    );
     let (ended, report) = runner.export().await;
     assert_eq!(ended, Ended::GivenUp);
     assert_eq!(server.count(REQUESTS) as u64, report.requests.indexed);
     assert_eq!(report.requests.indexed + report.requests.lost, 6_000);
-    assert!(report.requests.lost > 0 && report.requests.indexed > 0, "{report:?}");
+    assert!(
+        report.requests.lost > 0 && report.requests.indexed > 0,
+        "{report:?}"
+    );
 }
 
 #[tokio::test]
@@ -329,7 +238,11 @@ async fn servers_without_histogram_fields_get_templates_without_them() {
     let (_, report) = runner.export().await;
     complete(&report, 10);
     let state = server.state.lock().unwrap();
-    assert!(state.templates["loadtest-metrics"].to_string().contains(r#""enabled":false"#));
+    assert!(
+        state.templates["loadtest-metrics"]
+            .to_string()
+            .contains(r#""enabled":false"#)
+    );
 }
 
 #[tokio::test]
@@ -337,11 +250,24 @@ async fn a_later_template_on_the_server_is_left_alone() {
     let server = Server::start().await;
     let theirs = serde_json::json!({"version": 99, "_meta": {"managed_by": "platform"}});
     for stream in Stream::ALL {
-        server.state.lock().unwrap().templates.insert(stream.template_name(), theirs.clone());
+        server
+            .state
+            .lock()
+            .unwrap()
+            .templates
+            .insert(stream.template_name(), theirs.clone());
     }
     let runner = Runner::with_records(searchable_plan(&[&server.url]), 10);
     complete(&runner.export().await.1, 10);
-    assert!(server.state.lock().unwrap().templates.values().all(|template| *template == theirs));
+    assert!(
+        server
+            .state
+            .lock()
+            .unwrap()
+            .templates
+            .values()
+            .all(|template| *template == theirs)
+    );
 }
 
 /// An exporter that is killed at any moment and started again: the drain is dropped wherever it
@@ -350,7 +276,12 @@ async fn a_later_template_on_the_server_is_left_alone() {
 async fn kills_at_any_moment_lose_and_double_nothing() {
     for round in 0..5_u64 {
         let server = Server::start().await;
-        server.script([Fault::None, Fault::Items(429), Fault::ResetAfter, Fault::Truncated]);
+        server.script([
+            Fault::None,
+            Fault::Items(429),
+            Fault::ResetAfter,
+            Fault::Truncated,
+        ]);
         let mut plan = searchable_plan(&[&server.url]);
         plan.results.files = Some(Files { raw: RawMode::All });
         let runner = Runner::with_records(plan, 5_000);
@@ -361,11 +292,17 @@ async fn kills_at_any_moment_lose_and_double_nothing() {
         }
         let (_, report) = runner.export().await;
         complete(&report, 5_000);
-        assert_eq!((server.count(REQUESTS), server.count(METRICS)), (5_000, 7), "round {round}");
+        assert_eq!(
+            (server.count(REQUESTS), server.count(METRICS)),
+            (5_000, 7),
+            "round {round}"
+        );
         assert_eq!(report.aggregates.indexed, 9, "round {round}");
         let requests = lines_of(&runner.out().join("requests.ndjson.gz"));
-        let ids: std::collections::BTreeSet<_> =
-            requests.iter().map(|line| line["event"]["id"].as_str().unwrap()).collect();
+        let ids: std::collections::BTreeSet<_> = requests
+            .iter()
+            .map(|line| line["event"]["id"].as_str().unwrap())
+            .collect();
         assert_eq!((requests.len(), ids.len()), (5_000, 5_000), "round {round}");
         let intervals = std::fs::read_to_string(runner.out().join("intervals.ndjson")).unwrap();
         assert_eq!(intervals.lines().count(), 7, "round {round}");
@@ -377,8 +314,14 @@ async fn files_alone_are_a_sink() {
     let runner = Runner::with_records(files_plan(), 5_000);
     let (ended, report) = runner.export().await;
     assert_eq!(ended, Ended::Drained);
-    assert_eq!((report.requests.produced, report.requests.indexed), (5_000, 5_000));
-    assert_eq!((report.aggregates.indexed, report.problem.as_str()), (7, ""));
+    assert_eq!(
+        (report.requests.produced, report.requests.indexed),
+        (5_000, 5_000)
+    );
+    assert_eq!(
+        (report.aggregates.indexed, report.problem.as_str()),
+        (7, "")
+    );
     let requests = lines_of(&runner.out().join("requests.ndjson.gz"));
     assert_eq!(requests.len(), 5_000);
     assert_eq!(requests[3]["loadtest"]["doc"], "request");
@@ -391,17 +334,31 @@ async fn an_engine_that_was_killed_leaves_what_it_had_measured() {
     assert_eq!(ended, Ended::Drained);
 
     let scratch = Scratch::new();
-    let anchor = Anchor { wall_ns: 0, mono_ns: 0 };
-    let options = PoolOptions { workers: 1, blocks_per_worker: 4, anchor };
+    let anchor = Anchor {
+        wall_ns: 0,
+        mono_ns: 0,
+    };
+    let options = PoolOptions {
+        workers: 1,
+        blocks_per_worker: 4,
+        anchor,
+    };
     let pool = Pool::create(&scratch.0, options).unwrap();
     let mut writer = pool.writer(0);
     for k in 0..100 {
         writer.record(&record(k));
     }
     pool.release_engine_lock();
-    let runner = Runner { scratch, plan: files_plan(), pool };
+    let runner = Runner {
+        scratch,
+        plan: files_plan(),
+        pool,
+    };
     let (_, report) = runner.export().await;
-    assert_eq!((report.requests.produced, report.requests.indexed), (100, 100));
+    assert_eq!(
+        (report.requests.produced, report.requests.indexed),
+        (100, 100)
+    );
     assert!(!runner.pool.finished());
     std::mem::forget(writer);
 }
@@ -409,12 +366,23 @@ async fn an_engine_that_was_killed_leaves_what_it_had_measured() {
 #[tokio::test]
 async fn the_first_signal_waits_for_the_engine_the_second_does_not() {
     let scratch = Scratch::new();
-    let anchor = Anchor { wall_ns: 0, mono_ns: 0 };
-    let options = PoolOptions { workers: 1, blocks_per_worker: 4, anchor };
+    let anchor = Anchor {
+        wall_ns: 0,
+        mono_ns: 0,
+    };
+    let options = PoolOptions {
+        workers: 1,
+        blocks_per_worker: 4,
+        anchor,
+    };
     let pool = Pool::create(&scratch.0, options).unwrap();
     let mut writer = pool.writer(0);
     writer.record(&record(1));
-    let runner = Runner { scratch, plan: files_plan(), pool };
+    let runner = Runner {
+        scratch,
+        plan: files_plan(),
+        pool,
+    };
     let (mut drain, account) = runner.drain();
     let signals = Signals::none();
     signals.raise();
@@ -425,12 +393,8 @@ async fn the_first_signal_waits_for_the_engine_the_second_does_not() {
     drain.abandon_rest(ended);
     assert_eq!(ended, Ended::GivenUp);
     let requests = account.report().requests;
-    assert_eq!((requests.produced, requests.lost, requests.pending), (1, 1, 0));
-}
-
-fn lines_of(path: &Path) -> Vec<Value> {
-    let mut text = String::new();
-    let file = File::open(path).unwrap();
-    flate2::read::MultiGzDecoder::new(file).read_to_string(&mut text).unwrap();
-    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    assert_eq!(
+        (requests.produced, requests.lost, requests.pending),
+        (1, 1, 0)
+    );
 }

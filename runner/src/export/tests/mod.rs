@@ -1,6 +1,7 @@
 //! The whole way from the pool to a server that answers by script.
 
 mod faults;
+mod runner;
 mod server;
 
 use loadtest_core::{
@@ -36,7 +37,10 @@ pub(super) fn plan() -> Plan {
     let scenario = Scenario {
         name: "shop".to_owned(),
         start_after: Duration::ZERO,
-        load: Load::ConstantUsers { users: 1, duration: Duration::from_secs(1) },
+        load: Load::ConstantUsers {
+            users: 1,
+            duration: Duration::from_secs(1),
+        },
         graceful_stop: Duration::ZERO,
         tasks: vec![task],
     };

@@ -44,6 +44,8 @@ pub(super) struct State {
     pub(super) repeats: usize,
     /// Largest inflated bulk request that is taken.
     pub(super) limit: Option<usize>,
+    /// Largest inflated bulk request that does not make the server busy.
+    pub(super) busy_above: Option<usize>,
     /// The `authorization` that is taken.
     pub(super) authorization: Option<String>,
     /// Whether mappings may have histograms.
@@ -66,7 +68,10 @@ impl Server {
 
     pub(super) fn on(listener: TcpListener) -> Self {
         let url = format!("http://{}", listener.local_addr().unwrap());
-        let state = Arc::new(Mutex::new(State { histograms: true, ..State::default() }));
+        let state = Arc::new(Mutex::new(State {
+            histograms: true,
+            ..State::default()
+        }));
         let shared = state.clone();
         let task = tokio::spawn(async move {
             let mut connections = tokio::task::JoinSet::new();
@@ -82,7 +87,12 @@ impl Server {
     }
 
     pub(super) fn count(&self, stream: &str) -> usize {
-        self.state.lock().unwrap().documents.get(stream).map_or(0, BTreeMap::len)
+        self.state
+            .lock()
+            .unwrap()
+            .documents
+            .get(stream)
+            .map_or(0, BTreeMap::len)
     }
 }
 
@@ -151,13 +161,22 @@ async fn read_request(stream: &mut TcpStream, bytes: &mut Vec<u8>) -> Option<Req
     let mut body = bytes[head_end..head_end + length].to_vec();
     bytes.drain(..head_end + length);
     if header("content-encoding").as_deref() == Some("gzip") {
-        assert_eq!(header("content-type").as_deref(), Some("application/x-ndjson"));
+        assert_eq!(
+            header("content-type").as_deref(),
+            Some("application/x-ndjson")
+        );
         let mut inflated = Vec::new();
-        flate2::read::GzDecoder::new(body.as_slice()).read_to_end(&mut inflated).unwrap();
+        flate2::read::GzDecoder::new(body.as_slice())
+            .read_to_end(&mut inflated)
+            .unwrap();
         body = inflated;
     }
     let line = head.lines().next().unwrap().to_owned();
-    Some(Request { line, authorization: header("authorization"), body })
+    Some(Request {
+        line,
+        authorization: header("authorization"),
+        body,
+    })
 }
 
 fn answer(request: &Request, state: &mut State) -> Reply {
@@ -171,13 +190,19 @@ fn answer(request: &Request, state: &mut State) -> Reply {
     if let Some(name) = path.strip_prefix("/_index_template/") {
         return template(method, name, request, state);
     }
-    if let Some(stream) = path.strip_prefix('/').and_then(|path| path.strip_suffix("/_bulk")) {
+    if let Some(stream) = path
+        .strip_prefix('/')
+        .and_then(|path| path.strip_suffix("/_bulk"))
+    {
         return bulk(stream, request, state);
     }
     if path.ends_with("/_refresh") {
         return whole(200, json!({}));
     }
-    if let Some(stream) = path.strip_prefix('/').and_then(|path| path.strip_suffix("/_count")) {
+    if let Some(stream) = path
+        .strip_prefix('/')
+        .and_then(|path| path.strip_suffix("/_count"))
+    {
         let count = state.documents.get(stream).map_or(0, BTreeMap::len);
         return whole(200, json!({"count": count}));
     }
@@ -207,9 +232,18 @@ fn template(method: &str, name: &str, request: &Request, state: &mut State) -> R
 
 fn bulk(stream: &str, request: &Request, state: &mut State) -> Reply {
     state.bulks += 1;
-    assert!(state.templates.len() == 3, "templates come before documents");
+    assert!(
+        state.templates.len() == 3,
+        "templates come before documents"
+    );
     if state.limit.is_some_and(|limit| request.body.len() > limit) {
         return Reply::Whole(413, String::new());
+    }
+    if state
+        .busy_above
+        .is_some_and(|limit| request.body.len() > limit)
+    {
+        return Reply::Whole(429, "{\"error\":\"busy\"}".to_owned());
     }
     let fault = state.faults.pop_front().unwrap_or(Fault::None);
     match fault {

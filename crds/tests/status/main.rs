@@ -1,0 +1,314 @@
+//! From what is known of a run to the status that people and programs read.
+
+// Helpers of tests may fail like tests.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::needless_pass_by_value)]
+
+mod bounds;
+mod fixtures;
+
+use loadtest_core::{
+    report::ExportCounts,
+    verdict::{Judgement, Reason, Verdict},
+    view::{Delivery, Phase, RequestStats},
+};
+use loadtest_crds::{
+    LoadTestRunStatus, Problem, Stage,
+    status::{
+        ConditionStatus, Facts, LastRunFacts, Next, TestFacts, load_test_status,
+        refused_run_status, time_of,
+    },
+};
+use serde_json::json;
+
+use fixtures::{SECOND, START, identity, short, status_at, view};
+
+#[test]
+fn a_passed_run_reads_like_this() {
+    let status = status_at(&view(Phase::Finished), &[], 40);
+    let latency = json!({
+        "min": "953us", "mean": "12.4ms", "p50": "11.0ms", "p75": "13.0ms", "p90": "20.0ms",
+        "p95": "25.0ms", "p99": "101ms", "p999": "1.25s", "max": "2.00s"
+    });
+    let mut value = serde_json::to_value(&status).unwrap();
+    value.as_object_mut().unwrap().remove("conditions");
+    assert_eq!(
+        value,
+        json!({
+            "observedGeneration": 3,
+            "phase": "Finished",
+            "verdict": "Passed",
+            "message": "all 1 thresholds hold",
+            "run": {
+                "number": 4, "id": "0123456789abcdef0123456789abcdef", "planHash": "abc",
+                "startTime": "2025-11-24T16:00:00Z", "completionTime": "2025-11-24T16:00:31Z",
+                "startSkew": "3.01ms",
+                "runners": { "expected": 2, "ready": 2, "lost": 0 }, "runnersReady": "2/2"
+            },
+            "summary": {
+                "duration": "30s", "requests": 4000, "failures": 10, "errorRatio": "0.25%",
+                "rate": "199.9/s", "offered": "200/s", "delivered": "100%", "iterations": 4000,
+                "bytesSent": 1000, "bytesReceived": 2000,
+                "latency": latency, "serviceTime": latency,
+                "requestsByName": [{
+                    "name": "GET /get", "scenario": "main", "requests": 4000, "failures": 10,
+                    "rate": "199.9/s", "latency": latency
+                }],
+                "errors": [{ "type": "status", "request": "GET /get", "message": "500", "count": 10 }],
+                "checks": [{ "name": "ok", "passed": 3990, "failed": 10 }]
+            },
+            "generator": {
+                "saturated": false, "cpu": "12.3%", "lateStarts": 0, "worstLateness": "0us", "throttled": "0us"
+            },
+            "thresholds": [{ "name": "fast", "expr": "latency.p99 < 250ms", "observed": "101ms", "passed": true }],
+            "export": {
+                "produced": 4000, "indexed": 4000, "rejected": 0, "sampledOut": 0, "dropped": 0,
+                "lost": 0, "pending": 0, "retries": 0, "verified": true
+            }
+        })
+    );
+}
+
+#[test]
+fn conditions_follow_the_phases() {
+    let of = |phase| short(&status_at(&view(phase), &[], 0).conditions);
+    assert_eq!(
+        of(Phase::Starting),
+        [
+            "Accepted=True(Accepted)",
+            "Started=False(Starting)",
+            "Finished=False(Starting)",
+            "Succeeded=Unknown(Starting)",
+            "LoadDelivered=Unknown(Starting)",
+            "ResultsExported=True(NothingToExport)",
+            "Reconciling=True(Starting)",
+            "Stalled=False(Starting)",
+        ]
+    );
+    assert_eq!(
+        of(Phase::Exporting),
+        [
+            "Accepted=True(Accepted)",
+            "Started=True(LoadStarted)",
+            "Finished=False(Exporting)",
+            "Succeeded=Unknown(Exporting)",
+            "LoadDelivered=True(Delivered)",
+            "ResultsExported=Unknown(Exporting)",
+            "Reconciling=True(Exporting)",
+            "Stalled=False(Exporting)",
+        ]
+    );
+    assert_eq!(
+        of(Phase::Finished),
+        [
+            "Accepted=True(Accepted)",
+            "Started=True(LoadStarted)",
+            "Finished=True(ThresholdsMet)",
+            "Succeeded=True(ThresholdsMet)",
+            "LoadDelivered=True(Delivered)",
+            "ResultsExported=True(Exported)",
+            "Reconciling=False(Finished)",
+            "Stalled=False(Passed)",
+        ]
+    );
+    // The verdict is empty while active.
+    assert_eq!(status_at(&view(Phase::Exporting), &[], 0).verdict, None);
+}
+
+#[test]
+fn a_run_that_did_not_pass_is_stalled_with_its_verdict() {
+    let mut view = view(Phase::Finished);
+    view.judgement = Some(Judgement {
+        verdict: Verdict::Error,
+        reason: Reason::Cluster("OOM-Killed!".to_owned()),
+        message: "runner 1 used more memory than it may".to_owned(),
+    });
+    view.delivery = Some(Delivery::Incomplete);
+    view.export = Some(ExportCounts {
+        produced: 10,
+        indexed: 7,
+        lost: 3,
+        ..ExportCounts::default()
+    });
+    view.export_problem = "403 no".to_owned();
+    let status = status_at(&view, &[], 0);
+    assert_eq!(
+        short(&status.conditions)[2..],
+        [
+            "Finished=True(OOMKilled)",
+            "Succeeded=False(OOMKilled)",
+            "LoadDelivered=False(OOMKilled)",
+            "ResultsExported=False(ExportIncomplete)",
+            "Reconciling=False(Finished)",
+            "Stalled=True(Error)",
+        ]
+    );
+    assert_eq!(
+        status.conditions[5].message,
+        "7 of 10 documents are stored: rejected 0, dropped 0, lost 3, pending 0; 403 no"
+    );
+}
+
+#[test]
+fn a_saturated_target_is_told_apart_from_the_generator() {
+    let mut view = view(Phase::Finished);
+    let mut delivered = |delivery| {
+        view.delivery = Some(delivery);
+        status_at(&view, &[], 0).conditions[4].clone()
+    };
+    let target = delivered(Delivery::TargetSaturated);
+    assert_eq!(
+        (target.status, target.reason.as_str()),
+        (ConditionStatus::False, "TargetSaturated")
+    );
+    assert!(
+        target
+            .message
+            .starts_with("all users waited for the target: 100% of the iterations")
+    );
+    let generator = delivered(Delivery::GeneratorLate);
+    assert_eq!(
+        (generator.status, generator.reason.as_str()),
+        (ConditionStatus::False, "LoadNotDelivered")
+    );
+}
+
+#[test]
+fn no_requests_have_no_latency() {
+    let mut view = view(Phase::Finished);
+    let summary = view.summary.as_mut().unwrap();
+    summary.total = RequestStats::default();
+    view.thresholds[0].observed = None;
+    let status = status_at(&view, &[], 0);
+    let summary = status.summary.unwrap();
+    assert_eq!(
+        (summary.latency.p95.as_str(), summary.latency.max.as_str()),
+        ("–", "–")
+    );
+    assert_eq!(
+        (summary.error_ratio.as_str(), summary.rate.as_str()),
+        ("0%", "0/s")
+    );
+    assert_eq!(status.thresholds[0].observed, "–");
+}
+
+#[test]
+fn transition_times_move_only_with_the_status() {
+    let starting = status_at(&view(Phase::Starting), &[], 1);
+    let running = status_at(&view(Phase::Running), &starting.conditions, 5);
+    let since = |status: &LoadTestRunStatus, kind: &str| {
+        let condition = status.conditions.iter().find(|c| c.kind == kind).unwrap();
+        condition.last_transition_time.clone()
+    };
+    assert_eq!(since(&running, "Accepted"), time_of(START + SECOND));
+    assert_eq!(since(&running, "Started"), time_of(START + 5 * SECOND));
+    assert_eq!(since(&running, "Finished"), time_of(START + SECOND));
+    // Nothing moved: nothing is different, so nothing needs to be written.
+    assert_eq!(
+        status_at(&view(Phase::Running), &running.conditions, 9),
+        running
+    );
+    // What is read back from the API server is equal to what was written.
+    let text = serde_json::to_string(&running).unwrap();
+    assert_eq!(
+        serde_json::from_str::<LoadTestRunStatus>(&text).unwrap(),
+        running
+    );
+}
+
+#[test]
+fn a_refused_test_is_over_at_once() {
+    let identity = identity();
+    let facts = Facts {
+        identity: &identity,
+        plan_hash: None,
+        generation: 3,
+        previous: &[],
+        note: None,
+        now: time_of(START),
+    };
+    let problems = [
+        Problem::new(Stage::Acceptance, "spec.thresholds[0].expr", "no"),
+        Problem::new(Stage::Acceptance, "spec.scenarios", "no"),
+    ];
+    let status = refused_run_status(&problems, &facts);
+    assert_eq!(
+        status.message.as_deref(),
+        Some("spec.thresholds[0].expr: no (and one more problem)")
+    );
+    assert_eq!(
+        short(&status.conditions),
+        [
+            "Accepted=False(InvalidSpec)",
+            "Started=False(InvalidSpec)",
+            "Finished=True(InvalidSpec)",
+            "Succeeded=False(InvalidSpec)",
+            "Reconciling=False(InvalidSpec)",
+            "Stalled=True(InvalidSpec)",
+        ]
+    );
+}
+
+#[test]
+fn a_test_mirrors_its_last_run() {
+    let run = status_at(&view(Phase::Finished), &[], 1);
+    let mut facts = TestFacts {
+        generation: 8,
+        problems: &[],
+        last: Some(LastRunFacts {
+            name: "shop-4",
+            number: 4,
+            run_key: "v1:abc",
+            generation: 7,
+            status: Some(&run),
+        }),
+        next: Next::Nothing,
+        previous: &[],
+        now: time_of(START),
+    };
+    let status = load_test_status(&facts);
+    let last = status.last_run.clone().unwrap();
+    assert_eq!(
+        (last.name.as_str(), last.verdict.as_deref()),
+        ("shop-4", Some("Passed"))
+    );
+    assert_eq!(status.result.summary, run.summary);
+    assert_eq!(status.result.observed_generation, Some(8));
+    let generation = |kind: &str| {
+        let condition = status
+            .result
+            .conditions
+            .iter()
+            .find(|c| c.kind == kind)
+            .unwrap();
+        condition.observed_generation
+    };
+    // Who waits for generation 8 is not told of the run of generation 7.
+    assert_eq!(generation("Finished"), Some(7));
+    assert_eq!(generation("Accepted"), Some(8));
+    let value = serde_json::to_value(&status).unwrap();
+    assert_eq!(value["verdict"], "Passed");
+    assert_eq!(value["lastRun"]["runKey"], "v1:abc");
+
+    facts.next = Next::Run;
+    let waiting = load_test_status(&facts);
+    assert_eq!(
+        short(&waiting.result.conditions)[6],
+        "Reconciling=True(Pending)"
+    );
+
+    facts.last = None;
+    facts.next = Next::Manual;
+    let manual = load_test_status(&facts);
+    assert_eq!(manual.result.phase.as_deref(), Some("Pending"));
+    assert_eq!(
+        short(&manual.result.conditions),
+        [
+            "Accepted=True(Accepted)",
+            "Started=False(Manual)",
+            "Finished=False(Manual)",
+            "Succeeded=Unknown(Manual)",
+            "Reconciling=False(Manual)",
+            "Stalled=False(Manual)",
+        ]
+    );
+}

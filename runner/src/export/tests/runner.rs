@@ -1,0 +1,198 @@
+//! A runner whose engine has measured something, and what is asked of its exporter.
+
+use std::io::Read;
+
+use loadtest_core::{
+    report::{ExportCounts, ExporterReport, GeneratorHealth, RecordCounts},
+    series::{ErrorKey, Outcome, Sample, Series, SeriesSet},
+    view::{Generator, Phase, RequestStats, RunView, RunnerCounts, Summary},
+};
+use serde_json::Value;
+
+use super::*;
+use crate::pool::{
+    Anchor, Interval, PoolOptions, Record, RecordWriter,
+    tests::{Scratch, record},
+};
+
+/// A pool with an engine's writers, and what is needed to export it again and again.
+pub(super) struct Runner {
+    pub(super) scratch: Scratch,
+    pub(super) plan: Plan,
+    pub(super) pool: Pool,
+}
+
+impl Runner {
+    /// An engine that measured `records` requests and three intervals, and has ended.
+    pub(super) fn with_records(plan: Plan, records: u64) -> Self {
+        let scratch = Scratch::new();
+        let anchor = Anchor {
+            wall_ns: 1_795_400_000_000_000_000,
+            mono_ns: 0,
+        };
+        let options = PoolOptions {
+            workers: 2,
+            blocks_per_worker: 16,
+            anchor,
+        };
+        let pool = Pool::create(&scratch.0, options).unwrap();
+        let mut writers = [pool.writer(0), pool.writer(1)];
+        for k in 0..records {
+            let failed = k % 10 == 3;
+            writers[(k % 2) as usize].record(&Record {
+                outcome: if failed { Outcome::Status } else { Outcome::Ok },
+                status: if failed { 500 } else { 200 },
+                ..record(k * 1_000_000)
+            });
+            if k % 1_000 == 999 {
+                writers.iter_mut().for_each(RecordWriter::flush);
+            }
+        }
+        drop(writers);
+        let mut aggregates = pool.aggregates().unwrap();
+        for sequence in 0..3 {
+            aggregates.append(&interval(sequence)).unwrap();
+        }
+        pool.finish();
+        Self {
+            scratch,
+            plan,
+            pool,
+        }
+    }
+
+    pub(super) fn out(&self) -> PathBuf {
+        self.scratch.0.join("out")
+    }
+
+    pub(super) fn drain(&self) -> (Drain, Arc<Account>) {
+        let pool = Pool::open(&self.scratch.0).unwrap();
+        pool.free_settled();
+        let results = &self.plan.results;
+        let elastic = results
+            .elasticsearch
+            .as_ref()
+            .map(|settings| Arc::new(Elastic::new(settings, &self.plan.run.namespace, 0).unwrap()));
+        let out = self.out();
+        let sinks = Sinks::new(&self.plan, elastic.clone(), Some(&out), &pool.ledger()).unwrap();
+        let account = Arc::new(Account::new(elastic));
+        account.opened(&pool);
+        let identity = drain::Identity {
+            runner: 0,
+            host: "host".to_owned(),
+            plan_hash: "ff".to_owned(),
+        };
+        let give_up = GiveUpSwitch::new();
+        let drain =
+            Drain::new(&self.plan, &identity, pool, sinks, account.clone(), give_up).unwrap();
+        (drain, account)
+    }
+
+    /// A whole export; with its verification when it was not given up.
+    pub(super) async fn export(&self) -> (Ended, ExporterReport) {
+        let (mut drain, account) = self.drain();
+        let ended = drain.run(&Signals::none()).await.unwrap();
+        drain.abandon_rest(ended);
+        if ended == Ended::Drained && self.plan.results.elasticsearch.is_some() {
+            drain.write_end(Some(&view())).await;
+            let requests = drain.verify_requests().await;
+            account.verified(requests, drain.verify_aggregates().await);
+        }
+        account.finished();
+        let report = account.report();
+        assert!(report.requests.balanced(), "{report:?}");
+        assert!(report.aggregates.balanced(), "{report:?}");
+        assert_eq!((report.requests.pending, report.aggregates.pending), (0, 0));
+        (ended, report)
+    }
+}
+
+pub(super) fn interval(sequence: u64) -> Interval {
+    let mut set = SeriesSet {
+        by_name: vec![Series::default()],
+        ..SeriesSet::default()
+    };
+    for k in 0..100 {
+        let outcome = if k % 10 == 3 {
+            Outcome::Status
+        } else {
+            Outcome::Ok
+        };
+        let status = if k % 10 == 3 { 500 } else { 200 };
+        let sample = Sample {
+            outcome,
+            status,
+            latency_us: 1_000 + k,
+            service_us: 900 + k,
+            bytes_sent: 100,
+            bytes_received: 200,
+        };
+        set.total.record(&sample, 3);
+        set.by_name[0].record(&sample, 2);
+        if outcome != Outcome::Ok {
+            let message = "status 500".to_owned();
+            set.count_error(
+                ErrorKey {
+                    outcome,
+                    series: 0,
+                    message,
+                },
+                1,
+            );
+        }
+    }
+    Interval {
+        sequence,
+        start_us: 1_795_400_000_000_000 + sequence.cast_signed() * 5_000_000,
+        end_us: 1_795_400_005_000_000 + sequence.cast_signed() * 5_000_000,
+        partial: sequence == 0,
+        set,
+        users: 1,
+        records: RecordCounts::default(),
+        health: GeneratorHealth::default(),
+    }
+}
+
+pub(super) fn view() -> RunView {
+    let mut set = SeriesSet::default();
+    set.merge(&interval(0).set);
+    let duration = Duration::from_secs(5);
+    let summary = Summary {
+        total: RequestStats::new(&set.total, duration),
+        ..Summary::new(&plan(), &set, duration, None)
+    };
+    RunView {
+        phase: Phase::Exporting,
+        judgement: None,
+        started: Some(1_795_400_000_000_000),
+        completed: Some(1_795_400_015_000_000),
+        start_skew_us: Some(3),
+        delivery: None,
+        runners: RunnerCounts::default(),
+        summary: Some(summary),
+        progress: None,
+        generator: Generator::default(),
+        thresholds: Vec::new(),
+        export: Some(ExportCounts::default()),
+        aggregates: None,
+        export_problem: String::new(),
+    }
+}
+
+pub(super) fn complete(report: &ExporterReport, records: u64) {
+    assert_eq!(report.requests.produced, records);
+    assert_eq!(report.requests.indexed, records, "{report:?}");
+    assert_eq!(report.requests.verified, Some(true));
+    assert_eq!(report.aggregates.verified, Some(true));
+    assert_eq!(report.problem, "");
+}
+pub(super) fn lines_of(path: &Path) -> Vec<Value> {
+    let mut text = String::new();
+    let file = File::open(path).unwrap();
+    flate2::read::MultiGzDecoder::new(file)
+        .read_to_string(&mut text)
+        .unwrap();
+    text.lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect()
+}

@@ -1,0 +1,210 @@
+//! The exporter's process and a coordinator for it.
+
+use std::{
+    fs::File,
+    io::{Read, Write},
+    net::{TcpListener, TcpStream},
+    path::PathBuf,
+    process::{Child, Command, Stdio},
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
+};
+
+use loadtest_core::{
+    identity,
+    plan::Plan,
+    report::{Answer, Desired, ExporterReport, ExporterState, decode, encode},
+    view::RunView,
+};
+use loadtest_runner::pool::{Anchor, Pool, PoolOptions};
+
+use crate::measured::{RECORDS, WALL_NS, interval, record, view};
+
+const DEADLINE: Duration = Duration::from_mins(2);
+
+/// A coordinator of one exporter: says what the run came to, and lets it exit when it has ended.
+struct Coordinator {
+    url: String,
+    latest: Arc<Mutex<Option<ExporterReport>>>,
+}
+
+impl Coordinator {
+    fn start(view: RunView) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let latest = Arc::new(Mutex::new(None));
+        let shared = latest.clone();
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                let Some(report) = stream.ok().and_then(|stream| answer(stream, &view)) else {
+                    continue;
+                };
+                assert!(report.requests.balanced(), "{report:?}");
+                *shared.lock().unwrap() = Some(report);
+            }
+        });
+        Self { url, latest }
+    }
+}
+
+fn answer(mut stream: TcpStream, view: &RunView) -> Option<ExporterReport> {
+    let mut bytes = Vec::new();
+    let mut part = [0; 4_096];
+    let body = loop {
+        let read = stream.read(&mut part).ok().filter(|read| *read > 0)?;
+        bytes.extend_from_slice(&part[..read]);
+        let Some(end) = bytes.windows(4).position(|window| window == b"\r\n\r\n") else {
+            continue;
+        };
+        let head = String::from_utf8_lossy(&bytes[..end]).to_lowercase();
+        assert!(
+            head.contains("authorization: bearer token-of-the-test"),
+            "{head}"
+        );
+        let (_, length) = head.split_once("content-length: ")?;
+        let length: usize = length.lines().next()?.parse().ok()?;
+        if bytes.len() >= end + 4 + length {
+            break bytes.split_off(end + 4);
+        }
+    };
+    let report: ExporterReport = decode(&body).unwrap();
+    let desired = match report.state {
+        ExporterState::Finished => Desired::Exit,
+        ExporterState::Running => Desired::Finish(Box::new(view.clone())),
+    };
+    let answer = Answer {
+        epoch: 1,
+        acknowledged: None,
+        clock: 0,
+        desired,
+    };
+    let body = encode(&answer).unwrap();
+    let head = format!(
+        "HTTP/1.1 200 OK\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
+        body.len()
+    );
+    stream.write_all(head.as_bytes()).ok()?;
+    stream.write_all(&body).ok()?;
+    Some(report)
+}
+
+/// A directory and a child process that are gone at the end.
+pub struct Exporter {
+    dir: PathBuf,
+    plan: Plan,
+    coordinator: Coordinator,
+    child: Option<Child>,
+}
+
+impl Exporter {
+    pub fn new(plan: Plan) -> Self {
+        let dir = std::env::temp_dir().join(format!(
+            "loadtest-search-{}-{}",
+            std::process::id(),
+            plan.run.id
+        ));
+        std::fs::create_dir_all(&dir).unwrap();
+        std::fs::write(dir.join("plan.json"), plan.to_bytes().unwrap()).unwrap();
+        std::fs::write(dir.join("token"), "token-of-the-test\n").unwrap();
+        let coordinator = Coordinator::start(view(&plan));
+        Self {
+            dir,
+            plan,
+            coordinator,
+            child: None,
+        }
+    }
+
+    /// What an engine leaves: always the same records and intervals.
+    pub fn measure(&self) {
+        let anchor = Anchor {
+            wall_ns: WALL_NS,
+            mono_ns: 0,
+        };
+        let options = PoolOptions {
+            workers: 2,
+            blocks_per_worker: 16,
+            anchor,
+        };
+        let pool = Pool::create(&self.dir, options).unwrap();
+        let mut writers = [pool.writer(0), pool.writer(1)];
+        for k in 0..RECORDS {
+            writers[(k % 2) as usize].record(&record(k));
+        }
+        drop(writers);
+        let mut aggregates = pool.aggregates().unwrap();
+        (0..10).for_each(|sequence| aggregates.append(&interval(sequence)).unwrap());
+        pool.finish();
+    }
+
+    pub fn start(&mut self) {
+        let hash = identity::plan_hash(&self.plan.to_bytes().unwrap());
+        let log = File::create(self.dir.join("log")).unwrap();
+        let child = Command::new(env!("CARGO_BIN_EXE_loadtest-runner"))
+            .arg("export")
+            .args([
+                "--plan-hash",
+                &hash,
+                "--index",
+                "0",
+                "--control",
+                &self.coordinator.url,
+            ])
+            .arg("--plan")
+            .arg(self.dir.join("plan.json"))
+            .arg("--token-file")
+            .arg(self.dir.join("token"))
+            .arg("--pool")
+            .arg(&self.dir)
+            .stderr(log)
+            .stdin(Stdio::null())
+            .spawn()
+            .unwrap();
+        self.child = Some(child);
+    }
+
+    pub fn kill(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
+    }
+
+    /// Waits for the end; answers the final report.
+    pub fn finish(&mut self) -> ExporterReport {
+        let deadline = Instant::now() + DEADLINE;
+        let mut child = self.child.take().unwrap();
+        let status = loop {
+            if let Some(status) = child.try_wait().unwrap() {
+                break status;
+            }
+            if Instant::now() > deadline {
+                child.kill().unwrap();
+                child.wait().unwrap();
+                panic!("the exporter does not end:\n{}", self.log());
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        };
+        assert!(status.success(), "{status}:\n{}", self.log());
+        let report = self.coordinator.latest.lock().unwrap().clone().unwrap();
+        assert_eq!(report.state, ExporterState::Finished, "{}", self.log());
+        report
+    }
+
+    pub fn run(&mut self) -> ExporterReport {
+        self.measure();
+        self.start();
+        self.finish()
+    }
+
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.dir.join("log")).unwrap_or_default()
+    }
+}
+
+impl Drop for Exporter {
+    fn drop(&mut self) {
+        self.kill();
+        let _ = std::fs::remove_dir_all(&self.dir);
+    }
+}

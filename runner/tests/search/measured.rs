@@ -1,0 +1,219 @@
+//! What a run measured: always the same, so that the truth is known.
+
+use std::time::Duration;
+
+use loadtest_core::{
+    identity,
+    plan::{
+        Check, Condition, Elasticsearch, Flavor, Load, PauseRange, Plan, RawMode, Request, Results,
+        RunIdentity, Scenario, SeriesKey, Step, Target, Task,
+    },
+    report::{ExportCounts, GeneratorHealth, RecordCounts},
+    series::{ErrorKey, Outcome, Sample, Series, SeriesSet},
+    template::Template,
+    threshold::ThresholdResult,
+    verdict::{Judgement, Reason, Verdict},
+    view::{Delivery, Generator, Phase, RunView, RunnerCounts, Summary},
+};
+use loadtest_runner::pool::{Interval, Record};
+
+/// Requests of a run.
+pub const RECORDS: u64 = 10_000;
+/// When it began, Unix nanoseconds.
+pub const WALL_NS: i64 = 1_795_400_000_000_000_000;
+
+/// Request `k` took `k` times 100 µs in all and is one of two names; every tenth failed.
+pub fn record(k: u64) -> Record<'static> {
+    let failed = k % 10 == 3;
+    Record {
+        sent_ns: k * 1_000_000,
+        late_us: 50,
+        dns_us: 0,
+        connect_us: 0,
+        send_us: 20,
+        wait_us: (k * 100) as u32,
+        receive_us: 30,
+        step: (k % 2) as u32,
+        user: (k % 64) as u32,
+        iteration: (k / 64) as u32,
+        status: if failed { 503 } else { 200 },
+        outcome: if failed { Outcome::Status } else { Outcome::Ok },
+        failed_checks: u64::from(k % 100 == 7),
+        bytes_sent: 120,
+        bytes_received: 400,
+        reused: k >= 64,
+        error: (k % 1_000 == 13).then_some("it said: \"no\"\n\u{1}"),
+    }
+}
+
+pub fn request(step: u32, path: &str) -> Step {
+    Step::Request(Box::new(Request {
+        step,
+        series: step,
+        method: "GET".to_owned(),
+        path: Template::literal(path),
+        headers: Vec::new(),
+        body: None,
+        timeout: Duration::from_secs(1),
+        success: Vec::new(),
+        labels: [("page".to_owned(), "a \"quoted\" page".to_owned())].into(),
+        checks: vec![Check {
+            index: 0,
+            condition: Condition::BodyContains("x".to_owned()),
+        }],
+    }))
+}
+
+pub fn plan(url: &str, namespace: &str) -> Plan {
+    let pause = PauseRange {
+        min: Duration::ZERO,
+        max: Duration::ZERO,
+    };
+    let task = Task {
+        name: "browse".to_owned(),
+        weight: 1,
+        think_time: Some(pause),
+        steps: vec![request(0, "/get?token=geheim"), request(1, "/buy")],
+    };
+    let scenario = Scenario {
+        name: "shop".to_owned(),
+        start_after: Duration::ZERO,
+        load: Load::ConstantUsers {
+            users: 64,
+            duration: Duration::from_secs(10),
+        },
+        graceful_stop: Duration::ZERO,
+        tasks: vec![task],
+    };
+    let series = |name: &str| SeriesKey {
+        scenario: "shop".to_owned(),
+        name: name.to_owned(),
+        method: "GET".to_owned(),
+    };
+    Plan {
+        run: RunIdentity {
+            id: identity::run_id(namespace),
+            namespace: namespace.to_owned(),
+            test: "shop".to_owned(),
+            name: "shop-1".to_owned(),
+            number: 1,
+            seed: 1,
+        },
+        target: Target {
+            url: "http://shop".to_owned(),
+            host: "shop".to_owned(),
+            port: 80,
+            base_path: String::new(),
+        },
+        scenarios: vec![scenario],
+        series: vec![series("GET /get"), series("GET /buy")],
+        checks: vec!["in stock".to_owned()],
+        thresholds: Vec::new(),
+        runners: 1,
+        start_timeout: Duration::from_secs(10),
+        max_duration: Duration::from_secs(60),
+        results: Results {
+            interval: Duration::from_secs(5),
+            elasticsearch: Some(Elasticsearch {
+                urls: vec![url.to_owned()],
+                flavor: Flavor::Auto,
+                auth: None,
+                ca_file: None,
+                raw: RawMode::All,
+            }),
+            files: None,
+            drain_timeout: Duration::from_secs(60),
+        },
+    }
+}
+
+/// What the engine measured in one of ten intervals of one second.
+pub fn interval(sequence: u64) -> Interval {
+    let mut set = SeriesSet {
+        by_name: vec![Series::default(); 2],
+        ..SeriesSet::default()
+    };
+    set.checks = vec![(990, 10)];
+    for k in sequence * RECORDS / 10..(sequence + 1) * RECORDS / 10 {
+        let record = record(k);
+        let sample = Sample {
+            outcome: record.outcome,
+            status: record.status,
+            latency_us: record.latency_us(),
+            service_us: record.service_us(),
+            bytes_sent: record.bytes_sent.into(),
+            bytes_received: record.bytes_received.into(),
+        };
+        set.total.record(&sample, 3);
+        set.by_name[record.step as usize].record(&sample, 2);
+        if record.outcome != Outcome::Ok {
+            let message = "status 503".to_owned();
+            let outcome = record.outcome;
+            set.count_error(
+                ErrorKey {
+                    outcome,
+                    series: record.step,
+                    message,
+                },
+                1,
+            );
+        }
+    }
+    let start_us = WALL_NS / 1_000 + sequence.cast_signed() * 1_000_000;
+    Interval {
+        sequence,
+        start_us,
+        end_us: start_us + 1_000_000,
+        partial: sequence == 0,
+        set,
+        users: 64,
+        records: RecordCounts {
+            produced: (sequence + 1) * 1_000,
+            ..RecordCounts::default()
+        },
+        health: GeneratorHealth {
+            cpu: 0.5,
+            ..GeneratorHealth::default()
+        },
+    }
+}
+
+pub fn view(plan: &Plan) -> RunView {
+    let mut set = SeriesSet::default();
+    (0..10).for_each(|sequence| set.merge(&interval(sequence).set));
+    let started = WALL_NS / 1_000;
+    RunView {
+        phase: Phase::Exporting,
+        judgement: Some(Judgement {
+            verdict: Verdict::Failed,
+            reason: Reason::ThresholdBreached,
+            message: "latency.p99 < 1ms was breached".to_owned(),
+        }),
+        started: Some(started),
+        completed: Some(started + 10_000_000),
+        start_skew_us: None,
+        delivery: Some(Delivery::Delivered),
+        runners: RunnerCounts {
+            expected: 1,
+            ready: 1,
+            lost: 0,
+        },
+        summary: Some(Summary::new(
+            plan,
+            &set,
+            Duration::from_secs(10),
+            Some(100.0),
+        )),
+        progress: None,
+        generator: Generator::default(),
+        thresholds: vec![ThresholdResult {
+            name: "fast".to_owned(),
+            expr: "latency.p99 < 1ms".to_owned(),
+            observed: Some("990ms".to_owned()),
+            passed: false,
+        }],
+        export: Some(ExportCounts::default()),
+        aggregates: None,
+        export_problem: String::new(),
+    }
+}

@@ -1,0 +1,52 @@
+//! A search server as a person sees it who asks it something.
+
+use serde_json::{Value, json};
+
+/// What a person would ask the server.
+pub struct Search {
+    url: String,
+    namespace: String,
+    runtime: tokio::runtime::Runtime,
+    client: reqwest::Client,
+}
+
+impl Search {
+    pub fn new(url: &str, namespace: &str) -> Self {
+        drop(rustls::crypto::ring::default_provider().install_default());
+        Self {
+            url: url.to_owned(),
+            namespace: namespace.to_owned(),
+            runtime: tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .unwrap(),
+            client: reqwest::Client::builder().no_proxy().build().unwrap(),
+        }
+    }
+
+    pub fn ask(&self, stream: &str, what: &str, body: &Value) -> Value {
+        let url = format!("{}/loadtest-{stream}-{}/{what}", self.url, self.namespace);
+        self.runtime.block_on(async {
+            let request = self
+                .client
+                .post(&url)
+                .header("content-type", "application/json")
+                .body(body.to_string());
+            let response = request.send().await.unwrap();
+            let (status, text) = (response.status(), response.text().await.unwrap());
+            assert!(status.is_success(), "{url}: {status} {text}");
+            serde_json::from_str(&text).unwrap()
+        })
+    }
+
+    pub fn count(&self, stream: &str) -> u64 {
+        self.ask(stream, "_count", &json!({}))["count"]
+            .as_u64()
+            .unwrap()
+    }
+
+    pub fn aggregate(&self, stream: &str, query: &Value, aggregation: &Value) -> Value {
+        let body = json!({"size": 0, "query": query, "aggs": {"a": aggregation}});
+        self.ask(stream, "_search", &body)["aggregations"]["a"].clone()
+    }
+}
