@@ -30,7 +30,7 @@ fn a_variable_that_does_not_exist_is_refused_and_can_be_given() {
 
     let target = common::Target::start();
     let args = ["run", "test.yaml", "--target", &target.url, "--var", "region=eu", "-o", "json"];
-    let status = place.finish(&args).exits(0).run_status();
+    let status = place.finish_delivered(&args).exits(0).run_status();
     assert_eq!(target.requests_of(&status.run.unwrap().id), 100);
 }
 
@@ -90,7 +90,7 @@ fn results_of_another_run_are_never_overwritten() {
     place.write("test.yaml", &manifest(SECOND, "/get", &[]));
     let target = common::Target::start();
     let args = ["run", "test.yaml", "--target", &target.url, "--out", "out", "-q"];
-    place.finish(&args).exits(0);
+    place.finish_delivered(&args).exits(0);
     let before = std::fs::read(place.path().join("out/summary.json")).unwrap();
     place.finish(&args).exits(3).says("already holds the results of a run");
     assert_eq!(before, std::fs::read(place.path().join("out/summary.json")).unwrap());
@@ -113,6 +113,6 @@ fn more_runners_in_the_manifest_than_here_is_said() {
     place.write("test.yaml", &yaml);
     let target = common::Target::start();
     let args = ["run", "test.yaml", "--target", &target.url, "-o", "json"];
-    let finished = place.finish(&args).exits(0).says("the manifest asks for 3 runners");
+    let finished = place.finish_delivered(&args).exits(0).says("the manifest asks for 3 runners");
     assert_eq!(finished.run_status().run.unwrap().runners.expected, 1);
 }

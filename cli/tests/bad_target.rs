@@ -41,7 +41,7 @@ fn read_request(stream: &mut TcpStream) -> bool {
 
 fn run(place: &Place, url: &str, yaml: &str) -> Finished {
     place.write("test.yaml", yaml);
-    place.finish(&["run", "test.yaml", "--target", url, "--out", "out", "-o", "json"])
+    place.finish_delivered(&["run", "test.yaml", "--target", url, "--out", "out", "-o", "json"])
 }
 
 /// All requests failed in one way, are counted once each, and nothing is left behind.
@@ -143,7 +143,7 @@ fn an_absent_search_server_changes_nothing_measured_and_is_said() {
     drop(closed);
     let run = ["run", "test.yaml", "--target", &target.url, "--out", "out", "-o", "json"];
     let args: Vec<_> = run.into_iter().chain(["--elasticsearch", &search]).collect();
-    let finished = place.finish(&args).exits(0);
+    let finished = place.finish_delivered(&args).exits(0);
     // A second of load, three of drain, and what starting and ending takes.
     assert!(finished.took < Duration::from_secs(20), "{:?}", finished.took);
     let status = finished.run_status();

@@ -12,7 +12,7 @@ fn run(place: &Place, target: &Target, yaml: &str, more: &[&str]) -> Finished {
     place.write("test.yaml", yaml);
     let mut args = vec!["run", "test.yaml", "--target", &target.url, "--out", "out", "-o", "json"];
     args.extend(more);
-    place.finish(&args)
+    place.finish_delivered(&args)
 }
 
 /// Target, summary, raw documents and CSV agree on the number of requests; nothing is left behind.
@@ -173,7 +173,7 @@ fn csv_prefix_writes_the_three_files_of_locust() {
 fn people_get_a_table_and_a_default_directory() {
     let (place, target) = (Place::new(), Target::start());
     place.write("test.yaml", &manifest(SECOND, "/get", &["errors.ratio < 1%"]));
-    let finished = place.finish(&["run", "test.yaml", "--target", &target.url]).exits(0);
+    let finished = place.finish_delivered(&["run", "test.yaml", "--target", &target.url]).exits(0);
     let text = &finished.stdout;
     for part in [
         "Requests  Failures",
@@ -190,7 +190,7 @@ fn people_get_a_table_and_a_default_directory() {
     let latest = place.path().join("loadtest-runs/latest/summary.json");
     assert!(latest.exists());
     // Only what is asked for.
-    let quiet = place.finish(&["run", "test.yaml", "--target", &target.url, "--quiet"]).exits(0);
+    let quiet = place.finish_delivered(&["run", "test.yaml", "--target", &target.url, "--quiet"]).exits(0);
     assert_eq!(quiet.stderr, "");
 }
 
@@ -199,7 +199,7 @@ fn yaml_output_is_the_same_status() {
     let (place, target) = (Place::new(), Target::start());
     place.write("test.yaml", &manifest(SECOND, "/get", &[]));
     let args = ["run", "test.yaml", "--target", &target.url, "--out", "out", "-o", "yaml"];
-    let finished = place.finish(&args).exits(0);
+    let finished = place.finish_delivered(&args).exits(0);
     assert!(finished.stdout.contains("\nverdict: Passed\n"), "{}", finished.stdout);
     assert!(finished.stdout.contains("requests: 100\n"), "{}", finished.stdout);
 }
@@ -209,7 +209,7 @@ fn a_demo_needs_nothing_and_says_how_to_go_on() {
     let place = Place::new();
     let load = "{ constantRate: { rate: 50/s, duration: 1s } }";
     place.write("test.yaml", &manifest(load, "/get", &["errors.ratio < 1%"]));
-    let finished = place.finish(&["demo", "test.yaml", "--out", "out"]).exits(0);
+    let finished = place.finish_delivered(&["demo", "test.yaml", "--out", "out"]).exits(0);
     assert!(finished.stdout.contains("Verdict   Passed"), "{}", finished.stdout);
     assert!(finished.stdout.contains("helm install"), "{}", finished.stdout);
     assert_eq!(raw_documents(&place.path().join("out")).len(), 50);

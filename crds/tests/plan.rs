@@ -6,11 +6,11 @@
 use std::{collections::BTreeMap, fs, path::PathBuf, time::Duration};
 
 use loadtest_core::{
-    plan::{Auth, Condition, Flavor, Load, Plan, RawMode, Request, RunIdentity, Step},
+    plan::{Auth, Condition, Flavor, RawMode, Request, RunIdentity, Step},
     template::{Segment, Slot},
 };
 use loadtest_crds::{
-    LoadTestSpec, Manifest, Overrides, TestSpec,
+    Manifest, Overrides, TestSpec,
     plan::{self, build},
     validate::load,
 };

@@ -267,7 +267,7 @@ mod tests {
         report::ExportCounts,
         threshold::ThresholdResult,
         verdict::{Judgement, Reason},
-        view::{CheckStats, ErrorStats, LatencyStats, Phase},
+        view::{CheckStats, ErrorStats, Generator, LatencyStats, Phase, RunnerCounts},
     };
 
     use super::*;
@@ -304,7 +304,7 @@ mod tests {
             started: Some(0),
             completed: Some(20_000_000),
             start_skew_us: None,
-            runners: Default::default(),
+            runners: RunnerCounts::default(),
             summary: Some(Summary {
                 duration: Duration::from_micros(20_000_400),
                 total: stats(1_234, 10),
@@ -324,7 +324,7 @@ mod tests {
                 checks: vec![CheckStats { name: "in stock".to_owned(), passed: 9, failed: 1 }],
             }),
             progress: None,
-            generator: Default::default(),
+            generator: Generator::default(),
             delivery: None,
             thresholds: vec![
                 ThresholdResult {

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, net::IpAddr};
 use hyper::{
     HeaderMap, Method, Uri,
     body::Bytes,
-    header::{CONTENT_TYPE, HOST},
+    header::{CONTENT_TYPE, HOST, HeaderValue},
 };
 use serde::{Serialize, Serializer, ser::SerializeMap};
 use serde_json::Value;
@@ -108,7 +108,7 @@ impl Serialize for Headers<'_> {
                 });
                 first = letter == '-';
             }
-            let mut values = self.0.get_all(key).iter().map(|value| value.as_bytes());
+            let mut values = self.0.get_all(key).iter().map(HeaderValue::as_bytes);
             let value = values.next().unwrap_or_default();
             let mut value = String::from_utf8_lossy(value);
             for more in values {

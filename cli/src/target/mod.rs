@@ -76,7 +76,8 @@ impl TargetError {
 /// Serves until SIGTERM or SIGINT, then lets running answers end. The first line on standard output
 /// says where: `listening on http://ADDR`.
 pub fn run(args: TargetArgs) -> ExitCode {
-    match listen_and_serve(&args) {
+    let TargetArgs { listen, threads } = args;
+    match listen_and_serve(&listen, threads) {
         Ok(()) => Exit::Passed.into(),
         Err(error) => {
             eprintln!("loadtest target: {error}");
@@ -91,8 +92,8 @@ pub async fn serve(listener: TcpListener, shutdown: impl Future<Output = ()>) {
     serve::serve(listener, Arc::new(Counters::new()), shutdown).await;
 }
 
-fn listen_and_serve(args: &TargetArgs) -> Result<(), TargetError> {
-    let threads = args.threads.map_or_else(
+fn listen_and_serve(wanted: &str, threads: Option<NonZeroUsize>) -> Result<(), TargetError> {
+    let threads = threads.map_or_else(
         || thread::available_parallelism().map_or(1, NonZeroUsize::get),
         NonZeroUsize::get,
     );
@@ -101,7 +102,7 @@ fn listen_and_serve(args: &TargetArgs) -> Result<(), TargetError> {
         let _inside = signals.enter();
         // Before anybody is told that it listens: a signal that comes right then must not kill it.
         let ends = EndSignals::new().map_err(TargetError::Start)?;
-        (listen(&args.listen)?, ends)
+        (listen(wanted)?, ends)
     };
     let counters = Arc::new(Counters::new());
     let (end, ended) = watch::channel(false);

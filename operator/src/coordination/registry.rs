@@ -65,6 +65,14 @@ pub enum Loss {
         /// Why, in one sentence.
         message: String,
     },
+    /// The pod is being deleted: the engine stops and reports what it did, but not all that it was
+    /// to do.
+    Leaving {
+        /// Which runner.
+        index: u32,
+        /// Why, in one sentence.
+        message: String,
+    },
     /// The exporter.
     Exporter {
         /// Which runner.
@@ -201,6 +209,11 @@ impl Active {
                 } => {
                     let reason = reason.clone().map_or(Reason::RunnerLost, Reason::Cluster);
                     state.coordinator.lose_engine(*index, reason, message, now);
+                }
+                Loss::Leaving { index, message } => {
+                    if !state.coordinator.engine_ended(*index) {
+                        state.coordinator.fail(Reason::RunnerLost, message, now);
+                    }
                 }
                 Loss::Exporter { index } => state.coordinator.lose_exporter(*index, now),
             }

@@ -234,6 +234,8 @@ impl Blueprint<'_> {
                 {"name": "LOADTEST_CONTROL", "value": self.settings.control.url},
                 {"name": "LOADTEST_CONTROL_CA", "value": format!("{FILES_DIR}/{}", names::CA_KEY)},
                 {"name": "LOADTEST_TOKEN_FILE", "value": format!("{TOKEN_DIR}/token")},
+                // Lines of the log become the kubelet's message, and so the run's.
+                {"name": "NO_COLOR", "value": "1"},
             ],
             "resources": json_of(resources),
             "securityContext": {
@@ -241,7 +243,6 @@ impl Blueprint<'_> {
                 "readOnlyRootFilesystem": true,
                 "capabilities": {"drop": ["ALL"]},
             },
-            // The last lines of the log become the kubelet's message, and so the run's.
             "terminationMessagePolicy": "FallbackToLogsOnError",
             "volumeMounts": [
                 {

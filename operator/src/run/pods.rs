@@ -104,6 +104,11 @@ pub fn losses(pod: &Pod) -> Vec<Loss> {
     }
     if is_over(pod) {
         losses.push(Loss::Exporter { index });
+    } else if losses.is_empty() && pod.metadata.deletion_timestamp.is_some() {
+        losses.push(Loss::Leaving {
+            index,
+            message: leaving(pod, index),
+        });
     }
     losses
 }
@@ -121,31 +126,61 @@ pub fn gone(index: u32) -> [Loss; 2] {
     ]
 }
 
+/// Who drains a node says why; who deletes a pod does not.
+fn leaving(pod: &Pod, index: u32) -> String {
+    let conditions = pod
+        .status
+        .as_ref()
+        .and_then(|status| status.conditions.as_deref());
+    let disruption = conditions
+        .unwrap_or_default()
+        .iter()
+        .find(|condition| condition.type_ == "DisruptionTarget");
+    match disruption.and_then(|condition| condition.message.as_deref()) {
+        Some(words) => format!("runner {index} was ended by the cluster: {}", cut(words)),
+        None => format!("runner {index}: its pod was deleted"),
+    }
+}
+
 fn engine_ended(index: u32, ended: &ContainerStateTerminated) -> Loss {
     let word = ended.reason.as_deref().unwrap_or("Error");
-    let said = ended.message.as_deref().map(cut).unwrap_or_default();
-    let said = if said.is_empty() {
-        said
-    } else {
-        format!(": {said}")
-    };
-    let (reason, message) = match word {
-        "OOMKilled" => (
+    // The end of the log, because of terminationMessagePolicy: its last line is the reason.
+    let said = ended
+        .message
+        .as_deref()
+        .unwrap_or_default()
+        .trim()
+        .lines()
+        .last();
+    let said = said
+        .map(|line| format!(": {}", cut(line)))
+        .unwrap_or_default();
+    // What a shell says of a process that was ended by a signal.
+    let signal = ended
+        .exit_code
+        .checked_sub(128)
+        .filter(|signal| *signal > 0);
+    let (reason, message) = match (word, signal) {
+        ("OOMKilled", _) => (
             Some("OOMKilled".to_owned()),
             format!("runner {index} used more memory than its limit and was killed"),
         ),
-        "Completed" => (
+        ("Completed", _) => (
             None,
             format!("runner {index} ended before its final report{said}"),
         ),
-        "Error" => (
+        ("Error", Some(signal)) => (
+            None,
+            format!("runner {index} was killed by signal {signal}"),
+        ),
+        ("Error", None) => (
             None,
             format!(
                 "runner {index} ended with exit code {}{said}",
                 ended.exit_code
             ),
         ),
-        word => (
+        (word, _) => (
             Some(word.to_owned()),
             format!("runner {index} ended: {word}{said}"),
         ),
@@ -338,8 +373,7 @@ mod tests {
                 message: "runner 1 used more memory than its limit and was killed".into(),
             }]
         );
-        let over =
-            json!({"phase": "Failed", "containerStatuses": ended("Error", 1, "no plan\nhere\n")});
+        let over = json!({"phase": "Failed", "containerStatuses": ended("Error", 1, "hello\nno plan here\n")});
         assert_eq!(
             losses(&pod(&over)),
             [
@@ -366,6 +400,49 @@ mod tests {
             ]
         );
         assert_eq!(losses(&pod(&json!({"phase": "Running"}))), []);
+        let killed = json!({"phase": "Running", "containerStatuses": ended("Error", 137, "a log")});
+        assert_eq!(
+            losses(&pod(&killed)),
+            [Loss::Engine {
+                index: 1,
+                reason: None,
+                message: "runner 1 was killed by signal 9".into(),
+            }]
+        );
+    }
+
+    #[test]
+    fn a_pod_that_is_being_deleted_is_leaving_until_its_engine_has_ended() {
+        let deleted = |status: &Value| {
+            let mut pod = pod(status);
+            let at = serde_json::from_value(json!("2026-01-01T00:00:00Z")).unwrap();
+            pod.metadata.deletion_timestamp = Some(at);
+            losses(&pod)
+        };
+        let leaving = |message: &str| {
+            [Loss::Leaving {
+                index: 1,
+                message: message.into(),
+            }]
+        };
+        assert_eq!(
+            deleted(&json!({"phase": "Running"})),
+            leaving("runner 1: its pod was deleted")
+        );
+        let drained = json!({"phase": "Running", "conditions": [{
+            "type": "DisruptionTarget", "status": "True", "reason": "EvictionByEvictionAPI",
+            "message": "Eviction API: evicting",
+        }]});
+        assert_eq!(
+            deleted(&drained),
+            leaving("runner 1 was ended by the cluster: Eviction API: evicting")
+        );
+        let over = json!({"phase": "Failed"});
+        assert!(
+            !deleted(&over)
+                .iter()
+                .any(|loss| matches!(loss, Loss::Leaving { .. }))
+        );
     }
 
     #[test]

@@ -72,6 +72,17 @@ pub(super) struct Drain {
     start_sent: bool,
 }
 
+/// Where the engine stands, as its pool tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Engine {
+    /// It may write.
+    Measures,
+    /// It has handed everything over and writes nothing more.
+    Finished,
+    /// Its process has ended; what it did not hand over is there for the taking.
+    Gone,
+}
+
 /// A delivery that has ended.
 struct Done {
     what: What,
@@ -133,7 +144,8 @@ impl Drain {
         let mut ready = prepared.is_none();
         let mut draining_since: Option<Instant> = None;
         loop {
-            let engine_ended = self.pool.finished() || self.pool.engine_gone();
+            let engine = self.engine();
+            let engine_ended = engine != Engine::Measures;
             if engine_ended || signals.asked_to_end().is_some() {
                 let since = *draining_since.get_or_insert_with(Instant::now);
                 let late = since.elapsed() >= self.timeout;
@@ -144,7 +156,7 @@ impl Drain {
             }
             if ready {
                 self.take_aggregates(engine_ended)?;
-                self.take_blocks(engine_ended);
+                self.take_blocks(engine);
             }
             let idle = ready && self.running.is_empty();
             if idle && (engine_ended || self.give_up.given_up()) {
@@ -251,6 +263,17 @@ impl Drain {
             .lasting_problem("the run's end is not in the search server".to_owned());
     }
 
+    fn engine(&self) -> Engine {
+        if self.pool.engine_gone() {
+            Engine::Gone
+        } else if self.pool.finished() && self.pool.unfinished_blocks().is_empty() {
+            // Finished first, blocks second: after it they can only be handed over.
+            Engine::Finished
+        } else {
+            Engine::Measures
+        }
+    }
+
     /// Begins to see to it that the search server is ready for documents.
     fn prepare(&self) -> Option<JoinHandle<bool>> {
         let elastic = self.sinks.elastic.clone()?;
@@ -312,13 +335,13 @@ impl Drain {
         Ok(())
     }
 
-    fn take_blocks(&mut self, engine_ended: bool) {
+    fn take_blocks(&mut self, engine: Engine) {
         let free = |drain: &Self| drain.sinks.window().saturating_sub(drain.blocks.len());
         if free(self) == 0 {
             return;
         }
         let mut waiting = self.pool.full_blocks();
-        if engine_ended {
+        if engine == Engine::Gone {
             waiting.extend(self.pool.unfinished_blocks());
         }
         waiting.retain(|id| !self.blocks.contains(id));

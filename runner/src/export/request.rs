@@ -1,7 +1,7 @@
 //! One document per request.
 
 use loadtest_core::{
-    plan::{Plan, Request, Scenario, Task},
+    plan::{Check, Plan, Request, Scenario, Task},
     series::Outcome,
 };
 use serde_json::{Map, Value, json};
@@ -197,60 +197,37 @@ impl StepText {
         host: &str,
         names: Option<(&Scenario, &Task, &Request)>,
     ) -> Self {
-        let mut document = Map::new();
-        document.insert(
-            "orchestrator".into(),
-            json!({"namespace": plan.run.namespace}),
-        );
-        document.insert("host".into(), json!({"name": host}));
-        let mut url = Map::new();
-        url.insert("scheme".into(), json!("http"));
-        url.insert("domain".into(), json!(plan.target.host));
-        url.insert("port".into(), json!(plan.target.port));
         let mut loadtest = super::run_fields(plan, "request");
         loadtest.insert("runner".into(), json!({"index": runner}));
-        let mut name = String::from("(unknown)");
-        let mut method = String::new();
-        let mut checks = Vec::new();
-        if let Some((scenario, task, request)) = names {
-            loadtest.insert("scenario".into(), json!({"name": scenario.name}));
-            loadtest.insert("task".into(), json!({"name": task.name}));
-            let display = request.path.to_display();
-            let (path, query) = display.split_once('?').unwrap_or((&display, ""));
-            url.insert("path".into(), json!(path));
-            if !query.is_empty() {
-                url.insert("query".into(), json!(redact_query(query)));
-            }
-            if !request.labels.is_empty() {
-                document.insert("labels".into(), json!(request.labels));
-            }
-            if let Some(series) = plan.series.get(request.series as usize) {
-                name.clone_from(&series.name);
-            }
-            method.clone_from(&request.method);
-            let check_name = |index: u32| plan.checks.get(index as usize).map(String::as_str);
-            checks = request
-                .checks
-                .iter()
-                .map(|check| string(check_name(check.index).unwrap_or_default()))
-                .collect();
+        let mut document = Map::new();
+        let namespace = json!({"namespace": plan.run.namespace});
+        document.insert("orchestrator".into(), namespace);
+        document.insert("host".into(), json!({"name": host}));
+        document.insert("url".into(), url(plan, names.map(|(.., request)| request)));
+        let Some((scenario, task, request)) = names else {
+            return Self {
+                head: head(document, loadtest, "\"name\":\"(unknown)\""),
+                http: http_head(""),
+                checks: Vec::new(),
+            };
+        };
+        loadtest.insert("scenario".into(), json!({"name": scenario.name}));
+        loadtest.insert("task".into(), json!({"name": task.name}));
+        if !request.labels.is_empty() {
+            document.insert("labels".into(), json!(request.labels));
         }
-        document.insert("url".into(), Value::Object(url));
-        let step = names.map(|(_, _, request)| request.step);
-        let mut inner = Value::Object(loadtest).to_string();
-        inner.pop();
-        let mut head = Value::Object(document).to_string();
-        head.pop();
-        let step = step.map_or_else(String::new, |step| format!("\"step\":{step},"));
-        head.push_str(&format!(
-            ",\"loadtest\":{inner},\"request\":{{\"name\":{},{step}\"user\":",
-            string(&name)
-        ));
-        let http = format!(
-            "}},\"http\":{{\"request\":{{\"method\":{},\"bytes\":",
-            string(&method)
-        );
-        Self { head, http, checks }
+        let series = plan.series.get(request.series as usize);
+        let name = series.map_or("", |series| series.name.as_str());
+        let check_name = |check: &Check| {
+            let name = plan.checks.get(check.index as usize);
+            string(name.map_or("", String::as_str))
+        };
+        let fields = format!("\"name\":{},\"step\":{}", string(name), request.step);
+        Self {
+            head: head(document, loadtest, &fields),
+            http: http_head(&request.method),
+            checks: request.checks.iter().map(check_name).collect(),
+        }
     }
 
     /// Names of the checks that failed, as JSON strings; the last bit stands for all beyond.
@@ -263,6 +240,39 @@ impl StepText {
             .filter(move |(i, _)| failed(i))
             .map(|(_, n)| n.as_str())
     }
+}
+
+/// A document up to the number of the user, which is in `loadtest.request`.
+fn head(document: Map<String, Value>, loadtest: Map<String, Value>, request: &str) -> String {
+    let (document, loadtest) = (
+        Value::Object(document).to_string(),
+        Value::Object(loadtest).to_string(),
+    );
+    let open = |object: &str| object.strip_suffix('}').unwrap_or_default().to_owned();
+    let (document, loadtest) = (open(&document), open(&loadtest));
+    format!("{document},\"loadtest\":{loadtest},\"request\":{{{request},\"user\":")
+}
+
+/// From the end of `loadtest` to the number of bytes sent.
+fn http_head(method: &str) -> String {
+    let method = string(method);
+    format!("}},\"http\":{{\"request\":{{\"method\":{method},\"bytes\":")
+}
+
+fn url(plan: &Plan, request: Option<&Request>) -> Value {
+    let mut url = Map::new();
+    url.insert("scheme".into(), json!("http"));
+    url.insert("domain".into(), json!(plan.target.host));
+    url.insert("port".into(), json!(plan.target.port));
+    if let Some(request) = request {
+        let display = request.path.to_display();
+        let (path, query) = display.split_once('?').unwrap_or((&display, ""));
+        url.insert("path".into(), json!(path));
+        if !query.is_empty() {
+            url.insert("query".into(), json!(redact_query(query)));
+        }
+    }
+    Value::Object(url)
 }
 
 #[cfg(test)]

@@ -106,8 +106,7 @@ impl Pool {
         self.blocks_in(state::FULL)
     }
 
-    /// Blocks that a writer was filling. Theirs, unless the engine [has finished](Self::finished)
-    /// or [is gone](Self::engine_gone).
+    /// Blocks that a writer was filling: theirs, unless the engine [is gone](Self::engine_gone).
     pub fn unfinished_blocks(&self) -> Vec<BlockId> {
         self.blocks_in(state::FILLING)
     }

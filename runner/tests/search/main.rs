@@ -173,7 +173,7 @@ fn percentiles_are_those_of_the_records(search: &Search, all: &Value) {
         assert!(
             (observed / truth - 1.0).abs() < 0.002,
             "p{percent} is {observed} instead of {truth} at {}",
-            search.url
+            search.url()
         );
     }
 }
@@ -193,17 +193,6 @@ fn the_committed_templates_load() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("templates");
     for url in urls() {
         let search = Search::new(&url, "none");
-        let put = |name: &str, body: String| {
-            let url = format!("{url}/_index_template/{name}");
-            search.runtime.block_on(async {
-                let request = search
-                    .client
-                    .put(&url)
-                    .header("content-type", "application/json");
-                let response = request.body(body).send().await.unwrap();
-                (response.status().as_u16(), response.text().await.unwrap())
-            })
-        };
         // Each server takes its own set, whichever it is; a priority of their own keeps these out
         // of the way of the other tests' streams.
         let taken = ["opensearch", "elasticsearch-without-histogram"].map(|flavor| {
@@ -212,11 +201,7 @@ fn the_committed_templates_load() {
                 let mut template: Value =
                     serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
                 template["index_patterns"] = json!([format!("committed-{flavor}-{stream}-*")]);
-                put(
-                    &format!("committed-{flavor}-{stream}"),
-                    template.to_string(),
-                )
-                .0 == 200
+                search.takes_template(&format!("committed-{flavor}-{stream}"), &template)
             })
         });
         assert!(

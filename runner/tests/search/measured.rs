@@ -111,7 +111,7 @@ pub fn plan(url: &str, namespace: &str) -> Plan {
         thresholds: Vec::new(),
         runners: 1,
         start_timeout: Duration::from_secs(10),
-        max_duration: Duration::from_secs(60),
+        max_duration: Duration::from_mins(1),
         results: Results {
             interval: Duration::from_secs(5),
             elasticsearch: Some(Elasticsearch {
@@ -122,7 +122,7 @@ pub fn plan(url: &str, namespace: &str) -> Plan {
                 raw: RawMode::All,
             }),
             files: None,
-            drain_timeout: Duration::from_secs(60),
+            drain_timeout: Duration::from_mins(1),
         },
     }
 }

@@ -49,4 +49,22 @@ impl Search {
         let body = json!({"size": 0, "query": query, "aggs": {"a": aggregation}});
         self.ask(stream, "_search", &body)["aggregations"]["a"].clone()
     }
+
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    pub fn takes_template(&self, name: &str, template: &Value) -> bool {
+        let url = format!("{}/_index_template/{name}", self.url);
+        let request = self
+            .client
+            .put(&url)
+            .header("content-type", "application/json")
+            .body(template.to_string());
+        self.runtime
+            .block_on(request.send())
+            .unwrap()
+            .status()
+            .is_success()
+    }
 }

@@ -4,6 +4,8 @@ mod faults;
 mod runner;
 mod server;
 
+use std::collections::BTreeMap;
+
 use loadtest_core::{
     plan::{
         Elasticsearch, Files, Flavor, Load, Plan, RawMode, Request, Results, RunIdentity, Scenario,
@@ -25,7 +27,7 @@ pub(super) fn plan() -> Plan {
         body: None,
         timeout: Duration::from_secs(10),
         success: Vec::new(),
-        labels: Default::default(),
+        labels: BTreeMap::new(),
         checks: Vec::new(),
     };
     let task = Task {
