@@ -29,11 +29,18 @@ pub struct ReadError {
 pub fn read(path: &Path) -> Result<String, ReadError> {
     let mut text = String::new();
     let result = if path == Path::new("-") {
-        std::io::stdin().lock().take(MAX_BYTES + 1).read_to_string(&mut text)
+        std::io::stdin()
+            .lock()
+            .take(MAX_BYTES + 1)
+            .read_to_string(&mut text)
     } else {
-        std::fs::File::open(path).and_then(|file| file.take(MAX_BYTES + 1).read_to_string(&mut text))
+        std::fs::File::open(path)
+            .and_then(|file| file.take(MAX_BYTES + 1).read_to_string(&mut text))
     };
-    let failed = |source| ReadError { path: path.display().to_string(), source };
+    let failed = |source| ReadError {
+        path: path.display().to_string(),
+        source,
+    };
     let length = result.map_err(failed)?;
     if length as u64 > MAX_BYTES {
         return Err(failed(std::io::Error::other("it is longer than 3 MiB")));
@@ -60,14 +67,20 @@ impl Test {
     /// # Errors
     /// What keeps it from being accepted, each with its place.
     pub fn plan(&self, run: RunIdentity, overrides: &Overrides) -> Result<Plan, Vec<Problem>> {
-        plan::build(&self.object.spec.test, run, overrides)
-            .map_err(|problems| problems.into_iter().map(|problem| self.placed(problem)).collect())
+        plan::build(&self.object.spec.test, run, overrides).map_err(|problems| {
+            problems
+                .into_iter()
+                .map(|problem| self.placed(problem))
+                .collect()
+        })
     }
 
     fn placed(&self, mut problem: Problem) -> Problem {
         // A problem of an option has no place in the file.
         if problem.path.starts_with("spec") {
-            problem.at.get_or_insert_with(|| self.node.locate(&problem.path));
+            problem
+                .at
+                .get_or_insert_with(|| self.node.locate(&problem.path));
         }
         problem
     }
@@ -80,7 +93,9 @@ impl Test {
 /// Everything that is wrong with it, or that there is none or more than one.
 pub fn one_test(text: &str) -> Result<Test, Vec<Problem>> {
     if let Err(problems) = validate::load(text)
-        && problems.iter().any(|problem| problem.by < Stage::Acceptance)
+        && problems
+            .iter()
+            .any(|problem| problem.by < Stage::Acceptance)
     {
         return Err(problems);
     }
@@ -92,9 +107,10 @@ pub fn one_test(text: &str) -> Result<Test, Vec<Problem>> {
             Err(error) => Err(vec![Problem::new(Stage::Schema, "", error.to_string())]),
         },
         (None, _) => Err(whole("there is no LoadTest in it")),
-        (Some(_), others) => {
-            Err(whole(&format!("there are {} LoadTests in it; run takes one", others + 1)))
-        }
+        (Some(_), others) => Err(whole(&format!(
+            "there are {} LoadTests in it; run takes one",
+            others + 1
+        ))),
     }
 }
 
@@ -106,7 +122,10 @@ fn is_load_test(node: &yaml::Node) -> bool {
 }
 
 fn whole(message: &str) -> Vec<Problem> {
-    vec![Problem { at: Some(Place { line: 1, column: 1 }), ..Problem::new(Stage::Yaml, "", message) }]
+    vec![Problem {
+        at: Some(Place { line: 1, column: 1 }),
+        ..Problem::new(Stage::Yaml, "", message)
+    }]
 }
 
 /// Checks every object of a text; how many of ours there are.
@@ -115,7 +134,10 @@ fn whole(message: &str) -> Vec<Problem> {
 /// Everything that is wrong.
 pub fn check(text: &str) -> Result<usize, Vec<Problem>> {
     let manifests = validate::load(text)?;
-    Ok(manifests.iter().filter(|manifest| !matches!(manifest, Manifest::Other(_))).count())
+    Ok(manifests
+        .iter()
+        .filter(|manifest| !matches!(manifest, Manifest::Other(_)))
+        .count())
 }
 
 /// Says what is wrong, one line each: `FILE:LINE:COLUMN: FIELD: MESSAGE`.

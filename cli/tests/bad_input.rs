@@ -15,21 +15,45 @@ fn an_unknown_field_is_refused_with_its_line() {
     for command in ["run", "validate"] {
         let finished = place.finish(&[command, "test.yaml"]).exits(2);
         assert_eq!(finished.stdout, "");
-        finished.says(&format!("test.yaml:{line}:3: ")).says("treshold");
+        finished
+            .says(&format!("test.yaml:{line}:3: "))
+            .says("treshold");
     }
-    assert!(!place.path().join("loadtest-runs").exists(), "nothing is written");
+    assert!(
+        !place.path().join("loadtest-runs").exists(),
+        "nothing is written"
+    );
 }
 
 #[test]
 fn a_variable_that_does_not_exist_is_refused_and_can_be_given() {
     let place = Place::new();
-    place.write("test.yaml", &manifest(SECOND, "/get?region=$(var.region)", &[]));
-    place.finish(&["validate", "test.yaml"]).exits(2).says("region");
+    place.write(
+        "test.yaml",
+        &manifest(SECOND, "/get?region=$(var.region)", &[]),
+    );
+    place
+        .finish(&["validate", "test.yaml"])
+        .exits(2)
+        .says("region");
     let finished = place.finish(&["run", "test.yaml"]).exits(2).says("region");
-    assert!(finished.stderr.contains("test.yaml:12:26: "), "{}", finished.stderr);
+    assert!(
+        finished.stderr.contains("test.yaml:12:26: "),
+        "{}",
+        finished.stderr
+    );
 
     let target = common::Target::start();
-    let args = ["run", "test.yaml", "--target", &target.url, "--var", "region=eu", "-o", "json"];
+    let args = [
+        "run",
+        "test.yaml",
+        "--target",
+        &target.url,
+        "--var",
+        "region=eu",
+        "-o",
+        "json",
+    ];
     let status = place.finish_delivered(&args).exits(0).run_status();
     assert_eq!(target.requests_of(&status.run.unwrap().id), 100);
 }
@@ -37,14 +61,29 @@ fn a_variable_that_does_not_exist_is_refused_and_can_be_given() {
 #[test]
 fn what_is_no_manifest_is_refused() {
     let place = Place::new();
-    place.finish(&["run", "absent.yaml"]).exits(2).says("absent.yaml");
+    place
+        .finish(&["run", "absent.yaml"])
+        .exits(2)
+        .says("absent.yaml");
     place.write("empty.yaml", "");
-    place.finish(&["run", "empty.yaml"]).exits(2).says("no LoadTest");
+    place
+        .finish(&["run", "empty.yaml"])
+        .exits(2)
+        .says("no LoadTest");
     place.write("broken.yaml", "a: [\n");
-    place.finish(&["run", "broken.yaml"]).exits(2).says("broken.yaml:");
+    place
+        .finish(&["run", "broken.yaml"])
+        .exits(2)
+        .says("broken.yaml:");
     let one = manifest(SECOND, "/get", &[]);
-    place.write("two.yaml", &format!("{one}---\n{}", one.replace("quick", "other")));
-    place.finish(&["run", "two.yaml"]).exits(2).says("2 LoadTests");
+    place.write(
+        "two.yaml",
+        &format!("{one}---\n{}", one.replace("quick", "other")),
+    );
+    place
+        .finish(&["run", "two.yaml"])
+        .exits(2)
+        .says("2 LoadTests");
     place.finish(&["validate", "two.yaml"]).exits(0);
 }
 
@@ -76,11 +115,23 @@ fn a_directory_that_cannot_be_written_is_refused_before_the_load() {
     place.write("test.yaml", &manifest(SECOND, "/get", &[]));
     place.write("file", "");
     let target = common::Target::start();
-    let run = |out: &str| place.finish(&["run", "test.yaml", "--target", &target.url, "--out", out]);
+    let run =
+        |out: &str| place.finish(&["run", "test.yaml", "--target", &target.url, "--out", out]);
     // Even root cannot make a directory below a file, or in /proc.
-    run("file/out").exits(3).says("cannot write the run directory file/out");
-    run("/proc/loadtest").exits(3).says("cannot write the run directory /proc/loadtest");
-    let csv = ["run", "test.yaml", "--target", &target.url, "--csv", "file/mine"];
+    run("file/out")
+        .exits(3)
+        .says("cannot write the run directory file/out");
+    run("/proc/loadtest")
+        .exits(3)
+        .says("cannot write the run directory /proc/loadtest");
+    let csv = [
+        "run",
+        "test.yaml",
+        "--target",
+        &target.url,
+        "--csv",
+        "file/mine",
+    ];
     place.finish(&csv).exits(3).says("file/mine_stats.csv");
 }
 
@@ -89,11 +140,25 @@ fn results_of_another_run_are_never_overwritten() {
     let place = Place::new();
     place.write("test.yaml", &manifest(SECOND, "/get", &[]));
     let target = common::Target::start();
-    let args = ["run", "test.yaml", "--target", &target.url, "--out", "out", "-q"];
+    let args = [
+        "run",
+        "test.yaml",
+        "--target",
+        &target.url,
+        "--out",
+        "out",
+        "-q",
+    ];
     place.finish_delivered(&args).exits(0);
     let before = std::fs::read(place.path().join("out/summary.json")).unwrap();
-    place.finish(&args).exits(3).says("already holds the results of a run");
-    assert_eq!(before, std::fs::read(place.path().join("out/summary.json")).unwrap());
+    place
+        .finish(&args)
+        .exits(3)
+        .says("already holds the results of a run");
+    assert_eq!(
+        before,
+        std::fs::read(place.path().join("out/summary.json")).unwrap()
+    );
 }
 
 #[test]
@@ -113,6 +178,9 @@ fn more_runners_in_the_manifest_than_here_is_said() {
     place.write("test.yaml", &yaml);
     let target = common::Target::start();
     let args = ["run", "test.yaml", "--target", &target.url, "-o", "json"];
-    let finished = place.finish_delivered(&args).exits(0).says("the manifest asks for 3 runners");
+    let finished = place
+        .finish_delivered(&args)
+        .exits(0)
+        .says("the manifest asks for 3 runners");
     assert_eq!(finished.run_status().run.unwrap().runners.expected, 1);
 }

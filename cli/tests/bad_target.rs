@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use common::{Finished, Place, SECOND, Target, csv_rows, manifest, processes_of, raw_documents};
+use common::{Finished, Place, SECOND, Target, csv_rows, manifest, processes_of, raw_count};
 use loadtest_crds::LoadTestRunStatus;
 
 /// A server that does `each` with every connection; gone with the process.
@@ -41,17 +41,34 @@ fn read_request(stream: &mut TcpStream) -> bool {
 
 fn run(place: &Place, url: &str, yaml: &str) -> Finished {
     place.write("test.yaml", yaml);
-    place.finish_delivered(&["run", "test.yaml", "--target", url, "--out", "out", "-o", "json"])
+    place.finish_delivered(&[
+        "run",
+        "test.yaml",
+        "--target",
+        url,
+        "--out",
+        "out",
+        "-o",
+        "json",
+    ])
 }
 
 /// All requests failed in one way, are counted once each, and nothing is left behind.
 fn assert_all_failed(place: &Place, status: &LoadTestRunStatus, kind: &str, requests: i64) {
     let summary = status.summary.as_ref().unwrap();
-    assert_eq!((summary.requests, summary.failures), (requests, requests), "{summary:?}");
-    let kinds: Vec<_> = summary.errors.iter().map(|error| error.kind.as_str()).collect();
+    assert_eq!(
+        (summary.requests, summary.failures),
+        (requests, requests),
+        "{summary:?}"
+    );
+    let kinds: Vec<_> = summary
+        .errors
+        .iter()
+        .map(|error| error.kind.as_str())
+        .collect();
     assert_eq!(kinds, [kind]);
     assert_eq!(summary.errors[0].count, requests);
-    assert_eq!(raw_documents(&place.path().join("out")).len() as i64, requests);
+    assert_eq!(raw_count(place), requests);
     let export = status.export.as_ref().unwrap();
     assert_eq!((export.produced, export.indexed), (requests, requests));
     let rows = csv_rows(&place.path().join("out/loadtest_failures.csv"));
@@ -66,11 +83,16 @@ fn a_refused_connection_fails_every_request_and_the_run() {
     let url = format!("http://{}", listener.local_addr().unwrap());
     drop(listener);
     let place = Place::new();
-    let status = run(&place, &url, &manifest(SECOND, "/get", &[])).exits(1).run_status();
+    let status = run(&place, &url, &manifest(SECOND, "/get", &[]))
+        .exits(1)
+        .run_status();
     assert_all_failed(&place, &status, "connect_refused", 100);
     assert_eq!(status.verdict.as_deref(), Some("Failed"));
     let message = status.message.unwrap();
-    assert!(message.starts_with("all 100 requests failed: "), "{message}");
+    assert!(
+        message.starts_with("all 100 requests failed: "),
+        "{message}"
+    );
     assert!(message.contains("refused"), "{message}");
 }
 
@@ -78,7 +100,9 @@ fn a_refused_connection_fails_every_request_and_the_run() {
 fn a_name_that_does_not_exist_fails_every_request_and_the_run() {
     let place = Place::new();
     let url = "http://no-such-host.invalid:8080";
-    let status = run(&place, url, &manifest(SECOND, "/get", &[])).exits(1).run_status();
+    let status = run(&place, url, &manifest(SECOND, "/get", &[]))
+        .exits(1)
+        .run_status();
     assert_all_failed(&place, &status, "dns", 100);
     assert!(status.message.unwrap().contains("no-such-host.invalid"));
 }
@@ -90,7 +114,9 @@ fn garbage_is_a_protocol_error() {
         let _ = stream.write_all(b"\x00\x01garbage, not HTTP\r\n\r\n");
     });
     let place = Place::new();
-    let status = run(&place, &url, &manifest(SECOND, "/get", &[])).exits(1).run_status();
+    let status = run(&place, &url, &manifest(SECOND, "/get", &[]))
+        .exits(1)
+        .run_status();
     assert_all_failed(&place, &status, "protocol", 100);
 }
 
@@ -98,8 +124,8 @@ fn garbage_is_a_protocol_error() {
 fn a_target_that_never_answers_is_a_timeout() {
     let url = scripted(|mut stream| while read_request(&mut stream) {});
     let place = Place::new();
-    let yaml = manifest(SECOND, "/get", &["errors.ratio < 1%"])
-        .replace("timeout: 2s", "timeout: 500ms");
+    let yaml =
+        manifest(SECOND, "/get", &["errors.ratio < 1%"]).replace("timeout: 2s", "timeout: 500ms");
     let status = run(&place, &url, &yaml).exits(1).run_status();
     assert_all_failed(&place, &status, "timeout", 100);
     assert_eq!(
@@ -121,15 +147,20 @@ fn a_target_that_stops_answering_in_mid_run_ends_within_graceful_stop() {
     });
     let place = Place::new();
     let load = "{ constantUsers: { users: 4, duration: 2s } }";
-    let yaml = manifest(load, "/get", &["errors.ratio < 1%"]).replace("timeout: 2s", "timeout: 30s");
+    let yaml =
+        manifest(load, "/get", &["errors.ratio < 1%"]).replace("timeout: 2s", "timeout: 30s");
     let finished = run(&place, &url, &yaml).exits(1);
-    assert!(finished.took < Duration::from_secs(15), "{:?}", finished.took);
+    assert!(
+        finished.took < Duration::from_secs(15),
+        "{:?}",
+        finished.took
+    );
     let status = finished.run_status();
     let summary = status.summary.unwrap();
     // Four users, three answers each, and then one that never came.
     assert_eq!((summary.requests, summary.failures), (16, 4));
     assert_eq!(summary.errors[0].kind, "aborted");
-    assert_eq!(raw_documents(&place.path().join("out")).len(), 16);
+    assert_eq!(raw_count(&place), 16);
 }
 
 #[test]
@@ -141,23 +172,49 @@ fn an_absent_search_server_changes_nothing_measured_and_is_said() {
     let closed = TcpListener::bind("127.0.0.1:0").unwrap();
     let search = format!("http://{}", closed.local_addr().unwrap());
     drop(closed);
-    let run = ["run", "test.yaml", "--target", &target.url, "--out", "out", "-o", "json"];
-    let args: Vec<_> = run.into_iter().chain(["--elasticsearch", &search]).collect();
+    let run = [
+        "run",
+        "test.yaml",
+        "--target",
+        &target.url,
+        "--out",
+        "out",
+        "-o",
+        "json",
+    ];
+    let args: Vec<_> = run
+        .into_iter()
+        .chain(["--elasticsearch", &search])
+        .collect();
     let finished = place.finish_delivered(&args).exits(0);
     // A second of load, three of drain, and what starting and ending takes.
-    assert!(finished.took < Duration::from_secs(20), "{:?}", finished.took);
+    assert!(
+        finished.took < Duration::from_secs(20),
+        "{:?}",
+        finished.took
+    );
     let status = finished.run_status();
     assert_eq!(status.verdict.as_deref(), Some("Passed"));
     assert_eq!(status.summary.as_ref().unwrap().requests, 100);
     let export = status.export.unwrap();
-    assert_eq!((export.produced, export.indexed, export.pending), (100, 0, 0));
-    assert_eq!(export.rejected + export.dropped + export.lost, 100, "all have a name");
+    assert_eq!(
+        (export.produced, export.indexed, export.pending),
+        (100, 0, 0)
+    );
+    assert_eq!(
+        export.rejected + export.dropped + export.lost,
+        100,
+        "all have a name"
+    );
     assert!(!export.problem.unwrap().is_empty());
-    let exported =
-        status.conditions.iter().find(|condition| condition.kind == "ResultsExported").unwrap();
+    let exported = status
+        .conditions
+        .iter()
+        .find(|condition| condition.kind == "ResultsExported")
+        .unwrap();
     assert_eq!(exported.reason, "ExportIncomplete");
     // The files have them all the same.
-    assert_eq!(raw_documents(&place.path().join("out")).len(), 100);
+    assert_eq!(raw_count(&place), 100);
     assert_eq!(processes_of(&place), Vec::<String>::new());
 }
 

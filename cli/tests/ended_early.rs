@@ -8,7 +8,7 @@ mod common;
 use std::time::Duration;
 
 use common::{
-    Place, Started, Target, eventually, manifest, process_of, processes_of, raw_documents, signal,
+    Place, Started, Target, eventually, manifest, process_of, processes_of, raw_count, signal,
     wait_for_engine,
 };
 use loadtest_crds::LoadTestRunStatus;
@@ -16,8 +16,20 @@ use loadtest_crds::LoadTestRunStatus;
 const MINUTE: &str = "{ constantRate: { rate: 100/s, duration: 1m } }";
 
 fn begin(place: &Place, target: &Target, more: &[&str]) -> Started {
-    place.write("test.yaml", &manifest(MINUTE, "/get", &["errors.ratio < 1%"]));
-    let mut args = vec!["run", "test.yaml", "--target", &target.url, "--out", "out", "-o", "json"];
+    place.write(
+        "test.yaml",
+        &manifest(MINUTE, "/get", &["errors.ratio < 1%"]),
+    );
+    let mut args = vec![
+        "run",
+        "test.yaml",
+        "--target",
+        &target.url,
+        "--out",
+        "out",
+        "-o",
+        "json",
+    ];
     args.extend(more);
     Started::new(place.loadtest(&args))
 }
@@ -45,13 +57,19 @@ fn ctrl_c_ends_gracefully_with_what_was_measured() {
     let started = begin(&place, &target, &["--runners", "2"]);
     wait_for_engine(&place, &target);
     started.signal("INT");
-    let finished = started.wait(Duration::from_secs(20)).exits(130).says("stopping");
+    let finished = started
+        .wait(Duration::from_secs(20))
+        .exits(130)
+        .says("stopping");
     let status = finished.run_status();
     assert_eq!(status.verdict.as_deref(), Some("Aborted"));
     let requests = status.summary.as_ref().unwrap().requests;
     assert!(requests > 0);
-    assert_eq!(target.requests_of(&status.run.as_ref().unwrap().id), requests as u64);
-    assert_eq!(raw_documents(&place.path().join("out")).len() as i64, requests);
+    assert_eq!(
+        target.requests_of(&status.run.as_ref().unwrap().id),
+        requests
+    );
+    assert_eq!(raw_count(&place), requests);
     assert_eq!(status.export.as_ref().unwrap().indexed, requests);
     assert_balanced(&status);
     assert_eq!(summary_file(&place), status);
@@ -66,7 +84,10 @@ fn ctrl_c_before_the_start_sends_nothing() {
         place.path().join("out/plan.json").exists()
     });
     started.signal("INT");
-    let status = started.wait(Duration::from_secs(20)).exits(130).run_status();
+    let status = started
+        .wait(Duration::from_secs(20))
+        .exits(130)
+        .run_status();
     assert_eq!(target.requests_of(&status.run.as_ref().unwrap().id), 0);
     assert_nothing_left(&place, &status);
 }
@@ -79,7 +100,16 @@ fn a_second_ctrl_c_kills_at_once_and_the_directory_says_so() {
         .replace("gracefulStop: 1s", "gracefulStop: 1m")
         .replace("timeout: 2s", "timeout: 1m");
     place.write("test.yaml", &yaml);
-    let args = ["run", "test.yaml", "--target", &target.url, "--out", "out", "-o", "json"];
+    let args = [
+        "run",
+        "test.yaml",
+        "--target",
+        &target.url,
+        "--out",
+        "out",
+        "-o",
+        "json",
+    ];
     let started = Started::new(place.loadtest(&args));
     eventually("load is sent", Duration::from_secs(20), || {
         common::requests(&target, "delay") > 0
@@ -89,10 +119,18 @@ fn a_second_ctrl_c_kills_at_once_and_the_directory_says_so() {
     started.signal("INT");
     let again = std::time::Instant::now();
     let finished = started.wait(Duration::from_secs(20)).exits(130);
-    assert!(again.elapsed() < Duration::from_secs(3), "{:?}", again.elapsed());
+    assert!(
+        again.elapsed() < Duration::from_secs(3),
+        "{:?}",
+        again.elapsed()
+    );
     let status = finished.run_status();
     assert_eq!(status.verdict.as_deref(), Some("Aborted"));
-    assert!(status.message.as_ref().unwrap().contains("were killed"), "{:?}", status.message);
+    assert!(
+        status.message.as_ref().unwrap().contains("were killed"),
+        "{:?}",
+        status.message
+    );
     assert_eq!(summary_file(&place), status);
     assert_balanced(&status);
     assert_nothing_left(&place, &status);
@@ -105,7 +143,10 @@ fn a_killed_engine_is_an_error_that_names_it() {
     signal(wait_for_engine(&place, &target), "KILL");
     let status = started.wait(Duration::from_secs(30)).exits(3).run_status();
     assert_eq!(status.verdict.as_deref(), Some("Error"));
-    assert_eq!(status.message.as_deref(), Some("runner 0's engine was killed by signal 9"));
+    assert_eq!(
+        status.message.as_deref(),
+        Some("runner 0's engine was killed by signal 9")
+    );
     let run = status.run.as_ref().unwrap();
     assert_eq!((run.runners.lost, run.runners_ready.as_str()), (1, "0/1"));
     assert_balanced(&status);
@@ -117,18 +158,33 @@ fn a_killed_exporter_is_started_again_and_loses_nothing() {
     let (place, target) = (Place::new(), Target::start());
     let load = "{ constantUsers: { users: 2, duration: 4s } }";
     place.write("test.yaml", &manifest(load, "/get", &["errors.ratio < 1%"]));
-    let args = ["run", "test.yaml", "--target", &target.url, "--out", "out", "-o", "json"];
+    let args = [
+        "run",
+        "test.yaml",
+        "--target",
+        &target.url,
+        "--out",
+        "out",
+        "-o",
+        "json",
+    ];
     let started = Started::new(place.loadtest(&args));
     wait_for_engine(&place, &target);
     std::thread::sleep(Duration::from_millis(1_500));
     signal(process_of(&place, "export"), "KILL");
-    let finished = started.wait(Duration::from_secs(40)).exits(0).says("started again");
+    let finished = started
+        .wait(Duration::from_secs(40))
+        .exits(0)
+        .says("started again");
     let status = finished.run_status();
     let requests = status.summary.as_ref().unwrap().requests;
-    assert_eq!(target.requests_of(&status.run.as_ref().unwrap().id) as i64, requests);
+    assert_eq!(
+        target.requests_of(&status.run.as_ref().unwrap().id),
+        requests
+    );
     let export = status.export.as_ref().unwrap();
     assert_eq!((export.produced, export.indexed), (requests, requests));
-    assert_eq!(raw_documents(&place.path().join("out")).len() as i64, requests);
+    assert_eq!(raw_count(&place), requests);
     assert_nothing_left(&place, &status);
 }
 
@@ -141,14 +197,33 @@ fn nothing_survives_a_killed_parent_and_the_next_run_tidies_up() {
     assert!(common::scratch_of(&id));
     started.signal("KILL");
     started.wait(Duration::from_secs(5));
-    eventually("its processes end", Duration::from_secs(5), || processes_of(&place).is_empty());
+    eventually("its processes end", Duration::from_secs(5), || {
+        processes_of(&place).is_empty()
+    });
     let status = summary_file(&place);
-    assert_eq!(status.verdict, None, "a run that was cut off has no verdict");
-    place.finish(&["run", "test.yaml", "--target", &target.url, "--var", "broken"]).exits(2);
+    assert_eq!(
+        status.verdict, None,
+        "a run that was cut off has no verdict"
+    );
+    place
+        .finish(&[
+            "run",
+            "test.yaml",
+            "--target",
+            &target.url,
+            "--var",
+            "broken",
+        ])
+        .exits(2);
     let short = manifest(common::SECOND, "/get", &[]);
     place.write("short.yaml", &short);
-    place.finish_delivered(&["run", "short.yaml", "--target", &target.url, "-q"]).exits(0);
-    assert!(!common::scratch_of(&id), "the next run removes what it left");
+    place
+        .finish_delivered(&["run", "short.yaml", "--target", &target.url, "-q"])
+        .exits(0);
+    assert!(
+        !common::scratch_of(&id),
+        "the next run removes what it left"
+    );
 }
 
 /// A run whose load is over and whose results wait for a search server that is not there.
@@ -156,8 +231,20 @@ fn begin_and_wait_for_export(place: &Place, target: &Target) -> Started {
     let yaml = manifest("{ constantUsers: { users: 1, duration: 1s } }", "/get", &[])
         + "  results:\n    elasticsearch: { urls: [\"http://es.invalid\"], drainTimeout: 5m }\n";
     place.write("test.yaml", &yaml);
-    let run = ["run", "test.yaml", "--target", &target.url, "--out", "out", "-o", "json"];
-    let args: Vec<_> = run.into_iter().chain(["--elasticsearch", "http://127.0.0.1:1"]).collect();
+    let run = [
+        "run",
+        "test.yaml",
+        "--target",
+        &target.url,
+        "--out",
+        "out",
+        "-o",
+        "json",
+    ];
+    let args: Vec<_> = run
+        .into_iter()
+        .chain(["--elasticsearch", "http://127.0.0.1:1"])
+        .collect();
     let started = Started::new(place.loadtest(&args));
     eventually("the load is over", Duration::from_secs(30), || {
         let summary = place.path().join("out/summary.json");
@@ -172,14 +259,21 @@ fn ctrl_c_while_results_are_stored_gives_up_only_when_it_comes_twice() {
     let started = begin_and_wait_for_export(&place, &target);
     started.signal("INT");
     std::thread::sleep(Duration::from_millis(1_500));
-    assert!(!processes_of(&place).is_empty(), "one Ctrl-C does not give up on results");
+    assert!(
+        !processes_of(&place).is_empty(),
+        "one Ctrl-C does not give up on results"
+    );
     started.signal("INT");
     let finished = started.wait(Duration::from_secs(10)).exits(130);
     let finished = finished.says("results are still being stored");
     let status = finished.run_status();
     // The load was judged before anybody stopped anything.
     assert_eq!(status.verdict.as_deref(), Some("Passed"));
-    assert!(status.message.as_ref().unwrap().contains("were killed"), "{:?}", status.message);
+    assert!(
+        status.message.as_ref().unwrap().contains("were killed"),
+        "{:?}",
+        status.message
+    );
     let requests = status.summary.as_ref().unwrap().requests;
     assert!(requests > 0);
     assert_eq!(status.export.as_ref().unwrap().lost, requests);

@@ -4,13 +4,24 @@
 
 mod common;
 
-use common::{Finished, Place, SECOND, Target, csv_rows, manifest, processes_of, raw_documents};
+use common::{
+    Finished, Place, SECOND, Target, csv_rows, manifest, processes_of, raw_count, raw_documents,
+};
 use loadtest_crds::LoadTestRunStatus;
 
 /// Runs a manifest into `out` with `-o json`.
 fn run(place: &Place, target: &Target, yaml: &str, more: &[&str]) -> Finished {
     place.write("test.yaml", yaml);
-    let mut args = vec!["run", "test.yaml", "--target", &target.url, "--out", "out", "-o", "json"];
+    let mut args = vec![
+        "run",
+        "test.yaml",
+        "--target",
+        &target.url,
+        "--out",
+        "out",
+        "-o",
+        "json",
+    ];
     args.extend(more);
     place.finish_delivered(&args)
 }
@@ -21,17 +32,30 @@ fn assert_exact(place: &Place, target: &Target, status: &LoadTestRunStatus, requ
     let summary = status.summary.as_ref().unwrap();
     let out = place.path().join("out");
     assert_eq!(summary.requests, requests);
-    assert_eq!(target.requests_of(&run.id), requests as u64, "the target's own count");
+    assert_eq!(
+        target.requests_of(&run.id),
+        requests,
+        "the target's own count"
+    );
 
     let documents = raw_documents(&out);
-    assert_eq!(documents.len() as i64, requests);
-    let ids: std::collections::HashSet<_> =
-        documents.iter().map(|document| document["event"]["id"].to_string()).collect();
-    assert_eq!(ids.len(), documents.len(), "every document has an id of its own");
+    assert_eq!(i64::try_from(documents.len()).unwrap(), requests);
+    let ids: std::collections::HashSet<_> = documents
+        .iter()
+        .map(|document| document["event"]["id"].to_string())
+        .collect();
+    assert_eq!(
+        ids.len(),
+        documents.len(),
+        "every document has an id of its own"
+    );
 
     let export = status.export.as_ref().unwrap();
     assert_eq!((export.produced, export.indexed), (requests, requests));
-    assert_eq!(export.rejected + export.dropped + export.lost + export.pending, 0);
+    assert_eq!(
+        export.rejected + export.dropped + export.lost + export.pending,
+        0
+    );
 
     let rows = csv_rows(&out.join("loadtest_stats.csv"));
     let aggregated = rows.last().unwrap();
@@ -39,7 +63,10 @@ fn assert_exact(place: &Place, target: &Target, status: &LoadTestRunStatus, requ
     assert_eq!(aggregated["Request Count"], requests.to_string());
     assert_eq!(aggregated["Failure Count"], summary.failures.to_string());
     let history = csv_rows(&out.join("loadtest_stats_history.csv"));
-    assert_eq!(history.last().unwrap()["Total Request Count"], requests.to_string());
+    assert_eq!(
+        history.last().unwrap()["Total Request Count"],
+        requests.to_string()
+    );
 
     let file: LoadTestRunStatus =
         serde_json::from_slice(&std::fs::read(out.join("summary.json")).unwrap()).unwrap();
@@ -53,7 +80,11 @@ fn assert_exact(place: &Place, target: &Target, status: &LoadTestRunStatus, requ
 #[test]
 fn a_passed_run_has_one_answer_everywhere() {
     let (place, target) = (Place::new(), Target::start());
-    let yaml = manifest(SECOND, "/get", &["errors.ratio < 1%", "requests.count == 100"]);
+    let yaml = manifest(
+        SECOND,
+        "/get",
+        &["errors.ratio < 1%", "requests.count == 100"],
+    );
     let finished = run(&place, &target, &yaml, &[]).exits(0);
     let status = finished.run_status();
     assert_exact(&place, &target, &status, 100);
@@ -70,7 +101,13 @@ fn a_passed_run_has_one_answer_everywhere() {
 fn two_runners_add_up_exactly() {
     let (place, target) = (Place::new(), Target::start());
     let load = "{ constantRate: { rate: 151/s, duration: 1s } }";
-    let finished = run(&place, &target, &manifest(load, "/get", &[]), &["--runners", "2"]).exits(0);
+    let finished = run(
+        &place,
+        &target,
+        &manifest(load, "/get", &[]),
+        &["--runners", "2"],
+    )
+    .exits(0);
     let status = finished.run_status();
     assert_exact(&place, &target, &status, 151);
     assert_eq!(status.run.unwrap().runners_ready, "2/2");
@@ -80,7 +117,13 @@ fn two_runners_add_up_exactly() {
 fn users_of_a_closed_model_are_counted_to_the_last_request() {
     let (place, target) = (Place::new(), Target::start());
     let load = "{ constantUsers: { users: 3, duration: 1s } }";
-    let finished = run(&place, &target, &manifest(load, "/get", &[]), &["--runners", "2"]).exits(0);
+    let finished = run(
+        &place,
+        &target,
+        &manifest(load, "/get", &[]),
+        &["--runners", "2"],
+    )
+    .exits(0);
     let status = finished.run_status();
     let requests = status.summary.as_ref().unwrap().requests;
     assert!(requests > 100, "{requests}");
@@ -90,7 +133,11 @@ fn users_of_a_closed_model_are_counted_to_the_last_request() {
 #[test]
 fn a_breached_threshold_fails_and_is_named() {
     let (place, target) = (Place::new(), Target::start());
-    let yaml = manifest(SECOND, "/status/500", &["errors.ratio < 1%", "latency.p99 < 1m"]);
+    let yaml = manifest(
+        SECOND,
+        "/status/500",
+        &["errors.ratio < 1%", "latency.p99 < 1m"],
+    );
     let status = run(&place, &target, &yaml, &[]).exits(1).run_status();
     assert_exact(&place, &target, &status, 100);
     assert_eq!(status.verdict.as_deref(), Some("Failed"));
@@ -98,7 +145,11 @@ fn a_breached_threshold_fails_and_is_named() {
         status.message.as_deref(),
         Some("threshold errors.ratio < 1% was breached: 100%")
     );
-    let passed: Vec<_> = status.thresholds.iter().map(|threshold| threshold.passed).collect();
+    let passed: Vec<_> = status
+        .thresholds
+        .iter()
+        .map(|threshold| threshold.passed)
+        .collect();
     assert_eq!(passed, [false, true]);
     let failures = csv_rows(&place.path().join("out/loadtest_failures.csv"));
     assert_eq!(failures.len(), 1);
@@ -126,14 +177,26 @@ fn a_generator_that_is_kept_from_its_work_is_invalid() {
     let (place, target) = (Place::new(), Target::start());
     let load = "{ constantRate: { rate: 200/s, duration: 4s } }";
     place.write("test.yaml", &manifest(load, "/get", &[]));
-    let args = ["run", "test.yaml", "--target", &target.url, "--out", "out", "-o", "json"];
+    let args = [
+        "run",
+        "test.yaml",
+        "--target",
+        &target.url,
+        "--out",
+        "out",
+        "-o",
+        "json",
+    ];
     let started = common::Started::new(place.loadtest(&args));
     // Stopped in the middle of its load, as by a hypervisor that has no CPU for it.
     let engine = common::wait_for_engine(&place, &target);
     common::signal(engine, "STOP");
     std::thread::sleep(std::time::Duration::from_secs(2));
     common::signal(engine, "CONT");
-    let status = started.wait(std::time::Duration::from_mins(1)).exits(4).run_status();
+    let status = started
+        .wait(std::time::Duration::from_mins(1))
+        .exits(4)
+        .run_status();
     assert_eq!(status.verdict.as_deref(), Some("Invalid"));
     assert_exact(&place, &target, &status, 800);
 }
@@ -142,7 +205,9 @@ fn a_generator_that_is_kept_from_its_work_is_invalid() {
 fn raw_none_leaves_out_the_documents_and_says_so() {
     let (place, target) = (Place::new(), Target::start());
     let yaml = manifest(SECOND, "/get", &[]);
-    let status = run(&place, &target, &yaml, &["--raw", "none"]).exits(0).run_status();
+    let status = run(&place, &target, &yaml, &["--raw", "none"])
+        .exits(0)
+        .run_status();
     assert_eq!(status.summary.unwrap().requests, 100);
     let export = status.export.unwrap();
     assert_eq!(export.indexed, 0);
@@ -155,7 +220,13 @@ fn raw_none_leaves_out_the_documents_and_says_so() {
 #[test]
 fn csv_prefix_writes_the_three_files_of_locust() {
     let (place, target) = (Place::new(), Target::start());
-    run(&place, &target, &manifest(SECOND, "/get", &[]), &["--csv", "mine"]).exits(0);
+    run(
+        &place,
+        &target,
+        &manifest(SECOND, "/get", &[]),
+        &["--csv", "mine"],
+    )
+    .exits(0);
     for name in ["stats", "stats_history", "failures"] {
         let ours = std::fs::read(place.path().join(format!("mine_{name}.csv"))).unwrap();
         let theirs = std::fs::read(place.path().join(format!("out/loadtest_{name}.csv"))).unwrap();
@@ -172,8 +243,13 @@ fn csv_prefix_writes_the_three_files_of_locust() {
 #[test]
 fn people_get_a_table_and_a_default_directory() {
     let (place, target) = (Place::new(), Target::start());
-    place.write("test.yaml", &manifest(SECOND, "/get", &["errors.ratio < 1%"]));
-    let finished = place.finish_delivered(&["run", "test.yaml", "--target", &target.url]).exits(0);
+    place.write(
+        "test.yaml",
+        &manifest(SECOND, "/get", &["errors.ratio < 1%"]),
+    );
+    let finished = place
+        .finish_delivered(&["run", "test.yaml", "--target", &target.url])
+        .exits(0);
     let text = &finished.stdout;
     for part in [
         "Requests  Failures",
@@ -186,11 +262,17 @@ fn people_get_a_table_and_a_default_directory() {
     ] {
         assert!(text.contains(part), "no {part:?} in\n{text}");
     }
-    assert!(finished.stderr.contains("load is being sent"), "{}", finished.stderr);
+    assert!(
+        finished.stderr.contains("load is being sent"),
+        "{}",
+        finished.stderr
+    );
     let latest = place.path().join("loadtest-runs/latest/summary.json");
     assert!(latest.exists());
     // Only what is asked for.
-    let quiet = place.finish_delivered(&["run", "test.yaml", "--target", &target.url, "--quiet"]).exits(0);
+    let quiet = place
+        .finish_delivered(&["run", "test.yaml", "--target", &target.url, "--quiet"])
+        .exits(0);
     assert_eq!(quiet.stderr, "");
 }
 
@@ -198,10 +280,27 @@ fn people_get_a_table_and_a_default_directory() {
 fn yaml_output_is_the_same_status() {
     let (place, target) = (Place::new(), Target::start());
     place.write("test.yaml", &manifest(SECOND, "/get", &[]));
-    let args = ["run", "test.yaml", "--target", &target.url, "--out", "out", "-o", "yaml"];
+    let args = [
+        "run",
+        "test.yaml",
+        "--target",
+        &target.url,
+        "--out",
+        "out",
+        "-o",
+        "yaml",
+    ];
     let finished = place.finish_delivered(&args).exits(0);
-    assert!(finished.stdout.contains("\nverdict: Passed\n"), "{}", finished.stdout);
-    assert!(finished.stdout.contains("requests: 100\n"), "{}", finished.stdout);
+    assert!(
+        finished.stdout.contains("\nverdict: Passed\n"),
+        "{}",
+        finished.stdout
+    );
+    assert!(
+        finished.stdout.contains("requests: 100\n"),
+        "{}",
+        finished.stdout
+    );
 }
 
 #[test]
@@ -209,10 +308,20 @@ fn a_demo_needs_nothing_and_says_how_to_go_on() {
     let place = Place::new();
     let load = "{ constantRate: { rate: 50/s, duration: 1s } }";
     place.write("test.yaml", &manifest(load, "/get", &["errors.ratio < 1%"]));
-    let finished = place.finish_delivered(&["demo", "test.yaml", "--out", "out"]).exits(0);
-    assert!(finished.stdout.contains("Verdict   Passed"), "{}", finished.stdout);
-    assert!(finished.stdout.contains("helm install"), "{}", finished.stdout);
-    assert_eq!(raw_documents(&place.path().join("out")).len(), 50);
+    let finished = place
+        .finish_delivered(&["demo", "test.yaml", "--out", "out"])
+        .exits(0);
+    assert!(
+        finished.stdout.contains("Verdict   Passed"),
+        "{}",
+        finished.stdout
+    );
+    assert!(
+        finished.stdout.contains("helm install"),
+        "{}",
+        finished.stdout
+    );
+    assert_eq!(raw_count(&place), 50);
     assert_eq!(processes_of(&place), Vec::<String>::new());
     let own_target = place.finish(&["demo", "test.yaml", "--target", "http://127.0.0.1:1"]);
     own_target.exits(2).says("demo starts a target of its own");

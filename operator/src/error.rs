@@ -10,7 +10,7 @@ use std::{
 /// First wait after a failure.
 const FIRST_WAIT: Duration = Duration::from_secs(1);
 /// Longest wait.
-const LONGEST_WAIT: Duration = Duration::from_secs(60);
+const LONGEST_WAIT: Duration = Duration::from_mins(1);
 
 /// Why a reconcile could not be done. It is tried again.
 #[derive(Debug, thiserror::Error)]
@@ -47,7 +47,7 @@ impl Error {
     }
 
     /// A broken object of our own.
-    pub fn broken(what: &'static str, problem: impl ToString) -> Self {
+    pub fn broken(what: &'static str, problem: impl std::fmt::Display) -> Self {
         Self::Broken {
             what,
             problem: problem.to_string(),

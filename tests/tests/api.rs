@@ -86,19 +86,27 @@ fn bad_manifests_are_refused_with_sentences() -> Result<()> {
 
 #[test]
 #[ignore = "needs an API server: make test-api"]
-fn good_manifests_are_taken_and_a_second_apply_changes_nothing() -> Result<()> {
+fn good_manifests_are_taken() -> Result<()> {
     let namespace = Namespace::new("good")?;
-    let mut files = manifests(&root().join("crds/tests/manifests/good"))?;
-    files.extend(manifests(&root().join("examples"))?);
-    for file in files {
+    for file in manifests(&root().join("crds/tests/manifests/good"))? {
         let manifest = fs::read_to_string(&file)?;
         let applied = namespace
             .apply(&manifest)
             .context(file.display().to_string())?;
-        ensure!(
-            applied.contains("created") || applied.contains("configured"),
-            "{applied}"
-        );
+        ensure!(applied.contains("created"), "{}: {applied}", file.display());
+    }
+    Ok(())
+}
+
+#[test]
+#[ignore = "needs an API server: make test-api"]
+fn a_second_apply_of_an_example_changes_nothing() -> Result<()> {
+    let namespace = Namespace::new("again")?;
+    for file in manifests(&root().join("examples"))? {
+        let manifest = fs::read_to_string(&file)?;
+        namespace
+            .apply(&manifest)
+            .context(file.display().to_string())?;
         let again = namespace.apply(&manifest)?;
         ensure!(
             again.trim().ends_with("unchanged"),

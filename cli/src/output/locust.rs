@@ -60,7 +60,10 @@ pub fn write_stats(
 }
 
 /// Scenarios are unknown to Locust: the same name in two of them is one row.
-fn by_name_and_method<'a>(names: &'a [SeriesKey], set: &SeriesSet) -> BTreeMap<(&'a str, &'a str), Series> {
+fn by_name_and_method<'a>(
+    names: &'a [SeriesKey],
+    set: &SeriesSet,
+) -> BTreeMap<(&'a str, &'a str), Series> {
     let mut rows: BTreeMap<(&str, &str), Series> = BTreeMap::new();
     for (key, series) in names.iter().zip(&set.by_name) {
         if series.requests > 0 {
@@ -73,7 +76,10 @@ fn by_name_and_method<'a>(names: &'a [SeriesKey], set: &SeriesSet) -> BTreeMap<(
 
 /// A default name is method and url; Locust's is the url, and the method has its own column.
 fn locust_name<'a>(method: &str, name: &'a str) -> &'a str {
-    match name.strip_prefix(method).and_then(|rest| rest.strip_prefix(' ')) {
+    match name
+        .strip_prefix(method)
+        .and_then(|rest| rest.strip_prefix(' '))
+    {
         Some(url) if url.starts_with('/') => url,
         _ => name,
     }
@@ -185,7 +191,9 @@ impl HistoryWriter {
     /// When it cannot be written.
     pub fn append(path: &Path) -> csv::Result<Self> {
         let file = File::options().append(true).open(path)?;
-        Ok(Self { out: csv_builder().from_writer(file) })
+        Ok(Self {
+            out: csv_builder().from_writer(file),
+        })
     }
 
     /// Adds a row.
@@ -236,9 +244,9 @@ pub fn write_failures(
     ];
     out.write_record(columns)?;
     for (key, count) in &set.errors {
-        let (method, name) = names
-            .get(key.series as usize)
-            .map_or(("", "(other)"), |s| (s.method.as_str(), locust_name(&s.method, &s.name)));
+        let (method, name) = names.get(key.series as usize).map_or(("", "(other)"), |s| {
+            (s.method.as_str(), locust_name(&s.method, &s.name))
+        });
         let (first, last) = seen.get(key).copied().unwrap_or_default();
         out.write_record([
             method,
@@ -301,7 +309,9 @@ mod tests {
         let row = stats_row("GET", "/get", &series, Duration::from_secs(2));
         assert_eq!(
             row[..11],
-            ["GET", "/get", "4", "0", "2", "11.375", "1", "40", "100", "2", "0"]
+            [
+                "GET", "/get", "4", "0", "2", "11.375", "1", "40", "100", "2", "0"
+            ]
         );
         assert_eq!(row.len(), 22);
         assert_eq!(row.last().unwrap(), "40");
@@ -320,11 +330,20 @@ mod tests {
             window_length: Duration::from_secs(1),
             total: &empty,
         };
-        HistoryWriter::create(&path).unwrap().write(&moment).unwrap();
-        HistoryWriter::append(&path).unwrap().write(&moment).unwrap();
+        HistoryWriter::create(&path)
+            .unwrap()
+            .write(&moment)
+            .unwrap();
+        HistoryWriter::append(&path)
+            .unwrap()
+            .write(&moment)
+            .unwrap();
         let text = std::fs::read_to_string(&path).unwrap();
         let row = format!("5,3,,Aggregated,0,0,{}0,0,0,0,0,0,0\r\n", "N/A,".repeat(11));
-        assert!(text.ends_with(&format!("Content Size\r\n{row}{row}")), "{text}");
+        assert!(
+            text.ends_with(&format!("Content Size\r\n{row}{row}")),
+            "{text}"
+        );
 
         let mut set = SeriesSet::default();
         let key = ErrorKey {

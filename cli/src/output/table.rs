@@ -116,10 +116,7 @@ fn thresholds(out: &mut String, view: &RunView) {
     let width = view.thresholds.iter().map(|t| t.expr.chars().count()).max();
     let width = width.unwrap_or_default();
     for threshold in &view.thresholds {
-        let observed = threshold
-            .observed
-            .as_deref()
-            .unwrap_or("nothing");
+        let observed = threshold.observed.as_deref().unwrap_or("nothing");
         let _ = writeln!(
             out,
             "  {} {:width$}  observed {observed}",
@@ -281,7 +278,13 @@ mod tests {
             max: 1_250_000,
             ..LatencyStats::default()
         };
-        RequestStats { requests, failures, rate: 61.7, latency, ..RequestStats::default() }
+        RequestStats {
+            requests,
+            failures,
+            rate: 61.7,
+            latency,
+            ..RequestStats::default()
+        }
     }
 
     fn named(method: &str, name: &str, requests: u64, failures: u64) -> NamedStats {
@@ -321,7 +324,11 @@ mod tests {
                     message: "status 503".to_owned(),
                     count: 10,
                 }],
-                checks: vec![CheckStats { name: "in stock".to_owned(), passed: 9, failed: 1 }],
+                checks: vec![CheckStats {
+                    name: "in stock".to_owned(),
+                    passed: 9,
+                    failed: 1,
+                }],
             }),
             progress: None,
             generator: Generator::default(),
@@ -366,11 +373,18 @@ Aggregated         1,234  10 (0.81%)  61.7/s  950us  12.4ms  20.0ms  251ms  1.25
         let lines: Vec<_> = text.lines().collect();
         // The columns are as wide as their widest cell, so compare without the padding.
         let squeeze = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
-        for (line, wanted) in lines.iter().zip(expected.lines()).filter(|(l, _)| !l.starts_with('─')) {
+        for (line, wanted) in lines
+            .iter()
+            .zip(expected.lines())
+            .filter(|(l, _)| !l.starts_with('─'))
+        {
             assert_eq!(squeeze(line), squeeze(wanted));
         }
         let width = lines[0].chars().count();
-        assert!(lines[..6].iter().all(|line| line.chars().count() == width), "{text}");
+        assert!(
+            lines[..6].iter().all(|line| line.chars().count() == width),
+            "{text}"
+        );
         assert_eq!(
             lines[6..],
             [

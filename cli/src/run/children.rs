@@ -231,9 +231,9 @@ fn without_log_head(line: &str) -> &str {
         .split_once(char::is_whitespace)
         .map_or("", |(_, rest)| rest.trim_start());
     match rest.split_once(' ') {
-        Some(("ERROR" | "WARN", rest)) => rest
-            .split_once(": ")
-            .map_or(rest, |(_, message)| message),
+        Some(("ERROR" | "WARN", rest)) => {
+            rest.split_once(": ").map_or(rest, |(_, message)| message)
+        }
         Some(("INFO" | "DEBUG" | "TRACE", _)) => "",
         _ => line,
     }
@@ -255,11 +255,21 @@ mod tests {
 
     #[test]
     fn a_sentence_has_what_was_said_and_not_when() {
-        let line = "2026-11-23T00:02:37.799882Z ERROR loadtest_runner::engine: cannot read the plan: gone";
+        let line =
+            "2026-11-23T00:02:37.799882Z ERROR loadtest_runner::engine: cannot read the plan: gone";
         assert_eq!(without_log_head(line), "cannot read the plan: gone");
-        assert_eq!(without_log_head("2026-11-23T00:02:37Z  WARN x: slow"), "slow");
-        assert_eq!(without_log_head("thread panicked at x.rs: y"), "thread panicked at x.rs: y");
-        assert_eq!(without_log_head("2026-11-23T00:02:37Z  INFO x: the start is set"), "");
+        assert_eq!(
+            without_log_head("2026-11-23T00:02:37Z  WARN x: slow"),
+            "slow"
+        );
+        assert_eq!(
+            without_log_head("thread panicked at x.rs: y"),
+            "thread panicked at x.rs: y"
+        );
+        assert_eq!(
+            without_log_head("2026-11-23T00:02:37Z  INFO x: the start is set"),
+            ""
+        );
         assert_eq!(without_log_head(""), "");
     }
 
@@ -269,6 +279,9 @@ mod tests {
         let how = |raw, line| describe(&Ok(ExitStatus::from_raw(raw)), line);
         assert_eq!(how(2 << 8, ""), "ended with exit status 2");
         assert_eq!(how(9, ""), "was killed by signal 9");
-        assert_eq!(how(1 << 8, " no space "), "ended with exit status 1: no space");
+        assert_eq!(
+            how(1 << 8, " no space "),
+            "ended with exit status 1: no space"
+        );
     }
 }

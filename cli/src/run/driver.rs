@@ -297,12 +297,16 @@ impl Driver<'_> {
                 "stopping: requests under way may end, results are stored. Ctrl-C again kills at once"
             });
         } else {
-            let judged = self.control.lock().coordinator.view(now).judgement.is_some();
-            state.killed.get_or_insert(if judged {
-                KILLED_EXPORT
-            } else {
-                KILLED_LOAD
-            });
+            let judged = self
+                .control
+                .lock()
+                .coordinator
+                .view(now)
+                .judgement
+                .is_some();
+            state
+                .killed
+                .get_or_insert(if judged { KILLED_EXPORT } else { KILLED_LOAD });
             self.children.kill_all();
         }
     }

@@ -38,7 +38,10 @@ impl History {
         now: UnixMicros,
     ) -> Result<Answer, Refused> {
         let delta = report.delta.as_ref().map(|delta| {
-            (delta.set.total.clone(), delta.set.errors.keys().cloned().collect::<Vec<_>>())
+            (
+                delta.set.total.clone(),
+                delta.set.errors.keys().cloned().collect::<Vec<_>>(),
+            )
         });
         let before = coordinator.merged().total.requests;
         let answer = coordinator.engine_report(index, report, now)?;

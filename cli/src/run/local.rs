@@ -83,8 +83,12 @@ fn carry_out(
         .build()
         .map_err(LocalError::Drive)?;
     let scratch = Scratch::new(&plan.run.id).map_err(LocalError::Scratch)?;
-    let coordinator =
-        Coordinator::new(plan.clone().into(), hash.clone(), plan.run.seed | 1, clock.now());
+    let coordinator = Coordinator::new(
+        plan.clone().into(),
+        hash.clone(),
+        plan.run.seed | 1,
+        clock.now(),
+    );
     let token = random_hex().map_err(LocalError::Scratch)?;
     let control = Control::new(coordinator, clock, &token);
     let driven = runtime.block_on(async {
@@ -92,7 +96,9 @@ fn carry_out(
             plan: directory.write_plan(&bytes).map_err(LocalError::Write)?,
             plan_hash: hash.clone(),
             control: control.serve().await.map_err(LocalError::Serve)?,
-            token_file: scratch.secret("token", &token).map_err(LocalError::Scratch)?,
+            token_file: scratch
+                .secret("token", &token)
+                .map_err(LocalError::Scratch)?,
             logs: directory.file("logs"),
         };
         let driver = Driver {
@@ -125,7 +131,9 @@ fn places(
     (0..plan.runners)
         .map(|index| {
             Ok(Place {
-                pool: scratch.directory(&format!("pool-{index}")).map_err(LocalError::Scratch)?,
+                pool: scratch
+                    .directory(&format!("pool-{index}"))
+                    .map_err(LocalError::Scratch)?,
                 out: directory.part(index).map_err(LocalError::Write)?,
             })
         })
@@ -138,7 +146,11 @@ fn history(directory: &RunDirectory) -> Result<HistoryWriter, LocalError> {
 }
 
 fn announcement(plan: &Plan, directory: &Path) -> String {
-    let runners = if plan.runners == 1 { "1 runner".to_owned() } else { format!("{} runners", plan.runners) };
+    let runners = if plan.runners == 1 {
+        "1 runner".to_owned()
+    } else {
+        format!("{} runners", plan.runners)
+    };
     format!(
         "{}: {} of load from {runners} against {}, results in {}",
         plan.run.test,
@@ -156,15 +168,27 @@ fn write_files(
     clock: Clock,
     driven: &Driven,
 ) -> Result<(), LocalError> {
-    directory.join_parts(plan, driven.files_whole).map_err(LocalError::Write)?;
-    let duration = driven.view.summary.as_ref().map(|s| s.duration).unwrap_or_default();
+    directory
+        .join_parts(plan, driven.files_whole)
+        .map_err(LocalError::Write)?;
+    let duration = driven
+        .view
+        .summary
+        .as_ref()
+        .map(|s| s.duration)
+        .unwrap_or_default();
     let [stats, history, failures] = locust::FILES.map(|name| own_csv(directory, name));
     let shared = control.lock();
     let failed = |path: &str, error| LocalError::Csv(path.to_owned(), error);
     locust::write_stats(Path::new(&stats), &plan.series, &driven.merged, duration)
         .map_err(|error| failed(&stats, error))?;
-    locust::write_failures(Path::new(&failures), &plan.series, &driven.merged, shared.history.seen())
-        .map_err(|error| failed(&failures, error))?;
+    locust::write_failures(
+        Path::new(&failures),
+        &plan.series,
+        &driven.merged,
+        shared.history.seen(),
+    )
+    .map_err(|error| failed(&failures, error))?;
     last_row(Path::new(&history), clock, duration, driven)
         .map_err(|error| failed(&history, error))?;
     if let Some(prefix) = &options.csv {
@@ -204,21 +228,30 @@ fn answer(options: &Options, directory: &RunDirectory, recorder: &Recorder<'_>, 
     match options.output {
         OutputForm::Json => match serde_json::to_string_pretty(&status) {
             Ok(text) => print(&format!("{text}\n")),
-            Err(error) => say(&format!("error: the status cannot be written as JSON: {error}")),
+            Err(error) => say(&format!(
+                "error: the status cannot be written as JSON: {error}"
+            )),
         },
         OutputForm::Yaml => match serde_json::to_value(&status) {
             Ok(status) => print(&yaml::to_string(&status)),
-            Err(error) => say(&format!("error: the status cannot be written as YAML: {error}")),
+            Err(error) => say(&format!(
+                "error: the status cannot be written as YAML: {error}"
+            )),
         },
         OutputForm::Table => print(&format!(
             "\n{}Files     {}: {}\n",
             table::render(&driven.view),
             directory.path().display(),
-            [directory::SUMMARY, directory::REQUESTS, directory::INTERVALS, "loadtest_*.csv"]
-                .into_iter()
-                .filter(|name| name.contains('*') || directory.file(name).exists())
-                .collect::<Vec<_>>()
-                .join(", ")
+            [
+                directory::SUMMARY,
+                directory::REQUESTS,
+                directory::INTERVALS,
+                "loadtest_*.csv"
+            ]
+            .into_iter()
+            .filter(|name| name.contains('*') || directory.file(name).exists())
+            .collect::<Vec<_>>()
+            .join(", ")
         )),
     }
 }

@@ -20,11 +20,7 @@ use std::path::PathBuf;
 
 pub use options::{Options, OutputForm};
 
-use crate::{
-    exit::Exit,
-    manifest,
-    output::terminal::say,
-};
+use crate::{exit::Exit, manifest, output::terminal::say};
 
 /// Arguments of `loadtest run`.
 #[allow(clippy::doc_markdown)]

@@ -106,7 +106,10 @@ impl Options {
                 "note: the manifest asks for {count} runners; on this machine one sends the whole load. Use --runners {count} for as many processes"
             ));
         }
-        let search = spec.results.as_ref().is_some_and(|results| results.elasticsearch.is_some());
+        let search = spec
+            .results
+            .as_ref()
+            .is_some_and(|results| results.elasticsearch.is_some());
         if search && self.elasticsearch.is_none() {
             say(
                 "note: results.elasticsearch of the manifest is for the cluster; results go to files here. Use --elasticsearch URL to send them to a server as well",

@@ -39,9 +39,15 @@ impl Progress {
         } else if std::io::stderr().is_terminal() {
             Form::Bar(bar(load))
         } else {
-            Form::Log { last: Instant::now() }
+            Form::Log {
+                last: Instant::now(),
+            }
         };
-        Self { form, name: name.to_owned(), phase: None }
+        Self {
+            form,
+            name: name.to_owned(),
+            phase: None,
+        }
     }
 
     /// Shows a moment; may be called as often as one likes.
@@ -83,9 +89,10 @@ impl Progress {
 fn bar(load: Duration) -> ProgressBar {
     let millis = load.as_millis().max(1) as u64;
     let bar = ProgressBar::with_draw_target(Some(millis), ProgressDrawTarget::stderr());
-    let style = ProgressStyle::with_template("{bar:32.cyan/black.bright} {prefix:.bold}\n{wide_msg}")
-        .unwrap_or_else(|_| ProgressStyle::default_bar())
-        .progress_chars("━╸━");
+    let style =
+        ProgressStyle::with_template("{bar:32.cyan/black.bright} {prefix:.bold}\n{wide_msg}")
+            .unwrap_or_else(|_| ProgressStyle::default_bar())
+            .progress_chars("━╸━");
     bar.set_style(style);
     bar
 }
@@ -113,7 +120,10 @@ fn show_bar(bar: &ProgressBar, name: &str, view: &RunView) {
 fn phase_line(view: &RunView) -> String {
     match view.phase {
         Phase::Pending | Phase::Starting => {
-            format!("starting: {} of {} runners are ready", view.runners.ready, view.runners.expected)
+            format!(
+                "starting: {} of {} runners are ready",
+                view.runners.ready, view.runners.expected
+            )
         }
         Phase::Running => "load is being sent".to_owned(),
         Phase::Stopping => "no new iterations; those under way may end".to_owned(),

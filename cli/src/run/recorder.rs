@@ -26,7 +26,13 @@ impl<'a> Recorder<'a> {
         plan_hash: &'a str,
         clock: Clock,
     ) -> Self {
-        Self { directory, identity, plan_hash, clock, conditions: RefCell::default() }
+        Self {
+            directory,
+            identity,
+            plan_hash,
+            clock,
+            conditions: RefCell::default(),
+        }
     }
 
     /// The status of a view.

@@ -85,7 +85,10 @@ pub struct Started {
 
 impl Started {
     pub fn new(mut command: Command) -> Self {
-        Self { child: Some(command.spawn().unwrap()), began: Instant::now() }
+        Self {
+            child: Some(command.spawn().unwrap()),
+            began: Instant::now(),
+        }
     }
 
     pub fn pid(&self) -> u32 {
@@ -120,7 +123,12 @@ impl Started {
             status.is_some(),
             "loadtest ({pid}) did not end within {longest:?}\n{stdout}\n{stderr}"
         );
-        Finished { status: status.unwrap().code(), stdout, stderr, took: self.began.elapsed() }
+        Finished {
+            status: status.unwrap().code(),
+            stdout,
+            stderr,
+            took: self.began.elapsed(),
+        }
     }
 }
 
@@ -140,7 +148,11 @@ fn read_all(mut from: impl Read) -> String {
 }
 
 pub fn signal(pid: u32, name: &str) {
-    let done = Command::new("kill").arg(format!("-{name}")).arg(pid.to_string()).status().unwrap();
+    let done = Command::new("kill")
+        .arg(format!("-{name}"))
+        .arg(pid.to_string())
+        .status()
+        .unwrap();
     assert!(done.success());
 }
 
@@ -156,12 +168,22 @@ pub struct Finished {
 impl Finished {
     /// Asserts the exit code, and shows everything if it is another.
     pub fn exits(self, code: i32) -> Self {
-        assert_eq!(self.status, Some(code), "\nstdout:\n{}\nstderr:\n{}", self.stdout, self.stderr);
+        assert_eq!(
+            self.status,
+            Some(code),
+            "\nstdout:\n{}\nstderr:\n{}",
+            self.stdout,
+            self.stderr
+        );
         self
     }
 
     pub fn says(self, text: &str) -> Self {
-        assert!(self.stderr.contains(text), "no {text:?} in\n{}", self.stderr);
+        assert!(
+            self.stderr.contains(text),
+            "no {text:?} in\n{}",
+            self.stderr
+        );
         self
     }
 
@@ -187,20 +209,26 @@ impl Target {
             .spawn()
             .unwrap();
         let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let url = line.trim().strip_prefix("listening on ").unwrap().to_owned();
+        BufReader::new(child.stdout.take().unwrap())
+            .read_line(&mut line)
+            .unwrap();
+        let url = line
+            .trim()
+            .strip_prefix("listening on ")
+            .unwrap()
+            .to_owned();
         Self { child, url }
     }
 
     /// Requests of a run, as the target counted them.
-    pub fn requests_of(&self, run_id: &str) -> u64 {
+    pub fn requests_of(&self, run_id: &str) -> i64 {
         let stats: serde_json::Value = serde_json::from_str(&get(&self.url, "/__stats")).unwrap();
         stats["by_user_agent"]
             .as_object()
             .unwrap()
             .iter()
             .filter(|(agent, _)| agent.ends_with(&format!("run/{run_id}")))
-            .map(|(_, count)| count.as_u64().unwrap())
+            .map(|(_, count)| count.as_i64().unwrap())
             .sum()
     }
 }
@@ -217,7 +245,11 @@ fn get(url: &str, path: &str) -> String {
     use std::io::Write as _;
     let host = url.strip_prefix("http://").unwrap();
     let mut stream = std::net::TcpStream::connect(host).unwrap();
-    write!(stream, "GET {path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n").unwrap();
+    write!(
+        stream,
+        "GET {path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n"
+    )
+    .unwrap();
     let answer = read_all(stream);
     answer.split_once("\r\n\r\n").unwrap().1.to_owned()
 }
@@ -226,7 +258,11 @@ fn get(url: &str, path: &str) -> String {
 pub fn manifest(load: &str, url: &str, thresholds: &[&str]) -> String {
     let mut wanted = String::new();
     for expr in thresholds {
-        wanted.push_str(if wanted.is_empty() { "  thresholds:\n" } else { "" });
+        wanted.push_str(if wanted.is_empty() {
+            "  thresholds:\n"
+        } else {
+            ""
+        });
         wanted.push_str(&["    - expr: ", expr, "\n"].concat());
     }
     format!(
@@ -258,16 +294,30 @@ pub fn raw_documents(directory: &Path) -> Vec<serde_json::Value> {
         .collect()
 }
 
+/// How many raw documents a run in `out` left.
+pub fn raw_count(place: &Place) -> i64 {
+    raw_documents(&place.path().join("out"))
+        .len()
+        .try_into()
+        .unwrap()
+}
+
 /// Rows of a CSV file by column name.
 pub fn csv_rows(path: &Path) -> Vec<std::collections::HashMap<String, String>> {
-    csv::Reader::from_path(path).unwrap().deserialize().map(Result::unwrap).collect()
+    csv::Reader::from_path(path)
+        .unwrap()
+        .deserialize()
+        .map(Result::unwrap)
+        .collect()
 }
 
 /// The children of a run that still live, by the plan that they were given.
 pub fn processes_of(place: &Place) -> Vec<String> {
     let mut found = Vec::new();
     for entry in fs::read_dir("/proc").unwrap().flatten() {
-        let Ok(command) = fs::read_to_string(entry.path().join("cmdline")) else { continue };
+        let Ok(command) = fs::read_to_string(entry.path().join("cmdline")) else {
+            continue;
+        };
         let cwd = fs::read_link(entry.path().join("cwd")).unwrap_or_default();
         if cwd == place.path() && (command.contains("--plan") || command.contains("demo-target")) {
             found.push(command.replace('\0', " "));
@@ -278,7 +328,9 @@ pub fn processes_of(place: &Place) -> Vec<String> {
 
 /// Memory-backed directories of a run that are still there.
 pub fn scratch_of(run_id: &str) -> bool {
-    Path::new("/dev/shm").join(format!("loadtest-run-{run_id}")).exists()
+    Path::new("/dev/shm")
+        .join(format!("loadtest-run-{run_id}"))
+        .exists()
 }
 
 /// Waits until something holds; fails with `what` after `longest`.
@@ -296,7 +348,9 @@ pub fn output(command: &mut Command) -> Output {
 
 /// Waits until a run in this place sends load; returns the process id of its first engine.
 pub fn wait_for_engine(place: &Place, target: &Target) -> u32 {
-    eventually("load reaches the target", Duration::from_secs(30), || requests(target, "get") > 0);
+    eventually("load reaches the target", Duration::from_secs(30), || {
+        requests(target, "get") > 0
+    });
     process_of(place, "engine")
 }
 
@@ -309,7 +363,9 @@ pub fn requests(target: &Target, path: &str) -> u64 {
 /// The process id of the first `engine` or `export` process of a run in this place.
 pub fn process_of(place: &Place, part: &str) -> u32 {
     for entry in fs::read_dir("/proc").unwrap().flatten() {
-        let Ok(command) = fs::read_to_string(entry.path().join("cmdline")) else { continue };
+        let Ok(command) = fs::read_to_string(entry.path().join("cmdline")) else {
+            continue;
+        };
         let cwd = fs::read_link(entry.path().join("cwd")).unwrap_or_default();
         if cwd == place.path() && command.split('\0').nth(1) == Some(part) {
             return entry.file_name().to_string_lossy().parse().unwrap();

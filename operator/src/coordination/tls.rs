@@ -67,7 +67,7 @@ impl std::fmt::Debug for Authority {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         out.debug_struct("Authority")
             .field("certificate", &self.certificate)
-            .finish()
+            .finish_non_exhaustive()
     }
 }
 
@@ -107,29 +107,14 @@ impl Authority {
             }
             let authority = Self::generate()?;
             let post = PostParams::default();
-            let result = match known {
+            let result = if let Some(mut secret) = known {
                 // With the resource version that was read: a write in between is a conflict.
-                Some(mut secret) => {
-                    secret.data = Some(authority.data());
-                    secrets.replace(name, &post, &secret).await
-                }
-                None => {
-                    let metadata = ObjectMeta {
-                        name: Some(name.to_owned()),
-                        ..Default::default()
-                    };
-                    let data = Some(authority.data());
-                    secrets
-                        .create(
-                            &post,
-                            &Secret {
-                                metadata,
-                                data,
-                                ..Default::default()
-                            },
-                        )
-                        .await
-                }
+                secret.data = Some(authority.data());
+                secrets.replace(name, &post, &secret).await
+            } else {
+                let metadata = ObjectMeta { name: Some(name.to_owned()), ..Default::default() };
+                let data = Some(authority.data());
+                secrets.create(&post, &Secret { metadata, data, ..Default::default() }).await
             };
             match result {
                 Ok(_) => {
@@ -261,18 +246,18 @@ mod tests {
             .with_root_certificates(roots)
             .with_no_client_auth();
         let connector = TlsConnector::from(Arc::new(config));
-        let client = async {
+        let connect = async {
             let stream = TcpStream::connect(address).await.unwrap();
             connector
                 .connect(ServerName::try_from(host).unwrap(), stream)
                 .await
                 .is_ok()
         };
-        let server = async {
+        let accept = async {
             let (stream, _) = listener.accept().await.unwrap();
             acceptor.accept(stream).await.is_ok()
         };
-        tokio::join!(client, server).0
+        tokio::join!(connect, accept).0
     }
 
     #[tokio::test]

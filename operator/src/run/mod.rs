@@ -11,6 +11,7 @@ mod pods;
 mod report;
 mod template;
 mod validate;
+mod volumes;
 
 #[cfg(test)]
 mod fixtures;
@@ -161,7 +162,7 @@ async fn make(
     match apply::apply(ctx, run, &resources).await? {
         Applied::Done => {
             let note = format!(
-                "made Job {} with {} runners",
+                "made Job {} with {}",
                 run.name, prepared.plan.runners
             );
             let about = report::reference(run);

@@ -217,9 +217,10 @@ fn waiting(status: &ContainerStatus) -> Option<(&'static str, String, bool)> {
         }
         "InvalidImageName" | "ErrImageNeverPull" => ("ImagePullFailed", true),
         "CreateContainerConfigError" => ("ContainerConfigError", false),
-        "CreateContainerError" | "RunContainerError" => ("ContainerError", false),
         "CrashLoopBackOff" if status.name == EXPORTER_CONTAINER => ("ExporterFailed", false),
-        "CrashLoopBackOff" => ("ContainerError", false),
+        "CrashLoopBackOff" | "CreateContainerError" | "RunContainerError" => {
+            ("ContainerError", false)
+        }
         _ => return None,
     };
     let said = waiting.message.clone().unwrap_or_default();

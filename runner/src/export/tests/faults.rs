@@ -212,7 +212,7 @@ async fn a_server_that_never_comes_costs_every_document_its_name() {
 async fn a_server_that_hangs_up_in_the_middle_leaves_an_exact_account() {
     let server = Server::start().await;
     let mut plan = searchable_plan(&[&server.url]);
-    plan.results.drain_timeout = Duration::from_secs(2);
+    plan.results.drain_timeout = Duration::from_secs(5);
     let runner = Runner::with_records(plan, 6_000);
     let answered = [Fault::None; 4];
     server.script(

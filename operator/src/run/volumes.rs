@@ -1,0 +1,113 @@
+//! What is mounted into a runner's pod, and where.
+
+use loadtest_crds::{
+    plan::mounts,
+    spec::{AuthRef, CaRef},
+};
+use serde_json::{Value, json};
+
+use super::children::Blueprint;
+use crate::{coordination::AUDIENCE, names};
+
+/// Directory of plan, authority and credentials in the containers.
+pub const FILES_DIR: &str = "/etc/loadtest";
+/// Directory of the pool that engine and exporter share.
+pub const POOL_DIR: &str = "/run/loadtest/pool";
+/// Directory of the projected token.
+pub const TOKEN_DIR: &str = "/var/run/secrets/loadtest";
+
+/// The kubelet renews a token after four fifths of its life; one is usable an hour at most.
+const TOKEN_SECONDS: i64 = 3_600;
+
+/// All volumes of a runner's pod.
+pub fn volumes(of: Blueprint<'_>) -> Value {
+        let plan = json!({"configMap": {"name": names::plan(&of.run.name)}});
+        let token = json!({"serviceAccountToken": {
+            "audience": AUDIENCE, "expirationSeconds": TOKEN_SECONDS, "path": "token",
+        }});
+        let mut volumes = vec![
+            json!({"name": "files", "projected": {"sources": [plan.clone()]}}),
+            json!({"name": "pool", "emptyDir": {
+                "medium": "Memory", "sizeLimit": of.settings.runner.pool_size,
+            }}),
+            json!({"name": "token", "projected": {"sources": [token]}}),
+        ];
+        if of.prepared.plan.results.exports() {
+            // A volume of its own: the engine never sees the credentials.
+            let mut sources = vec![plan];
+            sources.extend(secrets(of));
+            volumes.push(json!({"name": "exporter-files", "projected": {"sources": sources}}));
+        }
+        Value::Array(volumes)
+    }
+
+fn secrets(of: Blueprint<'_>) -> Vec<Value> {
+        let search = self
+            .spec
+            .results
+            .as_ref()
+            .and_then(|r| r.elasticsearch.as_ref());
+        let Some(search) = search else {
+            return Vec::new();
+        };
+        let auth = search.auth_ref.as_ref().map(auth_source);
+        let ca = search
+            .tls
+            .as_ref()
+            .and_then(|tls| tls.ca_ref.as_ref())
+            .map(ca_source);
+        auth.into_iter().chain(ca).flatten().collect()
+    }
+
+fn auth_source(auth: &AuthRef) -> Option<Value> {
+    let AuthRef {
+        basic,
+        api_key,
+        bearer,
+    } = auth;
+    let (name, items) = if let Some(basic) = basic {
+        let key = |key: Option<&str>, or: &str| key.unwrap_or(or).to_owned();
+        let user = key(basic.username_key.as_deref(), mounts::DEFAULT_USERNAME_KEY);
+        let password = key(basic.password_key.as_deref(), mounts::DEFAULT_PASSWORD_KEY);
+        (
+            &basic.name,
+            vec![(user, mounts::USERNAME), (password, mounts::PASSWORD)],
+        )
+    } else if let Some(api_key) = api_key {
+        (
+            &api_key.name,
+            vec![(api_key.key.to_string(), mounts::API_KEY)],
+        )
+    } else if let Some(bearer) = bearer {
+        (&bearer.name, vec![(bearer.key.to_string(), mounts::TOKEN)])
+    } else {
+        return None;
+    };
+    let items: Vec<_> = items
+        .into_iter()
+        .map(|(key, file)| json!({"key": key, "path": below_files(mounts::AUTH_DIR, file)}))
+        .collect();
+    Some(json!({"secret": {"name": name.to_string(), "items": items}}))
+}
+
+fn ca_source(ca: &CaRef) -> Option<Value> {
+    let CaRef { config_map, secret } = ca;
+    let (kind, from) = match (config_map, secret) {
+        (Some(from), _) => ("configMap", from),
+        (None, Some(from)) => ("secret", from),
+        (None, None) => return None,
+    };
+    let path = below_files(mounts::ES_CA_DIR, mounts::CA);
+    let items = [json!({"key": from.key.to_string(), "path": path})];
+    Some(json!({kind: {"name": from.name.to_string(), "items": items}}))
+}
+
+/// Path within the volume that is mounted at [`FILES_DIR`].
+fn below_files(directory: &str, file: &str) -> String {
+    let below = directory
+        .strip_prefix(FILES_DIR)
+        .unwrap_or(directory)
+        .trim_start_matches('/');
+    format!("{below}/{file}")
+}
+
