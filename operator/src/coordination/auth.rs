@@ -147,6 +147,14 @@ impl Authenticator {
         }
     }
 
+    /// With these keys already; for tests.
+    #[cfg(test)]
+    pub(super) fn with_keys(client: Client, jwks: &str) -> Self {
+        let authenticator = Self::new(client);
+        *authenticator.keys.write().unwrap() = Keys::parse(jwks).unwrap();
+        authenticator
+    }
+
     /// Who a token was made for.
     ///
     /// # Errors
@@ -191,7 +199,7 @@ impl Authenticator {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use ring::{
         rand::SystemRandom,
         signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair},
@@ -201,13 +209,13 @@ mod tests {
     use super::*;
 
     /// A key of our own, in the place of the API server's.
-    struct Signer {
+    pub struct Signer {
         pair: EcdsaKeyPair,
         id: &'static str,
     }
 
     impl Signer {
-        fn new(id: &'static str) -> Self {
+        pub fn new(id: &'static str) -> Self {
             signature::install();
             let random = SystemRandom::new();
             let pkcs8 =
@@ -218,7 +226,7 @@ mod tests {
             Self { pair, id }
         }
 
-        fn jwks(&self) -> String {
+        pub fn jwks(&self) -> String {
             let point = self.pair.public_key().as_ref();
             json!({"keys": [{
                 "kty": "EC", "crv": "P-256", "alg": "ES256", "use": "sig", "kid": self.id,
@@ -240,7 +248,7 @@ mod tests {
             format!("{text}.{}", base64url(signature.as_ref()))
         }
 
-        fn token(&self, claims: &Value) -> String {
+        pub fn token(&self, claims: &Value) -> String {
             self.sign(&json!({"alg": "ES256", "kid": self.id}), claims)
         }
     }
@@ -261,7 +269,7 @@ mod tests {
         out
     }
 
-    fn claims() -> Value {
+    pub fn claims() -> Value {
         json!({
             "aud": [AUDIENCE],
             "exp": crate::clock::now() / 1_000_000 + 600,

@@ -394,3 +394,97 @@ impl Registry {
 fn micros(duration: Duration) -> i64 {
     i64::try_from(duration.as_micros()).unwrap_or(i64::MAX / 4)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{objects::Kinds, run::fixtures};
+
+    const SECOND: i64 = 1_000_000;
+
+    fn active(now: UnixMicros) -> Active {
+        let prepared = fixtures::prepared();
+        let (plan, hash) = (prepared.plan, prepared.hash);
+        let coordinator = Coordinator::new(Arc::clone(&plan), hash.clone(), 1, now);
+        let object = Kinds::default().run_ref("shop-3", "perf");
+        Active::new(fixtures::run().id, object, (plan, hash), coordinator, now)
+    }
+
+    fn trouble(hopeless: bool) -> Option<Trouble> {
+        let (reason, message) = ("ImagePullFailed".to_owned(), "no such image".to_owned());
+        Some(Trouble {
+            reason,
+            message,
+            hopeless,
+        })
+    }
+
+    fn reason(active: &Active, now: UnixMicros) -> Option<String> {
+        Some(active.view(now).judgement?.reason.name().to_owned())
+    }
+
+    #[test]
+    fn trouble_may_heal_until_the_timeout_and_is_the_reason_then() {
+        // startTimeout of the fixture is two minutes.
+        let run = active(0);
+        run.observe(trouble(false), &[], 60 * SECOND);
+        run.tick(120 * SECOND);
+        assert_eq!(reason(&run, 120 * SECOND), None);
+        run.tick(120 * SECOND + 1);
+        assert_eq!(
+            reason(&run, 121 * SECOND).as_deref(),
+            Some("ImagePullFailed")
+        );
+
+        let healed = active(0);
+        healed.observe(trouble(false), &[], 60 * SECOND);
+        healed.observe(None, &[], 61 * SECOND);
+        healed.tick(121 * SECOND);
+        assert_eq!(
+            reason(&healed, 121 * SECOND).as_deref(),
+            Some("StartTimeout")
+        );
+    }
+
+    #[test]
+    fn hopeless_trouble_need_not_wait() {
+        let run = active(0);
+        run.observe(trouble(true), &[], SECOND);
+        assert_eq!(reason(&run, SECOND).as_deref(), Some("ImagePullFailed"));
+    }
+
+    #[test]
+    fn a_need_is_called_out_at_once_and_then_once_a_second() {
+        let run = active(0);
+        assert_eq!(run.wake(SECOND), None);
+        run.cancel(SECOND);
+        assert_eq!(run.wake(SECOND), Some(Need::Judgement));
+        assert_eq!(run.wake(SECOND + SECOND / 2), None);
+        assert_eq!(run.wake(2 * SECOND), Some(Need::Judgement));
+        run.confirm_judgement(2 * SECOND);
+        assert_eq!(run.wake(2 * SECOND), Some(Need::Completion));
+        assert!(run.confirm_completion());
+        assert!(!run.confirm_completion());
+        assert_eq!(run.wake(60 * SECOND), None);
+    }
+
+    #[test]
+    fn numbers_are_due_every_five_seconds() {
+        let run = active(0);
+        assert_eq!(run.wake(5 * SECOND - 1), None);
+        assert_eq!(run.wake(5 * SECOND), Some(Need::Progress));
+        assert!(run.take_progress_turn(5 * SECOND));
+        assert!(!run.take_progress_turn(6 * SECOND));
+        assert_eq!(run.wake(9 * SECOND), None);
+    }
+
+    #[test]
+    fn a_pod_that_leaves_ends_the_run_but_not_the_engines_last_word() {
+        let run = active(0);
+        let message = "its pod was deleted".to_owned();
+        run.observe(None, &[Loss::Leaving { index: 0, message }], SECOND);
+        let view = run.view(SECOND);
+        assert_eq!(reason(&run, SECOND).as_deref(), Some("RunnerLost"));
+        assert_eq!(view.runners.lost, 0);
+    }
+}

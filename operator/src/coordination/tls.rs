@@ -112,9 +112,21 @@ impl Authority {
                 secret.data = Some(authority.data());
                 secrets.replace(name, &post, &secret).await
             } else {
-                let metadata = ObjectMeta { name: Some(name.to_owned()), ..Default::default() };
+                let metadata = ObjectMeta {
+                    name: Some(name.to_owned()),
+                    ..Default::default()
+                };
                 let data = Some(authority.data());
-                secrets.create(&post, &Secret { metadata, data, ..Default::default() }).await
+                secrets
+                    .create(
+                        &post,
+                        &Secret {
+                            metadata,
+                            data,
+                            ..Default::default()
+                        },
+                    )
+                    .await
             };
             match result {
                 Ok(_) => {

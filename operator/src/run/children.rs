@@ -15,9 +15,7 @@ use loadtest_core::{
     plan::Plan,
     view::RunView,
 };
-use loadtest_crds::{
-    TestSpec,
-};
+use loadtest_crds::TestSpec;
 use serde_json::{Value, json};
 
 use super::{

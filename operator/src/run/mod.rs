@@ -14,7 +14,7 @@ mod validate;
 mod volumes;
 
 #[cfg(test)]
-mod fixtures;
+pub(crate) mod fixtures;
 
 use std::{sync::Arc, time::Duration};
 
@@ -163,7 +163,8 @@ async fn make(
         Applied::Done => {
             let note = format!(
                 "made Job {} with {}",
-                run.name, prepared.plan.runners
+                run.name,
+                report::runners(prepared.plan.runners)
             );
             let about = report::reference(run);
             ctx.event(&about, EventType::Normal, "RunnersCreated", &note, "Create")

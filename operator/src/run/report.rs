@@ -192,7 +192,7 @@ async fn started(ctx: &Context, run: &Run, active: &Active, start: UnixMicros) {
     ctx.metrics
         .start_delay
         .observe((start - run.created).max(0) as f64 / 1e6);
-    let note = format!("{} runners start together", active.plan.runners);
+    let note = format!("the start is set for {}", runners(active.plan.runners));
     ctx.event(
         &reference(run),
         EventType::Normal,
@@ -228,6 +228,15 @@ async fn finished(ctx: &Context, run: &Run, view: &RunView) {
     let note = format!("{}: {message}", reason.name());
     ctx.event(&reference(run), kind, verdict.name(), &note, "Judge")
         .await;
+}
+
+/// So many runners, in words.
+pub fn runners(count: u32) -> String {
+    if count == 1 {
+        "1 runner".to_owned()
+    } else {
+        format!("{count} runners")
+    }
 }
 
 fn count_verdict(ctx: &Context, verdict: Verdict) {

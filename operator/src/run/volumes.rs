@@ -21,43 +21,43 @@ const TOKEN_SECONDS: i64 = 3_600;
 
 /// All volumes of a runner's pod.
 pub fn volumes(of: Blueprint<'_>) -> Value {
-        let plan = json!({"configMap": {"name": names::plan(&of.run.name)}});
-        let token = json!({"serviceAccountToken": {
-            "audience": AUDIENCE, "expirationSeconds": TOKEN_SECONDS, "path": "token",
-        }});
-        let mut volumes = vec![
-            json!({"name": "files", "projected": {"sources": [plan.clone()]}}),
-            json!({"name": "pool", "emptyDir": {
-                "medium": "Memory", "sizeLimit": of.settings.runner.pool_size,
-            }}),
-            json!({"name": "token", "projected": {"sources": [token]}}),
-        ];
-        if of.prepared.plan.results.exports() {
-            // A volume of its own: the engine never sees the credentials.
-            let mut sources = vec![plan];
-            sources.extend(secrets(of));
-            volumes.push(json!({"name": "exporter-files", "projected": {"sources": sources}}));
-        }
-        Value::Array(volumes)
+    let plan = json!({"configMap": {"name": names::plan(&of.run.name)}});
+    let token = json!({"serviceAccountToken": {
+        "audience": AUDIENCE, "expirationSeconds": TOKEN_SECONDS, "path": "token",
+    }});
+    let mut volumes = vec![
+        json!({"name": "files", "projected": {"sources": [plan.clone()]}}),
+        json!({"name": "pool", "emptyDir": {
+            "medium": "Memory", "sizeLimit": of.settings.runner.pool_size,
+        }}),
+        json!({"name": "token", "projected": {"sources": [token]}}),
+    ];
+    if of.prepared.plan.results.exports() {
+        // A volume of its own: the engine never sees the credentials.
+        let mut sources = vec![plan];
+        sources.extend(secrets(of));
+        volumes.push(json!({"name": "exporter-files", "projected": {"sources": sources}}));
     }
+    Value::Array(volumes)
+}
 
 fn secrets(of: Blueprint<'_>) -> Vec<Value> {
-        let search = self
-            .spec
-            .results
-            .as_ref()
-            .and_then(|r| r.elasticsearch.as_ref());
-        let Some(search) = search else {
-            return Vec::new();
-        };
-        let auth = search.auth_ref.as_ref().map(auth_source);
-        let ca = search
-            .tls
-            .as_ref()
-            .and_then(|tls| tls.ca_ref.as_ref())
-            .map(ca_source);
-        auth.into_iter().chain(ca).flatten().collect()
-    }
+    let search = self
+        .spec
+        .results
+        .as_ref()
+        .and_then(|r| r.elasticsearch.as_ref());
+    let Some(search) = search else {
+        return Vec::new();
+    };
+    let auth = search.auth_ref.as_ref().map(auth_source);
+    let ca = search
+        .tls
+        .as_ref()
+        .and_then(|tls| tls.ca_ref.as_ref())
+        .map(ca_source);
+    auth.into_iter().chain(ca).flatten().collect()
+}
 
 fn auth_source(auth: &AuthRef) -> Option<Value> {
     let AuthRef {
@@ -110,4 +110,3 @@ fn below_files(directory: &str, file: &str) -> String {
         .trim_start_matches('/');
     format!("{below}/{file}")
 }
-
