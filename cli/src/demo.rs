@@ -61,13 +61,15 @@ pub fn run(args: Args) -> Exit {
 }
 
 const NEXT: &str = "
-Next: the same manifest in a cluster
-  helm install loadtest charts/loadtest-operator --namespace loadtest-system --create-namespace
-  kubectl apply -f examples/quickstart.yaml      # target.url must be a service in the cluster
-  kubectl wait --for=condition=Finished loadtest/quickstart --timeout=5m
-  kubectl get loadtest quickstart
-or against your own service, from here
-  loadtest run examples/quickstart.yaml --target http://localhost:8080
+Next
+  against your own service, from here
+    loadtest run examples/quickstart.yaml --target http://localhost:8080
+  in a cluster (images and values: README.md), with target.url set to a Service
+    helm install loadtest charts/loadtest-operator --namespace loadtest-system --create-namespace
+    kubectl apply -f examples/quickstart.yaml
+    kubectl wait --for=condition=Finished loadtest/quickstart --timeout=5m
+    kubectl get loadtest quickstart
+  no cluster at hand: make cluster-demo
 ";
 
 /// The bundled target as a child process; gone when this value is.

@@ -170,6 +170,27 @@ impl Exporter {
         }
     }
 
+    /// Waits until a report speaks of this problem.
+    pub fn wait_for_problem(&self, text: &str, longest: Duration) {
+        let deadline = Instant::now() + longest;
+        let speaks = |report: &ExporterReport| report.problem.contains(text);
+        while !self
+            .coordinator
+            .latest
+            .lock()
+            .unwrap()
+            .as_ref()
+            .is_some_and(speaks)
+        {
+            assert!(
+                Instant::now() < deadline,
+                "no report speaks of {text}:\n{}",
+                self.log()
+            );
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
     /// Waits for the end; answers the final report.
     pub fn finish(&mut self) -> ExporterReport {
         let deadline = Instant::now() + DEADLINE;

@@ -3,10 +3,11 @@
 //! `make test-search` starts them and runs this with `LOADTEST_TEST_SEARCH_URLS`, one url for each
 //! server, separated by commas.
 
-#![allow(clippy::unwrap_used, clippy::panic)] // a failed step fails the test
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // a failed step fails the test
 
 mod exporter;
 mod measured;
+mod secure;
 mod server;
 
 use std::{
