@@ -54,7 +54,7 @@ start_search() {
   search_urls=${search_urls:+$search_urls,}$ready
 }
 search_servers() {
-  "$here/search/build.sh" opensearch elasticsearch && start_search opensearch && start_search elasticsearch
+  "$here/search/build.sh" opensearch elasticsearch elasticsearch-security && start_search opensearch && start_search elasticsearch
 }
 search_tests() {
   LOADTEST_TEST_SEARCH_URLS=$search_urls cargo test --locked -p loadtest-runner --test search -- --ignored

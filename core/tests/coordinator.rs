@@ -309,6 +309,30 @@ fn a_run_goes_from_registration_to_one_merged_answer() {
 }
 
 #[test]
+fn progress_shows_the_rate_whatever_the_rhythm_of_reports() {
+    let mut coordinator = new(plan(2, &[], false));
+    let mut engines = [Engine::new(0), Engine::new(1)];
+    let start = started(&mut coordinator, &mut engines, 0);
+    // 200/s each, as shards are; reports come early or late, 250 ms apart between the runners.
+    let mut last = [start, start];
+    for second in 1..=8_i64 {
+        for index in 0..2_usize {
+            let jitter = [0, 180_000, -150_000, 90_000][(second % 4) as usize];
+            let now = start + second * SECOND + [0, SECOND / 4][index] + jitter;
+            let count = u64::try_from((now - last[index]) * 200 / SECOND).unwrap();
+            last[index] = now;
+            let set = requests(count, 5, Outcome::Ok);
+            engines[index].send(&mut coordinator, set, EngineState::Running, now);
+            let shown = coordinator.view(now).progress.unwrap().rate;
+            assert!(
+                (399.0..401.0).contains(&shown),
+                "{shown}/s in second {second}"
+            );
+        }
+    }
+}
+
+#[test]
 fn lost_repeated_and_late_reports_change_nothing() {
     let mut coordinator = new(plan(1, &[], false));
     let mut engines = [Engine::new(0)];

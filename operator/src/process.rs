@@ -210,7 +210,10 @@ async fn control_runs(context: Arc<Context>, writer: Writer<DynamicObject>, trig
             |run, error, context| failed("run", &run, error, &context),
             Arc::clone(&context),
         )
-        .for_each(|result| watch_failed("runs", result))
+        .for_each(|result| {
+            watch_failed("runs", result);
+            std::future::ready(())
+        })
         .await;
 }
 
@@ -231,7 +234,10 @@ async fn control_tests(context: Arc<Context>, writer: Writer<DynamicObject>, tri
             |test, error, context| failed("loadtest", &test, error, &context),
             Arc::clone(&context),
         )
-        .for_each(|result| watch_failed("tests", result))
+        .for_each(|result| {
+            watch_failed("tests", result);
+            std::future::ready(())
+        })
         .await;
 }
 
@@ -291,7 +297,7 @@ fn key(controller: &str, object: &DynamicObject) -> String {
     )
 }
 
-async fn watch_failed<T>(
+fn watch_failed<T>(
     what: &'static str,
     result: Result<T, controller::Error<Error, watcher::Error>>,
 ) {

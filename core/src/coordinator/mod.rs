@@ -17,16 +17,18 @@
 
 mod judge;
 mod observe;
+mod recent;
 
-use std::{collections::VecDeque, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
+use self::recent::Recent;
 use crate::{
     plan::Plan,
     report::{
         Answer, Desired, EngineReport, EngineState, ExporterReport, ExporterState, UnixMicros,
     },
     scalar::format_duration,
-    series::{Series, SeriesSet},
+    series::SeriesSet,
     verdict::{Judgement, Reason, Verdict},
     view::RunView,
 };
@@ -40,9 +42,6 @@ pub const END_GRACE: Duration = Duration::from_secs(30);
 
 /// How long past the drain deadline an exporter's final report is awaited.
 pub const DRAIN_GRACE: Duration = Duration::from_secs(5);
-
-/// Length of the window behind `progress`.
-const PROGRESS_WINDOW: Duration = Duration::from_secs(5);
 
 /// Why a report was refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -80,7 +79,7 @@ pub struct Coordinator {
     created: UnixMicros,
     runners: Vec<Runner>,
     merged: SeriesSet,
-    recent: VecDeque<(UnixMicros, Series)>,
+    recent: Recent,
     proposed: Option<UnixMicros>,
     start: Option<UnixMicros>,
     /// The first reason to end early, and when it came.
@@ -97,6 +96,7 @@ pub struct Coordinator {
 struct Runner {
     engine: Option<EngineReport>,
     merged_sequence: Option<u64>,
+    merged_at: Option<UnixMicros>,
     lost: bool,
     exporter: Option<ExporterReport>,
     exporter_gone: bool,
@@ -143,7 +143,7 @@ impl Coordinator {
             created: now,
             runners,
             merged: SeriesSet::default(),
-            recent: VecDeque::new(),
+            recent: Recent::default(),
             proposed: None,
             start: known.start,
             ending: None,
@@ -185,14 +185,10 @@ impl Coordinator {
             if fresh {
                 runner.merged_sequence = Some(delta.sequence);
                 self.merged.merge(&delta.set);
-                // The first delta towards a successor is the whole past, not the last second.
-                let past = delta.full && now - self.start.unwrap_or(now) > micros(PROGRESS_WINDOW);
-                if !past {
-                    self.recent.push_back((now, delta.set.total));
-                }
-                let oldest = now - micros(PROGRESS_WINDOW);
-                while self.recent.front().is_some_and(|(at, _)| *at <= oldest) {
-                    self.recent.pop_front();
+                // A successor's first delta of a runner is its whole past, not the last second.
+                let since = runner.merged_at.replace(now).or(self.start).unwrap_or(now);
+                if !(delta.full && now - since > micros(recent::WINDOW)) {
+                    self.recent.add(&delta.set.total, since, now);
                 }
             }
         }

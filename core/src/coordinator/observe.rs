@@ -2,9 +2,8 @@
 
 use std::time::Duration;
 
-use super::{Coordinator, PROGRESS_WINDOW, micros};
+use super::{Coordinator, micros};
 use crate::{
-    histogram::Histogram,
     plan::{Load, Plan},
     report::{ExportCounts, UnixMicros},
     shard::{ConstantArrivals, Shard},
@@ -116,31 +115,16 @@ impl Coordinator {
 
     fn progress(&self, now: UnixMicros) -> Progress {
         let start = self.start.unwrap_or(now);
-        let from = now - micros(PROGRESS_WINDOW);
-        let (mut requests, mut failures, mut latency) = (0, 0, Histogram::default());
-        for (_, series) in self.recent.iter().filter(|(at, _)| *at > from) {
-            requests += series.requests;
-            failures += series.failures;
-            latency.merge(&series.latency);
-        }
+        let window = self.recent.window(self.plan.runners, now);
         let elapsed = Duration::from_micros(u64::try_from(now - start).unwrap_or(0));
-        let window = elapsed.min(PROGRESS_WINDOW).as_secs_f64();
         Progress {
             elapsed,
             remaining: self.plan.load_duration().saturating_sub(elapsed),
-            rate: if window > 0.0 {
-                requests as f64 / window
-            } else {
-                0.0
-            },
-            p50: latency.quantile(0.5),
-            p95: latency.quantile(0.95),
-            p99: latency.quantile(0.99),
-            error_ratio: if requests == 0 {
-                0.0
-            } else {
-                failures as f64 / requests as f64
-            },
+            rate: window.rate,
+            p50: window.latency.quantile(0.5),
+            p95: window.latency.quantile(0.95),
+            p99: window.latency.quantile(0.99),
+            error_ratio: window.error_ratio,
             users: self
                 .runners
                 .iter()

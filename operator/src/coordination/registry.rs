@@ -410,13 +410,13 @@ mod tests {
         Active::new(fixtures::run().id, object, (plan, hash), coordinator, now)
     }
 
-    fn trouble(hopeless: bool) -> Option<Trouble> {
+    fn trouble(hopeless: bool) -> Trouble {
         let (reason, message) = ("ImagePullFailed".to_owned(), "no such image".to_owned());
-        Some(Trouble {
+        Trouble {
             reason,
             message,
             hopeless,
-        })
+        }
     }
 
     fn reason(active: &Active, now: UnixMicros) -> Option<String> {
@@ -427,7 +427,7 @@ mod tests {
     fn trouble_may_heal_until_the_timeout_and_is_the_reason_then() {
         // startTimeout of the fixture is two minutes.
         let run = active(0);
-        run.observe(trouble(false), &[], 60 * SECOND);
+        run.observe(Some(trouble(false)), &[], 60 * SECOND);
         run.tick(120 * SECOND);
         assert_eq!(reason(&run, 120 * SECOND), None);
         run.tick(120 * SECOND + 1);
@@ -437,7 +437,7 @@ mod tests {
         );
 
         let healed = active(0);
-        healed.observe(trouble(false), &[], 60 * SECOND);
+        healed.observe(Some(trouble(false)), &[], 60 * SECOND);
         healed.observe(None, &[], 61 * SECOND);
         healed.tick(121 * SECOND);
         assert_eq!(
@@ -449,7 +449,7 @@ mod tests {
     #[test]
     fn hopeless_trouble_need_not_wait() {
         let run = active(0);
-        run.observe(trouble(true), &[], SECOND);
+        run.observe(Some(trouble(true)), &[], SECOND);
         assert_eq!(reason(&run, SECOND).as_deref(), Some("ImagePullFailed"));
     }
 

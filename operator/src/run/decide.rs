@@ -152,8 +152,8 @@ mod tests {
         Arc::new(serde_json::from_value(pod).unwrap())
     }
 
-    fn accepted() -> Option<Validated> {
-        Some(Validated::Accepted(Box::new(fixtures::prepared())))
+    fn accepted() -> Validated {
+        Validated::Accepted(Box::new(fixtures::prepared()))
     }
 
     fn begin(create: bool) -> Decision {
@@ -165,12 +165,12 @@ mod tests {
 
     #[test]
     fn a_new_run_is_made_once() {
-        assert_eq!(decide(&observed(), accepted()), begin(true));
+        assert_eq!(decide(&observed(), Some(accepted())), begin(true));
         let there = Observed {
             job: Some(job()),
             ..observed()
         };
-        assert_eq!(decide(&there, accepted()), begin(false));
+        assert_eq!(decide(&there, Some(accepted())), begin(false));
     }
 
     #[test]
@@ -183,7 +183,7 @@ mod tests {
             status: Some(status.unwrap()),
             ..observed()
         };
-        assert_eq!(decide(&deleted, accepted()), begin(false));
+        assert_eq!(decide(&deleted, Some(accepted())), begin(false));
         assert_eq!(losses(&deleted, 2).len(), 4);
     }
 
@@ -191,7 +191,7 @@ mod tests {
     fn a_run_that_is_cancelled_before_it_began_makes_nothing() {
         let mut cancelled = observed();
         cancelled.spec.cancel = Some(true);
-        assert_eq!(decide(&cancelled, accepted()), begin(false));
+        assert_eq!(decide(&cancelled, Some(accepted())), begin(false));
     }
 
     #[test]

@@ -42,7 +42,7 @@ pub fn volumes(of: Blueprint<'_>) -> Value {
 }
 
 fn secrets(of: Blueprint<'_>) -> Vec<Value> {
-    let search = self
+    let search = of
         .spec
         .results
         .as_ref()

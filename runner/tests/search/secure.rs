@@ -49,9 +49,11 @@ impl Server {
             .strip_prefix("READY ")
             .expect("the server starts")
             .to_owned();
+        let cache = std::env::var_os("LOADTEST_SEARCH_CACHE")
+            .map_or_else(|| project.join("target/search"), PathBuf::from);
         Self {
             url,
-            ca: project.join("target/search/tls/ca.crt"),
+            ca: cache.join("tls/ca.crt"),
             child,
         }
     }

@@ -111,23 +111,23 @@ fn engine(state: EngineState) -> EngineReport {
     }
 }
 
-fn stored(status: &Value) -> Option<Value> {
-    Some(json!({
+fn stored(status: &Value) -> Value {
+    json!({
         "apiVersion": "loadtest.dev/v1alpha1", "kind": "LoadTestRun", "status": status,
         "metadata": {"namespace": "shop", "name": "checkout-1", "uid": UID},
-    }))
+    })
 }
 
 #[tokio::test]
 async fn a_runner_of_the_run_is_heard() {
-    let scene = scene(stored(&json!({})));
+    let scene = scene(Some(stored(&json!({}))));
     scene.coordinate("shop");
     assert_eq!(scene.send(0, EngineState::Ready).await, Ok(Desired::Wait));
 }
 
 #[tokio::test]
 async fn nobody_speaks_for_another() {
-    let scene = scene(stored(&json!({})));
+    let scene = scene(Some(stored(&json!({}))));
     scene.coordinate("shop");
     let refused = |message: &str| Err((403, message.to_owned()));
     assert_eq!(
@@ -146,7 +146,7 @@ async fn nobody_speaks_for_another() {
 
 #[tokio::test]
 async fn a_pod_of_another_namespace_is_no_runner() {
-    let scene = scene(stored(&json!({})));
+    let scene = scene(Some(stored(&json!({}))));
     scene.coordinate("elsewhere");
     let message = "the pod is in another namespace than the run".to_owned();
     assert_eq!(scene.send(0, EngineState::Ready).await, Err((403, message)));
@@ -155,10 +155,10 @@ async fn a_pod_of_another_namespace_is_no_runner() {
 #[tokio::test]
 async fn without_a_coordinator_the_stored_run_decides() {
     let finished = json!({"conditions": [{"type": "Finished", "status": "True"}]});
-    let over = scene(stored(&finished));
+    let over = scene(Some(stored(&finished)));
     assert_eq!(over.send(0, EngineState::Finished).await, Ok(Desired::Exit));
 
-    let young = scene(stored(&json!({})));
+    let young = scene(Some(stored(&json!({}))));
     let message = "the run is not coordinated yet, try again".to_owned();
     assert_eq!(young.send(0, EngineState::Ready).await, Err((503, message)));
 
@@ -169,7 +169,7 @@ async fn without_a_coordinator_the_stored_run_decides() {
 
 #[tokio::test]
 async fn a_report_that_is_too_long_is_not_read_to_its_end() {
-    let scene = scene(stored(&json!({})));
+    let scene = scene(Some(stored(&json!({}))));
     scene.coordinate("shop");
     let bearer = format!("Bearer {}", scene.token).parse().unwrap();
     let headers = [(header::AUTHORIZATION, bearer)].into_iter().collect();

@@ -45,7 +45,8 @@ pub struct Measured {
     pub reported: u64,
     /// User and system time of the client's process tree.
     pub cpu_seconds: f64,
-    pub wall_seconds: f64,
+    /// Length of the load, without starting up and ending.
+    pub load_seconds: u32,
 }
 
 impl Measured {
@@ -54,7 +55,7 @@ impl Measured {
     }
 
     pub fn per_second(&self) -> f64 {
-        self.requests as f64 / self.wall_seconds.max(0.001)
+        self.requests as f64 / f64::from(self.load_seconds)
     }
 }
 
@@ -139,12 +140,10 @@ spec:
     /// Runs it to the end.
     pub fn run(&self, target: &Target, cores: &Cores) -> Result<Measured> {
         let (requests, cpu) = (target.requests()?, children_cpu_seconds()?);
-        let began = Instant::now();
         let output = self
             .command(cores)?
             .output()
             .with_context(|| format!("{self}"))?;
-        let wall = began.elapsed();
         let text = String::from_utf8_lossy(&output.stdout);
         if !output.status.success() {
             bail!(
@@ -159,7 +158,7 @@ spec:
                 .reported(&text)
                 .with_context(|| format!("{self} said:\n{text}"))?,
             cpu_seconds: children_cpu_seconds()? - cpu,
-            wall_seconds: wall.as_secs_f64(),
+            load_seconds: self.seconds,
         };
         // wrk drops what is under way at its end; more than that would be another target's count.
         if measured.requests.abs_diff(measured.reported) > measured.requests / 100 + 64 {
