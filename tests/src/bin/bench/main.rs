@@ -38,7 +38,7 @@ impl Settings {
             pairs: 5,
             seconds: 5,
             connections: 64,
-            rss_seconds: 30,
+            rss_seconds: 60,
         };
         while let Some(name) = args.next() {
             let value = args

@@ -108,16 +108,16 @@ fn pairs(page: &mut String, results: &Results) -> fmt::Result {
 
 fn memory(page: &mut String, results: &Results) -> fmt::Result {
     let memory = results.memory;
-    let growth = memory.slope * 600.0 / MIB;
     writeln!(page, "## Memory\n")?;
     writeln!(
         page,
         "The engine's resident memory over a run of {} s: {:.1} MiB once all users are connected, \
-         {:.1} MiB at the end, {:.1} MiB at most; the trend is {growth:+.1} MiB in 10 minutes.",
+         {:.1} MiB at the end, {:.1} MiB at most; the trend is {:+.1} KiB a second.",
         memory.seconds,
         memory.settled as f64 / MIB,
         memory.last as f64 / MIB,
         memory.highest as f64 / MIB,
+        memory.slope / 1024.0,
     )?;
     writeln!(page)
 }
