@@ -77,6 +77,8 @@ pub struct EngineReport {
     pub records: RecordCounts,
     /// How the generator itself is doing.
     pub health: GeneratorHealth,
+    /// A signal ended it before the load was done: what it reports is true, but not all.
+    pub interrupted: bool,
     /// Why it cannot go on, in a sentence; with state `Finished`.
     pub failure: Option<String>,
 }

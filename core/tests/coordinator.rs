@@ -128,6 +128,7 @@ impl Engine {
                 ..RecordCounts::default()
             },
             health: GeneratorHealth::default(),
+            interrupted: false,
             failure: None,
         }
     }
@@ -615,6 +616,32 @@ fn a_lost_runner_stops_the_others_and_is_an_error() {
         (100, 40, 60)
     );
     assert!(export.balanced());
+}
+
+#[test]
+fn a_runner_that_a_signal_ended_early_never_makes_a_passed_run() {
+    let mut coordinator = new(plan(1, &[], false));
+    let mut engines = [Engine::new(0)];
+    let start = started(&mut coordinator, &mut engines, 0);
+    let mut report = engines[0].report(
+        EngineState::Finished,
+        Some(Delta {
+            sequence: 1,
+            full: true,
+            set: requests(602, 5, Outcome::Ok),
+        }),
+    );
+    report.interrupted = true;
+    coordinator
+        .engine_report(0, report, start + 6 * SECOND)
+        .unwrap();
+    let view = coordinator.unconfirmed_judgement().unwrap();
+    let judgement = view.judgement.as_ref().unwrap();
+    assert_eq!(
+        (judgement.verdict, &judgement.reason),
+        (Verdict::Error, &Reason::RunnerLost)
+    );
+    assert_eq!(view.summary.as_ref().unwrap().total.requests, 602);
 }
 
 #[test]

@@ -193,7 +193,7 @@ impl Coordinator {
             }
         }
         let final_and_merged = report.epoch == epoch || report.state != EngineState::Finished;
-        let failure = report.failure.clone();
+        let (failure, interrupted) = (report.failure.clone(), report.interrupted);
         if !final_and_merged {
             // Its last numbers are still to come, in this coordinator's epoch.
             report.state = EngineState::Stopping;
@@ -202,6 +202,9 @@ impl Coordinator {
         runner.engine = Some(report);
         if let Some(message) = failure {
             self.end_early(Verdict::Error, Reason::RunnerFailed, &message, now);
+        } else if interrupted {
+            let message = format!("runner {index} was ended by a signal before the load was done");
+            self.end_early(Verdict::Error, Reason::RunnerLost, &message, now);
         }
         self.tick(now);
         Ok(Answer {
@@ -355,7 +358,12 @@ impl Coordinator {
                 .map(|(index, _): (u32, _)| index.to_string())
                 .collect();
             let message = format!(
-                "runners {} did not register within {}",
+                "{} {} did not register within {}",
+                if missing.len() == 1 {
+                    "runner"
+                } else {
+                    "runners"
+                },
                 missing.join(", "),
                 format_duration(self.plan.start_timeout)
             );

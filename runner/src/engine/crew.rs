@@ -98,7 +98,12 @@ impl Crew {
                     &args.pool,
                     PoolOptions {
                         workers,
-                        blocks_per_worker: (POOL_BLOCKS / workers).max(4),
+                        // Without raw records the pool only counts.
+                        blocks_per_worker: if plan.results.wants_raw() {
+                            (POOL_BLOCKS / workers).max(4)
+                        } else {
+                            2
+                        },
                         anchor: Anchor {
                             wall_ns: anchor.wall_ns,
                             mono_ns: anchor.mono_ns,

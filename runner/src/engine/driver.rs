@@ -78,6 +78,7 @@ pub struct Driver {
     start: Option<Nanos>,
     began: Option<Nanos>,
     stopped: bool,
+    interrupted: bool,
     failure: Option<String>,
     rng: Rng,
     last_answer: Instant,
@@ -115,6 +116,7 @@ impl Driver {
             start: None,
             began: None,
             stopped: false,
+            interrupted: false,
             failure: None,
             last_answer: Instant::now(),
             failed_reports: 0,
@@ -295,6 +297,7 @@ impl Driver {
             users: self.users.iter().sum(),
             records,
             health: self.health.read(high_water),
+            interrupted: self.interrupted,
             failure: self.failure.clone(),
         }
     }
@@ -357,6 +360,8 @@ impl Driver {
         if self.stopped {
             self.command(Command::Abort);
         } else {
+            // Once nothing new begins anyway, a signal takes nothing away from the load.
+            self.interrupted = matches!(self.state, EngineState::Ready | EngineState::Running);
             self.stop();
         }
     }

@@ -45,9 +45,6 @@ use layout::{
 };
 use map::Map;
 
-/// Blocks of the default pool: 64 MiB, about five million records.
-pub const DEFAULT_BLOCKS: u32 = 1_024;
-
 /// Most workers of one runner: an id has two hex digits for the worker.
 pub const MAX_WORKERS: u32 = 256;
 

@@ -102,6 +102,10 @@ async fn a_terminated_engine_lets_iterations_end_and_reports() {
         run.server.reports().last().unwrap().state,
         EngineState::Finished
     );
+    let inner = run.server.inner.lock().unwrap();
+    let view = inner.coordinator.view(crate::coordinator::now());
+    let judgement = view.judgement.unwrap();
+    assert_eq!(judgement.verdict, Verdict::Error, "{}", judgement.message);
 }
 
 #[tokio::test(flavor = "multi_thread")]

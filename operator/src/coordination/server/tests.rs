@@ -107,6 +107,7 @@ fn engine(state: EngineState) -> EngineReport {
         users: 0,
         records: RecordCounts::default(),
         health: GeneratorHealth::default(),
+        interrupted: false,
         failure: None,
     }
 }
