@@ -70,6 +70,18 @@ impl Error {
     }
 }
 
+/// Whether nothing can be made any more because the namespace is being deleted.
+pub fn is_namespace_ending(error: &kube::Error) -> bool {
+    let kube::Error::Api(status) = error else {
+        return false;
+    };
+    let causes = status.details.iter().flat_map(|details| &details.causes);
+    status.code == 403
+        && causes
+            .into_iter()
+            .any(|cause| cause.reason == "NamespaceTerminating")
+}
+
 /// What the API server said, without the rest of its answer.
 fn words(error: &kube::Error) -> String {
     match error {

@@ -544,3 +544,22 @@ fn deleting_the_test_in_mid_run_leaves_nothing() -> Result<()> {
         Ok(())
     })
 }
+
+#[test]
+#[ignore = "needs a cluster with the operator: make e2e"]
+fn deleting_the_namespace_in_mid_run_waits_for_nobody() -> Result<()> {
+    let namespace = Namespace::with_target("nsgone")?;
+    namespace.explain(|namespace| {
+        // The pods' grace period is minutes: it must not be what ends them.
+        namespace.apply(&manifest("gone", "20/s", 300, ""))?;
+        wait::until("the run to be under way", RUN_LIMIT, || {
+            let run = namespace.get("loadtestrun/gone-1").unwrap_or_default();
+            Ok((text(&run, "/status/phase") == "Running").then_some(()))
+        })?;
+        cluster::ok(
+            &["delete", "namespace", namespace.name(), "--timeout=60s"],
+            "",
+        )?;
+        Ok(())
+    })
+}

@@ -19,8 +19,12 @@ use super::{
     observe::{Observed, Run},
 };
 use crate::{
-    clock, context::Context, coordination::Active, error::Error, metrics::VerdictLabel, names,
-    objects,
+    clock,
+    context::Context,
+    coordination::Active,
+    error::{Error, is_namespace_ending},
+    metrics::VerdictLabel,
+    names, objects,
 };
 
 /// Writes everything that the coordinator waits for, and the status.
@@ -167,9 +171,14 @@ async fn write_result(ctx: &Context, run: &Run, view: &RunView) -> Result<(), Er
             &Patch::Apply(map),
         )
         .await;
-    result
-        .map(drop)
-        .map_err(Error::api("write the run's result"))
+    match result {
+        // The run goes with its namespace: nobody is left to read the result, and its runners,
+        // whose end the deletion waits for, must not wait for it.
+        Err(error) if is_namespace_ending(&error) => Ok(()),
+        result => result
+            .map(drop)
+            .map_err(Error::api("write the run's result")),
+    }
 }
 
 async fn write_status(ctx: &Context, run: &Run, status: &LoadTestRunStatus) -> Result<(), Error> {
