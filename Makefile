@@ -43,7 +43,6 @@ cluster-down: ## stops it and leaves nothing behind
 	tests/environment.sh down
 
 bench: ## requests per CPU-second beside wrk, written to docs/performance.md
-	cargo build --release --locked -p loadtest-cli
 	tests/bench/run.sh
 
 crds: ## regenerates the CRD files of the chart from the types
