@@ -8,12 +8,19 @@
 //! coordinator that was restarted has a new epoch and knows nothing: the first delta of an epoch
 //! is everything since the start of the run.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::{series::SeriesSet, view::RunView};
 
 /// Unix time in microseconds, on the coordinator's clock unless said otherwise.
 pub type UnixMicros = i64;
+
+/// A duration to add to a [`UnixMicros`]; bounded, so that a sum of a few cannot overflow.
+pub fn micros(duration: Duration) -> i64 {
+    i64::try_from(duration.as_micros()).unwrap_or(i64::MAX / 4)
+}
 
 /// Largest report that a coordinator takes.
 pub const MAX_REPORT_BYTES: usize = 4 << 20;

@@ -26,6 +26,7 @@ use crate::{
     plan::Plan,
     report::{
         Answer, Desired, EngineReport, EngineState, ExporterReport, ExporterState, UnixMicros,
+        micros,
     },
     scalar::format_duration,
     series::SeriesSet,
@@ -297,13 +298,7 @@ impl Coordinator {
 
     /// A runner's engine is gone before its final report.
     pub fn lose_engine(&mut self, index: u32, reason: Reason, message: &str, now: UnixMicros) {
-        let Some(runner) = self.runners.get_mut(index as usize) else {
-            return;
-        };
-        if !runner.engine_ended() {
-            runner.lost = true;
-            self.end_early(Verdict::Error, reason, message, now);
-        }
+        self.mark_lost(index, reason, message, now);
         self.tick(now);
     }
 
@@ -396,19 +391,19 @@ impl Coordinator {
         // A successor gives runners the same time to find it.
         if now > latest.max(self.created + micros(END_GRACE)) {
             for index in 0..self.plan.runners {
-                if !self.engine_ended(index) {
-                    let message = format!("runner {index} made no final report");
-                    self.lose_engine_at(index, &message, now);
-                }
+                let message = format!("runner {index} made no final report");
+                self.mark_lost(index, Reason::RunnerLost, &message, now);
             }
         }
     }
 
-    fn lose_engine_at(&mut self, index: u32, message: &str, now: UnixMicros) {
-        if let Some(runner) = self.runners.get_mut(index as usize) {
+    fn mark_lost(&mut self, index: u32, reason: Reason, message: &str, now: UnixMicros) {
+        if let Some(runner) = self.runners.get_mut(index as usize)
+            && !runner.engine_ended()
+        {
             runner.lost = true;
+            self.end_early(Verdict::Error, reason, message, now);
         }
-        self.end_early(Verdict::Error, Reason::RunnerLost, message, now);
     }
 
     fn end_early(&mut self, verdict: Verdict, reason: Reason, message: &str, now: UnixMicros) {
@@ -458,8 +453,4 @@ impl Coordinator {
             (_, None) => Desired::Wait,
         }
     }
-}
-
-fn micros(duration: Duration) -> i64 {
-    i64::try_from(duration.as_micros()).unwrap_or(i64::MAX / 4)
 }

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use super::{Coordinator, micros};
+use super::Coordinator;
 use crate::{
     plan::{Load, Plan},
-    report::{ExportCounts, UnixMicros},
+    report::{ExportCounts, UnixMicros, micros},
     shard::{ConstantArrivals, Shard},
     threshold,
     view::{Generator, LATE_SHARE, Phase, Progress, RunView, RunnerCounts, Summary},

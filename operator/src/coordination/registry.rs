@@ -14,7 +14,7 @@ use kube::{core::DynamicObject, runtime::reflector::ObjectRef};
 use loadtest_core::{
     coordinator::{Coordinator, Refused},
     plan::Plan,
-    report::{Answer, EngineReport, ExporterReport, UnixMicros},
+    report::{Answer, EngineReport, ExporterReport, UnixMicros, micros},
     verdict::Reason,
     view::{Phase, RunView},
 };
@@ -181,7 +181,7 @@ impl Active {
         let Some(trouble) = &state.trouble else {
             return;
         };
-        let timeout = i64::try_from(self.plan.start_timeout.as_micros()).unwrap_or(i64::MAX / 4);
+        let timeout = micros(self.plan.start_timeout);
         if !trouble.hopeless && now - state.created <= timeout {
             return;
         }
@@ -389,10 +389,6 @@ impl Registry {
             let _ = self.reconcile.unbounded_send(active.object.clone());
         }
     }
-}
-
-fn micros(duration: Duration) -> i64 {
-    i64::try_from(duration.as_micros()).unwrap_or(i64::MAX / 4)
 }
 
 #[cfg(test)]

@@ -24,7 +24,7 @@ use kube::{
 };
 use loadtest_core::{
     coordinator::{Coordinator, Resume},
-    report::UnixMicros,
+    report::{UnixMicros, micros},
 };
 use ring::rand::{SecureRandom, SystemRandom};
 
@@ -172,7 +172,7 @@ async fn make(
             Ok(None)
         }
         Applied::Refused(refusal) => {
-            let timeout = i64::try_from(prepared.plan.start_timeout.as_micros()).unwrap_or(0);
+            let timeout = micros(prepared.plan.start_timeout);
             if refusal.transient && now - run.created < timeout {
                 return Err(Error::NotYet(refusal.message));
             }
