@@ -14,6 +14,7 @@ pub mod identity;
 pub mod plan;
 pub mod report;
 pub mod scalar;
+pub mod schedule;
 pub mod series;
 pub mod shard;
 pub mod template;

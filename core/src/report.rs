@@ -12,7 +12,10 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use crate::{series::SeriesSet, view::RunView};
+use crate::{
+    series::{Series, SeriesSet},
+    view::RunView,
+};
 
 /// Unix time in microseconds, on the coordinator's clock unless said otherwise.
 pub type UnixMicros = i64;
@@ -78,6 +81,9 @@ pub struct EngineReport {
     pub delta: Option<Delta>,
     /// When it began, on the coordinator's clock as far as it could be measured.
     pub began: Option<UnixMicros>,
+    /// When the last scenario stopped to begin iterations, or had made all its iterations; known
+    /// with state `Finished`.
+    pub load_ended: Option<UnixMicros>,
     /// Users that are in an iteration or between two.
     pub users: u32,
     /// Raw records, cumulative.
@@ -97,8 +103,10 @@ pub struct Delta {
     pub sequence: u64,
     /// Everything since the start of the run: the first delta of an epoch.
     pub full: bool,
-    /// The measurements.
+    /// The measurements, without those of the warm-up.
     pub set: SeriesSet,
+    /// Requests of the warm-up.
+    pub warm_up: Series,
 }
 
 /// Raw records as the engine counts them.

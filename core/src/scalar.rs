@@ -134,6 +134,24 @@ pub mod duration_text {
     }
 }
 
+/// Serde form of a duration that may be absent: the text that [`parse_duration`] reads, or null.
+pub mod optional_duration_text {
+    use super::{Duration, format_duration, parse_duration};
+    use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
+
+    /// Writes the text form.
+    #[allow(clippy::ref_option)] // the signature that serde asks for
+    pub fn serialize<S: Serializer>(value: &Option<Duration>, to: S) -> Result<S::Ok, S::Error> {
+        value.map(format_duration).serialize(to)
+    }
+    /// Reads the text form.
+    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Duration>, D::Error> {
+        let text = Option::<String>::deserialize(from)?;
+        text.map(|text| parse_duration(&text).map_err(D::Error::custom))
+            .transpose()
+    }
+}
+
 /// An exact rate: `events` per `per`. Kept as written, so that due times are exact integers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
@@ -145,6 +163,11 @@ pub struct Rate {
 }
 
 impl Rate {
+    /// Events per minute, exactly.
+    pub fn per_minute(self) -> u64 {
+        self.events * (60 / self.per.as_secs().clamp(1, 60))
+    }
+
     /// Events per second.
     pub fn per_second(self) -> f64 {
         self.events as f64 / self.per.as_secs_f64()

@@ -40,11 +40,18 @@ pub enum Outcome {
     LocalFiles = 11,
     /// The run was stopped while the request was under way, after `gracefulStop`.
     Aborted = 12,
+    /// The TLS handshake failed: a certificate that is not trusted or has expired, no common
+    /// version, a client certificate that was refused.
+    Tls = 13,
+    /// The body could not be decoded as its `Content-Encoding` says.
+    Body = 14,
+    /// A redirect that cannot be followed: too many, no location, or to a host that is not allowed.
+    Redirect = 15,
 }
 
 impl Outcome {
     /// Every outcome, in the order of its number.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 16] = [
         Self::Ok,
         Self::Status,
         Self::Check,
@@ -58,6 +65,9 @@ impl Outcome {
         Self::LocalPorts,
         Self::LocalFiles,
         Self::Aborted,
+        Self::Tls,
+        Self::Body,
+        Self::Redirect,
     ];
 
     /// The name in status, documents and tables.
@@ -76,7 +86,15 @@ impl Outcome {
             Self::LocalPorts => "local_ports",
             Self::LocalFiles => "local_files",
             Self::Aborted => "aborted",
+            Self::Tls => "tls",
+            Self::Body => "body",
+            Self::Redirect => "redirect",
         }
+    }
+
+    /// Whether the generator, not the target, kept the request from being made.
+    pub fn is_generators_fault(self) -> bool {
+        matches!(self, Self::LocalPorts | Self::LocalFiles)
     }
 
     /// The outcome of a number.
@@ -196,9 +214,10 @@ pub struct SeriesSet {
     pub errors: BTreeMap<ErrorKey, u64>,
     /// Iterations that ended.
     pub iterations: u64,
-    /// Open models: arrivals that became due.
+    /// Iterations that were to begin: arrivals of open models that became due, and the iterations
+    /// of models that have a number of them. 0 for the other models.
     pub scheduled: u64,
-    /// Open models: arrivals that began an iteration.
+    /// Those of them that began.
     pub started: u64,
     /// Open models: begun late because the generator was late (not because all users were busy).
     pub late_by_generator: u64,
@@ -224,6 +243,15 @@ impl SeriesSet {
             key
         };
         *self.errors.entry(key).or_insert(0) += count;
+    }
+
+    /// Requests that the generator itself could not make, for want of local ports or files.
+    pub fn failed_by_generator(&self) -> u64 {
+        self.errors
+            .iter()
+            .filter(|(key, _)| key.outcome.is_generators_fault())
+            .map(|(_, count)| count)
+            .sum()
     }
 
     /// Adds another set.

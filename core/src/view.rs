@@ -85,13 +85,18 @@ pub enum Delivery {
     Delivered,
     /// More than [`LATE_SHARE`] of the arrivals began late because of the generator.
     GeneratorLate,
+    /// Requests could not be made for want of local ports or open files.
+    GeneratorExhausted,
     /// Arrivals waited or never began because all users were waiting for the target.
     TargetSaturated,
+    /// Not all of a number of iterations had begun at `maxDuration`.
+    OutOfTime,
     /// A runner was lost, or the run ended early.
     Incomplete,
 }
 
-/// Share of the due arrivals that may begin late because of the generator.
+/// Share of the due arrivals that may begin late because of the generator; also share of the
+/// requests that it may fail to make.
 pub const LATE_SHARE: f64 = 0.01;
 
 /// Runners by state.
@@ -108,15 +113,18 @@ pub struct RunnerCounts {
 /// All requests of a run, merged.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Summary {
-    /// Length of the load, as far as it went.
+    /// Length of the load, as far as it went, without the warm-up.
     pub duration: Duration,
+    /// Requests of the warm-up: they are in no other number here.
+    pub warm_up_requests: u64,
     /// Totals.
     pub total: RequestStats,
     /// Iterations that ended.
     pub iterations: u64,
     /// Open models: iterations per second that the plan asks for; `None` for closed models.
     pub offered_rate: Option<f64>,
-    /// Share of the due arrivals that began in time or late, but began; 1 for closed models.
+    /// Share of the iterations that were to begin that did, in time or late; 1 for models without
+    /// a number or times of iterations.
     pub delivered: f64,
     /// By name, most requests first, at most [`MAX_NAMES`] and then one row `(other)`.
     pub by_name: Vec<NamedStats>,
@@ -291,9 +299,16 @@ pub struct Generator {
 
 impl Summary {
     /// From everything that was measured.
-    pub fn new(plan: &Plan, set: &SeriesSet, duration: Duration, offered: Option<f64>) -> Self {
+    pub fn new(
+        plan: &Plan,
+        set: &SeriesSet,
+        warm_up_requests: u64,
+        duration: Duration,
+        offered: Option<f64>,
+    ) -> Self {
         Self {
             duration,
+            warm_up_requests,
             total: RequestStats::new(&set.total, duration),
             iterations: set.iterations,
             offered_rate: offered,

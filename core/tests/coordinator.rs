@@ -7,8 +7,8 @@ use loadtest_core::{
     coordinator::{Coordinator, END_GRACE, Refused, Resume, START_LEAD},
     histogram::TOTAL_DIGITS,
     plan::{
-        Files, Load, PauseRange, Plan, RawMode, Request, Results, RunIdentity, Scenario, SeriesKey,
-        Step, Target, Task,
+        Arrivals, Connections, Cookies, Files, Load, PauseRange, Plan, RawMode, Request, Results,
+        RunIdentity, Scenario, SeriesKey, Step, Target, Task,
     },
     report::{
         Answer, Delta, Desired, EngineReport, EngineState, ExportCounts, ExporterReport,
@@ -26,16 +26,11 @@ const HASH: &str = "plan";
 
 fn plan(runners: u32, thresholds: &[&str], files: bool) -> Plan {
     let request = Request {
-        step: 0,
-        series: 0,
         method: "GET".into(),
         path: Template::literal("/get"),
-        headers: Vec::new(),
-        body: None,
         timeout: Duration::from_secs(10),
         success: vec!["200-399".parse().unwrap()],
-        labels: BTreeMap::new(),
-        checks: Vec::new(),
+        ..Request::default()
     };
     let pause = PauseRange {
         min: Duration::ZERO,
@@ -52,9 +47,7 @@ fn plan(runners: u32, thresholds: &[&str], files: bool) -> Plan {
         },
         target: Target {
             url: "http://t".into(),
-            host: "t".into(),
-            port: 80,
-            base_path: String::new(),
+            ..Target::default()
         },
         scenarios: vec![Scenario {
             name: "main".into(),
@@ -63,13 +56,16 @@ fn plan(runners: u32, thresholds: &[&str], files: bool) -> Plan {
                 rate: "100/s".parse().unwrap(),
                 duration: Duration::from_secs(10),
                 max_users: 100,
+                arrivals: Arrivals::Even,
             },
             graceful_stop: Duration::from_secs(5),
+            connections: Connections::KeepAlive,
+            cookies: Cookies::Iteration,
             tasks: vec![Task {
                 name: "task-1".into(),
                 weight: 1,
-                think_time: None,
                 steps: vec![Step::Request(Box::new(request)), Step::Pause(pause)],
+                ..Task::default()
             }],
         }],
         series: vec![SeriesKey {
@@ -84,6 +80,7 @@ fn plan(runners: u32, thresholds: &[&str], files: bool) -> Plan {
             .collect(),
         runners,
         start_timeout: Duration::from_mins(1),
+        warm_up: Duration::ZERO,
         max_duration: Duration::from_mins(10),
         results: Results {
             interval: Duration::from_secs(5),
@@ -122,6 +119,7 @@ impl Engine {
             epoch: self.epoch,
             delta,
             began: None,
+            load_ended: None,
             users: 3,
             records: RecordCounts {
                 produced: self.produced,
@@ -154,6 +152,7 @@ impl Engine {
             sequence: self.sequence,
             full: self.full,
             set,
+            warm_up: Series::default(),
         };
         self.full = false;
         to.engine_report(self.index, self.report(state, Some(delta)), now)
@@ -343,11 +342,13 @@ fn lost_repeated_and_late_reports_change_nothing() {
         sequence: 1,
         full: true,
         set: requests(10, 5, Outcome::Ok),
+        warm_up: Series::default(),
     };
     let second = Delta {
         sequence: 2,
         full: false,
         set: requests(7, 5, Outcome::Ok),
+        warm_up: Series::default(),
     };
     for delta in [&first, &first, &second, &first, &second] {
         let report = engine.report(EngineState::Running, Some(delta.clone()));
@@ -363,6 +364,7 @@ fn lost_repeated_and_late_reports_change_nothing() {
         sequence: 3,
         full: false,
         set: requests(1, 5, Outcome::Ok),
+        warm_up: Series::default(),
     };
     coordinator
         .engine_report(0, engine.report(EngineState::Running, Some(stray)), start)
@@ -629,6 +631,7 @@ fn a_runner_that_a_signal_ended_early_never_makes_a_passed_run() {
             sequence: 1,
             full: true,
             set: requests(602, 5, Outcome::Ok),
+            warm_up: Series::default(),
         }),
     );
     report.interrupted = true;

@@ -5,7 +5,8 @@ use std::{collections::BTreeSet, time::Duration};
 
 use loadtest_core::{
     scalar::Rate,
-    shard::{ConstantArrivals, Shard},
+    schedule::{ARRIVAL, Schedule},
+    shard::Shard,
 };
 use proptest::prelude::*;
 
@@ -34,9 +35,10 @@ proptest! {
     ) {
         let rate: Rate = format!("{events}/{}", if per_minute { "m" } else { "s" }).parse().unwrap();
         let duration = Duration::from_millis(millis);
-        let whole = due_times(&ConstantArrivals::new(rate, duration, Shard::WHOLE));
+        let schedule = Schedule::constant(rate, duration);
+        let whole = due_times(&schedule, Shard::WHOLE);
         let mut merged: Vec<u64> = parts(runners, workers)
-            .flat_map(|shard| due_times(&ConstantArrivals::new(rate, duration, shard)))
+            .flat_map(|shard| due_times(&schedule, shard))
             .collect();
         merged.sort_unstable();
         prop_assert_eq!(&merged, &whole);
@@ -59,11 +61,9 @@ fn parts(runners: u32, workers: u32) -> impl Iterator<Item = Shard> {
     })
 }
 
-fn due_times(arrivals: &ConstantArrivals) -> Vec<u64> {
-    let times: Vec<u64> = (0..arrivals.count())
-        .map_while(|k| arrivals.due(k))
-        .collect();
-    assert_eq!(times.len() as u64, arrivals.count());
-    assert_eq!(arrivals.due(arrivals.count()), None);
-    times
+fn due_times(schedule: &Schedule, shard: Shard) -> Vec<u64> {
+    let count = shard.share(schedule.count());
+    let due = |k| schedule.due(u128::from(shard.global(k)) * ARRIVAL);
+    assert_eq!(due(count), None);
+    (0..count).map(|k| due(k).unwrap()).collect()
 }

@@ -73,8 +73,11 @@ fn defaults_are_resolved() {
         }]
     }));
     let plan = build(&spec, identity(), &Overrides::default()).unwrap();
-    assert_eq!((plan.target.host.as_str(), plan.target.port), ("shop", 80));
-    assert_eq!(plan.target.authority(), "shop");
+    assert_eq!(
+        (plan.target.origin.host.as_str(), plan.target.origin.port),
+        ("shop", 80)
+    );
+    assert_eq!(plan.target.origin.authority(), "shop");
     assert_eq!(plan.runners, 1);
     assert_eq!(plan.start_timeout, Duration::from_mins(5));
     assert_eq!(plan.max_duration, Duration::from_secs(60 + 30 + 60));
@@ -263,7 +266,7 @@ fn the_command_line_wins() {
     };
     let plan = build(&spec, identity(), &overrides).unwrap();
     assert_eq!(
-        (plan.target.host.as_str(), plan.target.port),
+        (plan.target.origin.host.as_str(), plan.target.origin.port),
         ("127.0.0.1", 9)
     );
     assert_eq!(plan.runners, 3);

@@ -44,6 +44,13 @@ impl Coordinator {
                 set.late_by_generator, set.scheduled
             );
             (Verdict::Invalid, Reason::LoadNotDelivered, message)
+        } else if delivery == Delivery::GeneratorExhausted {
+            let message = format!(
+                "{} of {} requests could not be made because the runners had no local ports or open files left: use more runners, or keep connections alive",
+                set.failed_by_generator(),
+                set.total.requests
+            );
+            (Verdict::Invalid, Reason::LoadNotDelivered, message)
         } else if let Some(first) = breached.first() {
             let observed = first.observed.as_deref().unwrap_or("nothing");
             let more = match breached.len() - 1 {
@@ -80,8 +87,16 @@ impl Coordinator {
             Delivery::Incomplete
         } else if set.late_by_generator as f64 > set.scheduled as f64 * LATE_SHARE {
             Delivery::GeneratorLate
-        } else if set.late_by_target > 0 || delivered(set) < 1.0 {
+        } else if set.failed_by_generator() as f64 > set.total.requests as f64 * LATE_SHARE {
+            Delivery::GeneratorExhausted
+        } else if set.late_by_target > 0 {
             Delivery::TargetSaturated
+        } else if delivered(set) < 1.0 {
+            if self.plan.scenarios.iter().any(|s| s.load.is_open()) {
+                Delivery::TargetSaturated
+            } else {
+                Delivery::OutOfTime
+            }
         } else {
             Delivery::Delivered
         }
@@ -94,10 +109,17 @@ fn passed_message(view: &RunView, delivery: Delivery) -> String {
         1 => "the threshold held".to_owned(),
         count => format!("all {count} thresholds held"),
     };
-    if delivery == Delivery::TargetSaturated {
-        message.push_str("; but all users were busy waiting for the target, so arrivals waited");
-    } else if view.generator.saturated {
-        message.push_str("; the generator's CPU was full, so latencies may be its own");
+    match delivery {
+        Delivery::TargetSaturated => {
+            message.push_str("; but all users were busy waiting for the target, so arrivals waited")
+        }
+        Delivery::OutOfTime => {
+            message.push_str("; but not all iterations had begun when their maxDuration was over");
+        }
+        _ if view.generator.saturated => {
+            message.push_str("; the generator's CPU was full, so latencies may be its own");
+        }
+        _ => {}
     }
     message
 }

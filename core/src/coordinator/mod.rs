@@ -29,7 +29,7 @@ use crate::{
         micros,
     },
     scalar::format_duration,
-    series::SeriesSet,
+    series::{Series, SeriesSet},
     verdict::{Judgement, Reason, Verdict},
     view::RunView,
 };
@@ -80,6 +80,7 @@ pub struct Coordinator {
     created: UnixMicros,
     runners: Vec<Runner>,
     merged: SeriesSet,
+    warm_up: Series,
     recent: Recent,
     proposed: Option<UnixMicros>,
     start: Option<UnixMicros>,
@@ -144,6 +145,7 @@ impl Coordinator {
             created: now,
             runners,
             merged: SeriesSet::default(),
+            warm_up: Series::default(),
             recent: Recent::default(),
             proposed: None,
             start: known.start,
@@ -186,10 +188,13 @@ impl Coordinator {
             if fresh {
                 runner.merged_sequence = Some(delta.sequence);
                 self.merged.merge(&delta.set);
+                self.warm_up.merge(&delta.warm_up);
                 // A successor's first delta of a runner is its whole past, not the last second.
                 let since = runner.merged_at.replace(now).or(self.start).unwrap_or(now);
                 if !(delta.full && now - since > micros(recent::WINDOW)) {
-                    self.recent.add(&delta.set.total, since, now);
+                    let mut total = delta.set.total;
+                    total.merge(&delta.warm_up);
+                    self.recent.add(&total, since, now);
                 }
             }
         }
@@ -324,7 +329,7 @@ impl Coordinator {
             .is_none_or(Runner::exporter_ended)
     }
 
-    /// Everything that was measured so far, merged.
+    /// Everything that was measured so far, merged, without the warm-up.
     pub fn merged(&self) -> &SeriesSet {
         &self.merged
     }

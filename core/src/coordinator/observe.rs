@@ -4,9 +4,8 @@ use std::time::Duration;
 
 use super::Coordinator;
 use crate::{
-    plan::{Load, Plan},
+    plan::Plan,
     report::{ExportCounts, UnixMicros, micros},
-    shard::{ConstantArrivals, Shard},
     threshold,
     view::{Generator, LATE_SHARE, Phase, Progress, RunView, RunnerCounts, Summary},
 };
@@ -45,7 +44,13 @@ impl Coordinator {
             start_skew_us: self.start_skew(),
             runners: self.runner_counts(),
             summary: running.then(|| {
-                Summary::new(&self.plan, &self.merged, duration, offered_rate(&self.plan))
+                Summary::new(
+                    &self.plan,
+                    &self.merged,
+                    self.warm_up.requests,
+                    duration,
+                    offered_rate(&self.plan),
+                )
             }),
             progress: running.then(|| self.progress(now)),
             generator: self.generator(),
@@ -79,14 +84,30 @@ impl Coordinator {
         }
     }
 
+    /// Of the load so far, without the warm-up.
     fn measured_duration(&self, now: UnixMicros) -> Duration {
         let Some(start) = self.start else {
             return Duration::ZERO;
         };
+        let measured_from = start + micros(self.plan.warm_up);
         let planned = start + micros(self.plan.load_duration());
         let stopped = self.ending.as_ref().map_or(i64::MAX, |(_, at)| *at);
-        let end = now.min(planned).min(stopped);
-        Duration::from_micros(u64::try_from(end - start).unwrap_or(0))
+        let end = now
+            .min(planned)
+            .min(stopped)
+            .min(self.all_iterations_made());
+        Duration::from_micros(u64::try_from(end - measured_from).unwrap_or(0))
+    }
+
+    /// When the last engine that made all its iterations had done so, if all have: before the
+    /// planned end, when the plan has a number of iterations.
+    fn all_iterations_made(&self) -> UnixMicros {
+        self.runners
+            .iter()
+            .map(|runner| runner.engine.as_ref()?.load_ended)
+            .collect::<Option<Vec<_>>>()
+            .and_then(|ends| ends.into_iter().max())
+            .unwrap_or(UnixMicros::MAX)
     }
 
     fn start_skew(&self) -> Option<u64> {
@@ -142,7 +163,8 @@ impl Coordinator {
         };
         let cpu = health().map(|h| h.cpu_max).fold(0.0, f64::max);
         let set = &self.merged;
-        let late = set.late_by_generator as f64 > set.scheduled as f64 * LATE_SHARE;
+        let late = set.late_by_generator as f64 > set.scheduled as f64 * LATE_SHARE
+            || set.failed_by_generator() as f64 > set.total.requests as f64 * LATE_SHARE;
         Generator {
             saturated: late || cpu >= SATURATED_CPU,
             cpu,
@@ -188,18 +210,21 @@ impl Coordinator {
     }
 }
 
-/// Iterations per second that all open models of a plan ask for, over the whole load.
+/// Iterations per second that all open models of a plan ask for, over the load without its warm-up.
 fn offered_rate(plan: &Plan) -> Option<f64> {
     let arrivals: Vec<u64> = plan
         .scenarios
         .iter()
-        .filter_map(|scenario| match &scenario.load {
-            Load::ConstantRate { rate, duration, .. } => {
-                Some(ConstantArrivals::new(*rate, *duration, Shard::WHOLE).count())
-            }
-            Load::ConstantUsers { .. } => None,
+        .filter_map(|scenario| {
+            let schedule = scenario.load.schedule()?;
+            let warm_up = plan.warm_up.saturating_sub(scenario.start_after).as_nanos();
+            let cold = schedule.count_before(u64::try_from(warm_up).unwrap_or(u64::MAX));
+            Some(schedule.count() - cold)
         })
         .collect();
-    let seconds = plan.load_duration().as_secs_f64();
+    let seconds = plan
+        .load_duration()
+        .saturating_sub(plan.warm_up)
+        .as_secs_f64();
     (!arrivals.is_empty() && seconds > 0.0).then(|| arrivals.iter().sum::<u64>() as f64 / seconds)
 }

@@ -181,6 +181,7 @@ impl<'a> Builder<'a> {
             thresholds,
             runners: self.runners,
             start_timeout,
+            warm_up: Duration::ZERO,
             max_duration,
             results,
         }

@@ -52,6 +52,7 @@ impl Builder<'_> {
             step,
             series: self.series(scenario, &name, method),
             method: method.to_owned(),
+            origin: None,
             path: self.step_path(&format!("{path}.url"), &request.url),
             headers,
             body,
@@ -60,6 +61,7 @@ impl Builder<'_> {
                 request.timeout.as_deref(),
                 DEFAULT_TIMEOUT,
             ),
+            follow_redirects: 0,
             success: match &request.success {
                 Some(ranges) => self.statuses(&format!("{path}.success"), ranges),
                 None => vec![StatusRange { from: 200, to: 399 }],

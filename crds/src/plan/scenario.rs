@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use loadtest_core::{
-    plan::{Load, PauseRange, Scenario, Step, Task},
+    plan::{Arrivals, Connections, Cookies, Load, PauseRange, Scenario, Step, Task},
     scalar::{Rate, format_duration, parse_duration},
 };
 
@@ -79,6 +79,8 @@ impl Builder<'_> {
             start_after,
             load,
             graceful_stop,
+            connections: Connections::default(),
+            cookies: Cookies::default(),
             tasks,
         }
     }
@@ -136,6 +138,7 @@ impl Builder<'_> {
             rate,
             duration: self.load_duration(path, &open.duration),
             max_users,
+            arrivals: Arrivals::Even,
         }
     }
 
@@ -179,6 +182,7 @@ impl Builder<'_> {
             name,
             weight: u32::try_from(weight).unwrap_or(0),
             think_time,
+            pacing: None,
             steps,
         }
     }

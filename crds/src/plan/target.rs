@@ -1,7 +1,7 @@
 //! Where load goes: the target's url, and the urls of steps.
 
 use loadtest_core::{
-    plan::Target,
+    plan::{Origin, Scheme, Target},
     template::{Position, Segment, Template},
 };
 use url::{Host, Url};
@@ -74,11 +74,11 @@ impl Builder<'_> {
         let (authority, rest) = after.split_at(end);
         let named = parse_target(&format!("http://{authority}"))?;
         let target = &self.target.written;
-        if (&named.host, named.port) != (&target.host, target.port) {
+        if named.origin != target.origin {
             return Err(format!(
                 "goes to {}, but load goes to the target {} only: use a url that begins with /",
-                named.authority(),
-                target.authority()
+                named.origin.authority(),
+                target.origin.authority()
             ));
         }
         Ok(if rest.starts_with('/') {
@@ -91,12 +91,7 @@ impl Builder<'_> {
 
 /// Stands in for a target that was refused; no plan with it is ever handed out.
 fn nowhere() -> Target {
-    Target {
-        url: String::new(),
-        host: String::new(),
-        port: 0,
-        base_path: String::new(),
-    }
+    Target::default()
 }
 
 fn not_in_a_url(segment: &Segment) -> Option<String> {
@@ -147,8 +142,12 @@ fn parse_target(text: &str) -> Result<Target, String> {
     let base_path = url.path().trim_end_matches('/').to_owned();
     Ok(Target {
         url: text.to_owned(),
-        host,
-        port,
+        origin: Origin {
+            scheme: Scheme::Http,
+            host,
+            port,
+        },
         base_path,
+        ..Target::default()
     })
 }

@@ -143,12 +143,28 @@ fn load_delivered(to: &mut Conditions, view: &RunView) {
             Reason::LoadNotDelivered.name(),
             "iterations began late because the runners were at their limit: give them more CPU, or use more of them".to_owned(),
         ),
+        Some(Delivery::GeneratorExhausted) => (
+            Reason::LoadNotDelivered.name(),
+            "requests could not be made because the runners had no local ports or open files left: use more runners, or keep connections alive".to_owned(),
+        ),
         Some(Delivery::TargetSaturated) => ("TargetSaturated", saturated(view)),
+        Some(Delivery::OutOfTime) => ("OutOfTime", out_of_time(view)),
         Some(Delivery::Incomplete) | None => {
             (reason.name(), "the load was not sent as the test asks".to_owned())
         }
     };
     to.add(kind::LOAD_DELIVERED, false, reason, &message);
+}
+
+fn out_of_time(view: &RunView) -> String {
+    let delivered = view
+        .summary
+        .as_ref()
+        .map_or(0.0, |summary| summary.delivered);
+    format!(
+        "only {} of the iterations had begun when their maxDuration was over",
+        format_ratio(delivered)
+    )
 }
 
 fn saturated(view: &RunView) -> String {

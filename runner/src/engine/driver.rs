@@ -294,6 +294,7 @@ impl Driver {
             epoch: self.tally.epoch(),
             delta: self.tally.delta().cloned(),
             began: self.began.and_then(|began| self.remote.to_remote(began)),
+            load_ended: None,
             users: self.users.iter().sum(),
             records,
             health: self.health.read(high_water),

@@ -111,7 +111,7 @@ impl Message {
                 .any(|(n, _)| n.eq_ignore_ascii_case(name))
         };
         if !has("host") {
-            pieces.text(&format!("Host: {}\r\n", plan.target.authority()));
+            pieces.text(&format!("Host: {}\r\n", plan.target.origin.authority()));
         }
         if !has("user-agent") {
             let version = env!("CARGO_PKG_VERSION");

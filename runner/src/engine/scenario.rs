@@ -8,7 +8,8 @@ use std::{
 
 use loadtest_core::{
     plan::Load,
-    shard::{ConstantArrivals, Shard},
+    schedule::{ARRIVAL, Schedule},
+    shard::Shard,
 };
 
 use super::{
@@ -110,7 +111,7 @@ pub struct ScenarioRun {
 #[derive(Debug)]
 pub struct OpenModel {
     /// This worker's part of the schedule.
-    pub arrivals: ConstantArrivals,
+    pub arrivals: Schedule,
     /// Number of the next arrival.
     pub next: Cell<u64>,
     /// Users that wait for an arrival; the one that came last goes first, so that as few
@@ -151,6 +152,7 @@ impl ScenarioRun {
                 rate,
                 duration,
                 max_users,
+                ..
             } => {
                 // Every worker that has arrivals needs a user for them.
                 let of_runner = runner.share(u64::from(*max_users)).max(1);
@@ -161,7 +163,7 @@ impl ScenarioRun {
                 } else {
                     let per_worker = rate.per_second() / f64::from(part.parts);
                     let open = OpenModel {
-                        arrivals: ConstantArrivals::new(*rate, *duration, part),
+                        arrivals: Schedule::constant(*rate, *duration),
                         next: Cell::new(0),
                         idle: RefCell::default(),
                         queue: RefCell::default(),
@@ -170,6 +172,7 @@ impl ScenarioRun {
                     (part, part.share(u64::from(*max_users)).max(1), Some(open))
                 }
             }
+            _ => return None,
         };
         let weights = scenario.tasks.iter().map(|task| task.weight).collect();
         let seed = [
@@ -219,10 +222,10 @@ impl ScenarioRun {
     /// When its next arrival is due, if it is an open model and has one left.
     pub fn next_arrival(&self) -> Option<Nanos> {
         let open = self.open.as_ref()?;
-        let due = self
-            .start
-            .get()
-            .saturating_add(open.arrivals.due(open.next.get())?);
+        let due = self.start.get().saturating_add(
+            open.arrivals
+                .due(u128::from(self.users.global(open.next.get())) * ARRIVAL)?,
+        );
         (due < self.stop.get()).then_some(due)
     }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use loadtest_core::{
     report::{Answer, Delta},
-    series::SeriesSet,
+    series::{Series, SeriesSet},
 };
 
 use super::meter::Window;
@@ -74,6 +74,7 @@ impl Tally {
                 sequence: self.sequence,
                 full,
                 set,
+                warm_up: Series::default(),
             });
         }
         self.frozen.as_ref()

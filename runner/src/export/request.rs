@@ -262,8 +262,8 @@ fn http_head(method: &str) -> String {
 fn url(plan: &Plan, request: Option<&Request>) -> Value {
     let mut url = Map::new();
     url.insert("scheme".into(), json!("http"));
-    url.insert("domain".into(), json!(plan.target.host));
-    url.insert("port".into(), json!(plan.target.port));
+    url.insert("domain".into(), json!(plan.target.origin.host));
+    url.insert("port".into(), json!(plan.target.origin.port));
     if let Some(request) = request {
         let display = request.path.to_display();
         let (path, query) = display.split_once('?').unwrap_or((&display, ""));

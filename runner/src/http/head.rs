@@ -2,7 +2,10 @@
 
 use std::mem::MaybeUninit;
 
-use super::ProtocolError;
+use super::{
+    ProtocolError,
+    headers::{ContentEncoding, list},
+};
 
 /// Most headers that a response may have.
 pub const MAX_HEADERS: usize = 64;
@@ -29,6 +32,9 @@ pub(super) struct Head {
     pub status: u16,
     pub framing: Framing,
     pub keep_alive: bool,
+    pub content_encoding: ContentEncoding,
+    pub has_cookies: bool,
+    pub has_location: bool,
 }
 
 /// Reads a head from the beginning of `bytes`; `None` when it goes on beyond them.
@@ -76,16 +82,22 @@ pub(super) fn parse(bytes: &[u8], head_request: bool) -> Result<Option<Head>, Pr
         status,
         framing,
         keep_alive,
+        content_encoding: fields.content_encoding,
+        has_cookies: fields.has_cookies,
+        has_location: fields.has_location,
     }))
 }
 
-/// The headers that decide about framing and reuse.
+/// The headers that decide about framing and reuse, and what is worth knowing of others.
 #[derive(Debug, Default)]
 struct Fields {
     content_length: ContentLength,
     transfer_encoding: TransferEncoding,
     close: bool,
     keep_alive: bool,
+    content_encoding: ContentEncoding,
+    has_cookies: bool,
+    has_location: bool,
 }
 
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -112,9 +124,14 @@ impl Fields {
             // Most headers are told apart by the length of their name alone.
             let name = header.name.as_bytes();
             match name.len() {
+                8 => fields.has_location |= is(name, b"location"),
+                10 if is(name, b"set-cookie") => fields.has_cookies = true,
                 10 if is(name, b"connection") => fields.read_connection(header.value),
                 14 if is(name, b"content-length") => {
                     fields.content_length = fields.content_length.and(header.value);
+                }
+                16 if is(name, b"content-encoding") => {
+                    fields.content_encoding = fields.content_encoding.and(header.value);
                 }
                 17 if is(name, b"transfer-encoding") => {
                     fields.transfer_encoding = fields.transfer_encoding.and(header.value);
@@ -205,14 +222,6 @@ fn is<const N: usize>(name: &[u8], lower: &[u8; N]) -> bool {
             .fold(0, |differ, (byte, lower)| differ | ((byte | 0x20) ^ lower))
             == 0
     })
-}
-
-/// The items of a comma-separated list, empty ones left out (RFC 9110, 5.6.1).
-fn list(value: &[u8]) -> impl Iterator<Item = &[u8]> {
-    value
-        .split(|byte| *byte == b',')
-        .map(<[u8]>::trim_ascii)
-        .filter(|item| !item.is_empty())
 }
 
 /// Digits only: no sign, no space, no more than 64 bits.

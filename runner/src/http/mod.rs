@@ -2,8 +2,9 @@
 //!
 //! There are no sockets here and no clocks: whoever owns a connection feeds what it read and learns
 //! when the response is over. Only what a load generator needs is looked at: the status, where the
-//! body ends, and whether the connection may carry another request. Nothing else of a head is kept,
-//! and nothing is allocated unless a head arrives in pieces.
+//! body ends, and whether the connection may carry another request. Nothing else of a head is kept
+//! unless the caller asks for it ([`Keep`]), and nothing is allocated unless a head is kept or
+//! arrives in pieces.
 //!
 //! The law of this module: however the input is cut into pieces, the outcome is the same — the
 //! same body, the same end, and on malformed input the same [`ProtocolError`].
@@ -14,8 +15,10 @@
 mod chunked;
 mod error;
 mod head;
+mod headers;
 mod response;
 
 pub use error::ProtocolError;
 pub use head::{MAX_HEAD_BYTES, MAX_HEADERS};
+pub use headers::{ContentEncoding, Headers, Keep};
 pub use response::{Progress, ResponseParser};

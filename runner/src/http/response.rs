@@ -4,11 +4,15 @@ use super::{
     MAX_HEAD_BYTES, ProtocolError,
     chunked::Chunked,
     head::{self, Framing, Head},
+    headers::{ContentEncoding, Headers, Keep},
 };
 
 /// Interim responses before a final one: nobody sends more than a few, and no end of them would
 /// otherwise be no end of the request.
 const MAX_INTERIM_RESPONSES: u8 = 32;
+
+/// Capacity for kept heads that a parser holds from one response to the next.
+const HELD_HEAD_BYTES: usize = 2 << 10;
 
 /// What came of some bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,12 +55,15 @@ enum State {
 #[derive(Debug)]
 pub struct ResponseParser {
     state: State,
-    /// The beginning of a head that has not all arrived; empty and without memory at other times.
-    spill: Vec<u8>,
+    /// The beginning of a head that has not all arrived, later the final head if it is kept; empty
+    /// and without memory at other times.
+    head: Vec<u8>,
     body_bytes: u64,
     status: u16,
     interim: u8,
     head_request: bool,
+    keep: Keep,
+    content_encoding: ContentEncoding,
     keep_alive: bool,
     started: bool,
 }
@@ -72,11 +79,13 @@ impl ResponseParser {
     pub const fn new() -> Self {
         Self {
             state: State::Head,
-            spill: Vec::new(),
+            head: Vec::new(),
             body_bytes: 0,
             status: 0,
             interim: 0,
             head_request: false,
+            keep: Keep::NOTHING,
+            content_encoding: ContentEncoding::Identity,
             keep_alive: false,
             started: false,
         }
@@ -87,6 +96,21 @@ impl ResponseParser {
     pub fn reset(&mut self, head_request: bool) {
         *self = Self {
             head_request,
+            ..Self::new()
+        };
+    }
+
+    /// As [`reset`](Self::reset), and keeps the head of the next response if it is one of those.
+    pub fn reset_keeping(&mut self, head_request: bool, keep: Keep) {
+        let mut head = std::mem::take(&mut self.head);
+        head.clear();
+        if head.capacity() > HELD_HEAD_BYTES {
+            head = Vec::new();
+        }
+        *self = Self {
+            head_request,
+            keep,
+            head,
             ..Self::new()
         };
     }
@@ -163,6 +187,38 @@ impl ResponseParser {
         self.started
     }
 
+    /// How the body is coded, known as soon as [`status`](Self::status) is. Whoever reads the body
+    /// undoes it; here it is only said.
+    pub fn content_encoding(&self) -> ContentEncoding {
+        self.content_encoding
+    }
+
+    /// The headers of the final response, if its head is complete and was kept (see [`Keep`]);
+    /// otherwise none.
+    ///
+    /// ```
+    /// use loadtest_runner::http::{Keep, ResponseParser};
+    ///
+    /// let mut parser = ResponseParser::new();
+    /// parser.reset_keeping(false, Keep { cookies: true, ..Keep::NOTHING });
+    /// parser.feed(b"HTTP/1.1 204 x\r\nSet-Cookie: a=1\r\nset-cookie: b=2\r\n\r\n", |_| ())?;
+    /// let cookies: Vec<&[u8]> = parser.headers().named("Set-Cookie").collect();
+    /// assert_eq!(cookies, [b"a=1", b"b=2"]);
+    /// # Ok::<(), loadtest_runner::http::ProtocolError>(())
+    /// ```
+    pub fn headers(&self) -> Headers<'_> {
+        match self.state {
+            State::Head | State::Failed(_) => Headers::of(&[]),
+            _ => Headers::of(&self.head),
+        }
+    }
+
+    /// Bytes of memory that it holds beyond its own size: less than two heads of the greatest
+    /// length, [`MAX_HEAD_BYTES`], and nothing between responses whose heads are not kept.
+    pub fn held_bytes(&self) -> usize {
+        self.head.capacity()
+    }
+
     /// Bytes of the body so far, without those of chunking.
     pub fn body_bytes(&self) -> u64 {
         self.body_bytes
@@ -174,22 +230,26 @@ impl ResponseParser {
         let mut consumed = 0;
         loop {
             let rest = bytes.get(consumed..).unwrap_or_default();
-            let head = if self.spill.is_empty() {
+            let before = self.head.len();
+            let parsed = if before == 0 {
                 head::parse(rest, self.head_request)?
             } else {
-                self.feed_spilled(rest)?
+                self.parse_with_beginning(rest)?
             };
-            let Some(head) = head else {
-                if self.spill.is_empty() {
-                    self.spill.extend_from_slice(rest);
+            let Some(head) = parsed else {
+                if before == 0 {
+                    self.head.extend_from_slice(rest);
                 }
                 return Ok(None);
             };
-            consumed += head.len;
+            // Without its last byte a head was not complete, so that part is at least one byte.
+            consumed += head.len.saturating_sub(before);
             if head.status >= 200 {
+                self.keep_head(&head, rest);
                 self.begin_body(&head);
                 return Ok(Some(consumed));
             }
+            self.head.clear();
             self.interim += 1;
             if head.status == 101 {
                 return Err(ProtocolError::SwitchedProtocols);
@@ -200,31 +260,40 @@ impl ResponseParser {
         }
     }
 
-    /// Goes on with a head that began in earlier input. Returned is the length of the part in
-    /// `bytes`.
+    /// Goes on with a head that began in earlier input.
     ///
     /// All of it is parsed anew, which 32 KiB bound even if every byte comes alone; in return there
     /// is one parser for heads, and an error is found at the same byte in either case.
-    fn feed_spilled(&mut self, bytes: &[u8]) -> Result<Option<Head>, ProtocolError> {
-        let before = self.spill.len();
+    #[cold]
+    fn parse_with_beginning(&mut self, bytes: &[u8]) -> Result<Option<Head>, ProtocolError> {
         // No more than a head can have: what follows in `bytes` may be a body of any size.
-        let most = bytes.len().min(MAX_HEAD_BYTES.saturating_sub(before));
-        self.spill
+        let most = bytes
+            .len()
+            .min(MAX_HEAD_BYTES.saturating_sub(self.head.len()));
+        self.head
             .extend_from_slice(bytes.get(..most).unwrap_or(bytes));
-        let Some(head) = head::parse(&self.spill, self.head_request)? else {
-            return Ok(None);
-        };
-        self.spill = Vec::new();
-        // Without its last byte it was not complete, so that part is at least one byte.
-        Ok(Some(Head {
-            len: head.len.saturating_sub(before),
-            ..head
-        }))
+        head::parse(&self.head, self.head_request)
+    }
+
+    /// Keeps the final head if it is one of those, whose last part is at the beginning of `bytes`.
+    fn keep_head(&mut self, head: &Head, bytes: &[u8]) {
+        let keep = self.keep.all
+            || (self.keep.cookies && head.has_cookies)
+            || (self.keep.location && head.has_location && (300..400).contains(&head.status));
+        if keep && self.head.is_empty() {
+            self.head
+                .extend_from_slice(bytes.get(..head.len).unwrap_or(bytes));
+        } else if keep {
+            self.head.truncate(head.len);
+        } else if self.head.capacity() > 0 {
+            self.head = Vec::new();
+        }
     }
 
     fn begin_body(&mut self, head: &Head) {
         self.status = head.status;
         self.keep_alive = head.keep_alive;
+        self.content_encoding = head.content_encoding;
         self.state = match head.framing {
             Framing::Length(0) => State::Done,
             Framing::Length(length) => State::Length(length),
@@ -281,7 +350,7 @@ impl ResponseParser {
     #[cold]
     fn fail(&mut self, error: ProtocolError) -> ProtocolError {
         self.state = State::Failed(error);
-        self.spill = Vec::new();
+        self.head = Vec::new();
         error
     }
 }

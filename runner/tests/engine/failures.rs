@@ -178,7 +178,7 @@ async fn a_name_is_resolved_and_all_its_addresses_are_tried() {
             vec![task("only", 1, vec![step(get("/ok"))])],
         )],
     );
-    plan.target.host = "localhost".to_owned();
+    plan.target.origin.host = "localhost".to_owned();
     let measured = run(plan).await;
     assert_eq!(
         (measured.total.requests, measured.total.failures),

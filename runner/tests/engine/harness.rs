@@ -5,8 +5,8 @@ use std::{collections::BTreeMap, net::SocketAddr, process::Stdio, time::Duration
 use loadtest_core::{
     identity::plan_hash,
     plan::{
-        Check, Condition, Files, Load, PauseRange, Plan, RawMode, Request, Results, RunIdentity,
-        Scenario, SeriesKey, Step, Target, Task,
+        Arrivals, Check, Condition, Connections, Cookies, Files, Load, Origin, PauseRange, Plan,
+        RawMode, Request, Results, RunIdentity, Scenario, Scheme, SeriesKey, Step, Target, Task,
     },
     series::SeriesSet,
     template::{Position, Template},
@@ -29,9 +29,12 @@ pub fn plan(address: SocketAddr, scenarios: Vec<Scenario>) -> Plan {
         },
         target: Target {
             url: format!("http://{address}"),
-            host: address.ip().to_string(),
-            port: address.port(),
-            base_path: String::new(),
+            origin: Origin {
+                scheme: Scheme::Http,
+                host: address.ip().to_string(),
+                port: address.port(),
+            },
+            ..Target::default()
         },
         scenarios,
         series: Vec::new(),
@@ -39,6 +42,7 @@ pub fn plan(address: SocketAddr, scenarios: Vec<Scenario>) -> Plan {
         thresholds: Vec::new(),
         runners: 1,
         start_timeout: Duration::from_secs(20),
+        warm_up: Duration::ZERO,
         max_duration: Duration::from_mins(1),
         results: Results {
             interval: Duration::from_secs(1),
@@ -85,6 +89,8 @@ pub fn scenario(load: Load, tasks: Vec<Task>) -> Scenario {
         start_after: Duration::ZERO,
         load,
         graceful_stop: Duration::from_secs(5),
+        connections: Connections::KeepAlive,
+        cookies: Cookies::Iteration,
         tasks,
     }
 }
@@ -98,6 +104,7 @@ pub fn rate(rate: &str, duration: Duration, max_users: u32) -> Load {
         rate: rate.parse().unwrap(),
         duration,
         max_users,
+        arrivals: Arrivals::Even,
     }
 }
 
@@ -105,23 +112,18 @@ pub fn task(name: &str, weight: u32, steps: Vec<Step>) -> Task {
     Task {
         name: name.to_owned(),
         weight,
-        think_time: None,
         steps,
+        ..Task::default()
     }
 }
 
 pub fn get(path: &str) -> Request {
     Request {
-        step: 0,
-        series: 0,
         method: "GET".to_owned(),
         path: template(path),
-        headers: Vec::new(),
-        body: None,
         timeout: Duration::from_secs(10),
         success: vec!["200-399".parse().unwrap()],
-        labels: BTreeMap::new(),
-        checks: Vec::new(),
+        ..Request::default()
     }
 }
 

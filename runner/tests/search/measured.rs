@@ -5,8 +5,9 @@ use std::time::Duration;
 use loadtest_core::{
     identity,
     plan::{
-        Check, Condition, Elasticsearch, Flavor, Load, PauseRange, Plan, RawMode, Request, Results,
-        RunIdentity, Scenario, SeriesKey, Step, Target, Task,
+        Check, Condition, Connections, Cookies, Elasticsearch, Flavor, Load, Origin, PauseRange,
+        Plan, RawMode, Request, Results, RunIdentity, Scenario, Scheme, SeriesKey, Step, Target,
+        Task,
     },
     report::{ExportCounts, GeneratorHealth, RecordCounts},
     series::{ErrorKey, Outcome, Sample, Series, SeriesSet},
@@ -52,15 +53,13 @@ pub fn request(step: u32, path: &str) -> Step {
         series: step,
         method: "GET".to_owned(),
         path: Template::literal(path),
-        headers: Vec::new(),
-        body: None,
         timeout: Duration::from_secs(1),
-        success: Vec::new(),
         labels: [("page".to_owned(), "a \"quoted\" page".to_owned())].into(),
         checks: vec![Check {
             index: 0,
             condition: Condition::BodyContains("x".to_owned()),
         }],
+        ..Request::default()
     }))
 }
 
@@ -74,6 +73,7 @@ pub fn plan(url: &str, namespace: &str) -> Plan {
         weight: 1,
         think_time: Some(pause),
         steps: vec![request(0, "/get?token=geheim"), request(1, "/buy")],
+        ..Task::default()
     };
     let scenario = Scenario {
         name: "shop".to_owned(),
@@ -83,6 +83,8 @@ pub fn plan(url: &str, namespace: &str) -> Plan {
             duration: Duration::from_secs(10),
         },
         graceful_stop: Duration::ZERO,
+        connections: Connections::KeepAlive,
+        cookies: Cookies::Iteration,
         tasks: vec![task],
     };
     let series = |name: &str| SeriesKey {
@@ -101,9 +103,12 @@ pub fn plan(url: &str, namespace: &str) -> Plan {
         },
         target: Target {
             url: "http://shop".to_owned(),
-            host: "shop".to_owned(),
-            port: 80,
-            base_path: String::new(),
+            origin: Origin {
+                scheme: Scheme::Http,
+                host: "shop".to_owned(),
+                port: 80,
+            },
+            ..Target::default()
         },
         scenarios: vec![scenario],
         series: vec![series("GET /get"), series("GET /buy")],
@@ -111,6 +116,7 @@ pub fn plan(url: &str, namespace: &str) -> Plan {
         thresholds: Vec::new(),
         runners: 1,
         start_timeout: Duration::from_secs(10),
+        warm_up: Duration::ZERO,
         max_duration: Duration::from_mins(1),
         results: Results {
             interval: Duration::from_secs(5),
@@ -201,6 +207,7 @@ pub fn view(plan: &Plan) -> RunView {
         summary: Some(Summary::new(
             plan,
             &set,
+            0,
             Duration::from_secs(10),
             Some(100.0),
         )),

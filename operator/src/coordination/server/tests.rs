@@ -104,6 +104,7 @@ fn engine(state: EngineState) -> EngineReport {
         epoch: 0,
         delta: None,
         began: None,
+        load_ended: None,
         users: 0,
         records: RecordCounts::default(),
         health: GeneratorHealth::default(),

@@ -59,7 +59,7 @@ fn hostile(text: &str) -> Plan {
     let mut plan = plan();
     plan.run.test = text.to_owned();
     plan.run.name = text.to_owned();
-    plan.target.host = text.to_owned();
+    plan.target.origin.host = text.to_owned();
     plan.checks = vec![text.to_owned(), "second".to_owned()];
     plan.series[0].name = text.to_owned();
     let scenario = &mut plan.scenarios[0];

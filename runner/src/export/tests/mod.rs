@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 
 use loadtest_core::{
     plan::{
-        Elasticsearch, Files, Flavor, Load, Plan, RawMode, Request, Results, RunIdentity, Scenario,
-        SeriesKey, Step, Target, Task,
+        Connections, Cookies, Elasticsearch, Files, Flavor, Load, Origin, Plan, RawMode, Request,
+        Results, RunIdentity, Scenario, Scheme, SeriesKey, Step, Target, Task,
     },
     template::Template,
 };
@@ -19,22 +19,16 @@ use super::*;
 /// A plan with one request, exported to nowhere.
 pub(super) fn plan() -> Plan {
     let request = Request {
-        step: 0,
-        series: 0,
         method: "GET".to_owned(),
         path: Template::literal("/get"),
-        headers: Vec::new(),
-        body: None,
         timeout: Duration::from_secs(10),
-        success: Vec::new(),
-        labels: BTreeMap::new(),
-        checks: Vec::new(),
+        ..Request::default()
     };
     let task = Task {
         name: "main".to_owned(),
         weight: 1,
-        think_time: None,
         steps: vec![Step::Request(Box::new(request))],
+        ..Task::default()
     };
     let scenario = Scenario {
         name: "shop".to_owned(),
@@ -44,6 +38,8 @@ pub(super) fn plan() -> Plan {
             duration: Duration::from_secs(1),
         },
         graceful_stop: Duration::ZERO,
+        connections: Connections::KeepAlive,
+        cookies: Cookies::Iteration,
         tasks: vec![task],
     };
     Plan {
@@ -57,9 +53,12 @@ pub(super) fn plan() -> Plan {
         },
         target: Target {
             url: "http://shop".to_owned(),
-            host: "shop".to_owned(),
-            port: 80,
-            base_path: String::new(),
+            origin: Origin {
+                scheme: Scheme::Http,
+                host: "shop".to_owned(),
+                port: 80,
+            },
+            ..Target::default()
         },
         scenarios: vec![scenario],
         series: vec![SeriesKey {
@@ -71,6 +70,7 @@ pub(super) fn plan() -> Plan {
         thresholds: Vec::new(),
         runners: 1,
         start_timeout: Duration::from_secs(10),
+        warm_up: Duration::ZERO,
         max_duration: Duration::from_secs(10),
         results: Results {
             interval: Duration::from_secs(5),

@@ -3,12 +3,20 @@
 //! It is what the operator writes into the run's `ConfigMap` and what `loadtest run` gives to local
 //! runners. It holds no secrets, only the paths where they are mounted.
 
+mod load;
+mod results;
+mod target;
+
 use std::{collections::BTreeMap, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
+pub use load::{Arrivals, Load, RateStage, UserStage};
+pub use results::{Auth, Elasticsearch, Files, Flavor, RawMode, Results};
+pub use target::{ClientCertificate, HostRule, Origin, Protocol, Scheme, Target, TargetTls};
+
 use crate::{
-    scalar::{Rate, StatusRange, duration_text},
+    scalar::{StatusRange, duration_text, optional_duration_text},
     template::Template,
     threshold::Threshold,
 };
@@ -22,7 +30,7 @@ pub const MAX_SERIES: usize = 200;
 pub struct Plan {
     /// Which run this is.
     pub run: RunIdentity,
-    /// Base of relative step urls: scheme, host and port, path without a trailing slash.
+    /// The server under test.
     pub target: Target,
     /// Loads that run side by side.
     pub scenarios: Vec<Scenario>,
@@ -37,6 +45,10 @@ pub struct Plan {
     /// How long runners may take to register.
     #[serde(with = "duration_text")]
     pub start_timeout: Duration,
+    /// Requests that were to begin within this time from the start of the run are recorded and
+    /// exported, but are in no summary and no threshold. Shorter than the load.
+    #[serde(with = "duration_text")]
+    pub warm_up: Duration,
     /// Hard end of the load part, from its start.
     #[serde(with = "duration_text")]
     pub max_duration: Duration,
@@ -62,36 +74,6 @@ pub struct RunIdentity {
     pub seed: u64,
 }
 
-/// The server under test.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Target {
-    /// As written, for people.
-    pub url: String,
-    /// Host name or address, an IPv6 address without brackets.
-    pub host: String,
-    /// Port.
-    pub port: u16,
-    /// Path before every relative url, without a trailing slash; often empty.
-    pub base_path: String,
-}
-
-impl Target {
-    /// The value of the `Host` header: the port is left out when it is http's own.
-    pub fn authority(&self) -> String {
-        let host = if self.host.contains(':') {
-            format!("[{}]", self.host)
-        } else {
-            self.host.clone()
-        };
-        if self.port == 80 {
-            host
-        } else {
-            format!("{host}:{}", self.port)
-        }
-    }
-}
-
 /// A named load and the tasks that its users do.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -106,54 +88,40 @@ pub struct Scenario {
     /// How long iterations that are under way at the end may take.
     #[serde(with = "duration_text")]
     pub graceful_stop: Duration,
+    /// How long a user keeps a connection.
+    pub connections: Connections,
+    /// How long a user keeps the cookies that it is given.
+    pub cookies: Cookies,
     /// Chosen by weight at each iteration.
     pub tasks: Vec<Task>,
 }
 
-/// The shape of a load.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub enum Load {
-    /// Open model: iterations begin at fixed times, whatever the target does.
-    #[serde(rename_all = "camelCase")]
-    ConstantRate {
-        /// Iterations begun per time.
-        rate: Rate,
-        /// For how long.
-        #[serde(with = "duration_text")]
-        duration: Duration,
-        /// Most users at once over all runners; beyond it arrivals wait, are late and are counted.
-        max_users: u32,
-    },
-    /// Closed model: users repeat their iterations one after the other.
-    #[serde(rename_all = "camelCase")]
-    ConstantUsers {
-        /// Users over all runners.
-        users: u32,
-        /// For how long.
-        #[serde(with = "duration_text")]
-        duration: Duration,
-    },
+/// How long a user keeps a connection.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Connections {
+    /// As long as the server does.
+    #[default]
+    KeepAlive,
+    /// Closed after each iteration: every iteration is a new visitor.
+    PerIteration,
+    /// Closed after each request.
+    PerRequest,
 }
 
-impl Load {
-    /// How long new iterations begin.
-    pub fn duration(&self) -> Duration {
-        match self {
-            Self::ConstantRate { duration, .. } | Self::ConstantUsers { duration, .. } => *duration,
-        }
-    }
-    /// Most users at once over all runners.
-    pub fn max_users(&self) -> u32 {
-        match self {
-            Self::ConstantRate { max_users, .. } => *max_users,
-            Self::ConstantUsers { users, .. } => *users,
-        }
-    }
+/// How long a user keeps the cookies that it is given.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Cookies {
+    /// Forgotten after each iteration.
+    #[default]
+    Iteration,
+    /// Kept for the user's life.
+    User,
+    /// Never kept.
+    Off,
 }
 
 /// A list of steps; one pass is an iteration.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Task {
     /// Name, unique within the scenario.
@@ -162,6 +130,10 @@ pub struct Task {
     pub weight: u32,
     /// Wait after each iteration (closed models), drawn evenly from the range.
     pub think_time: Option<PauseRange>,
+    /// Closed models: from the start of an iteration of this task to the start of the user's
+    /// next one; at once when it took longer.
+    #[serde(with = "optional_duration_text")]
+    pub pacing: Option<Duration>,
     /// What to do.
     pub steps: Vec<Step>,
 }
@@ -188,7 +160,7 @@ pub struct PauseRange {
 }
 
 /// An HTTP request, what counts as its success, and how it is named.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Request {
     /// Number of this request step in the plan, from 0; raw records refer to it.
@@ -197,6 +169,8 @@ pub struct Request {
     pub series: u32,
     /// Method in upper case.
     pub method: String,
+    /// Index into [`Target::other_origins`], `None` for the target's own.
+    pub origin: Option<u32>,
     /// Path and query, base path included, beginning with `/`.
     pub path: Template,
     /// Headers in order; `Host`, `User-Agent` and `Content-Length` are added by the engine
@@ -207,6 +181,8 @@ pub struct Request {
     /// From the send to the last byte of the answer.
     #[serde(with = "duration_text")]
     pub timeout: Duration,
+    /// How many redirects are followed; each is a request of its own under the same name.
+    pub follow_redirects: u8,
     /// Status codes of a success.
     pub success: Vec<StatusRange>,
     /// Into every raw document of this request.
@@ -245,106 +221,6 @@ pub struct SeriesKey {
     pub name: String,
     /// Method of the first request of this name; for tables.
     pub method: String,
-}
-
-/// Where results go.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Results {
-    /// Length of an exported interval.
-    #[serde(with = "duration_text")]
-    pub interval: Duration,
-    /// Search server, if any.
-    pub elasticsearch: Option<Elasticsearch>,
-    /// Files in the runner's output directory (local runs).
-    pub files: Option<Files>,
-    /// How long the exporter may go on sending after the load has ended.
-    #[serde(with = "duration_text")]
-    pub drain_timeout: Duration,
-}
-
-impl Results {
-    /// Whether any sink is set, so that exporters run and report.
-    pub fn exports(&self) -> bool {
-        self.elasticsearch.is_some() || self.files.is_some()
-    }
-    /// Whether any sink wants one document per request.
-    pub fn wants_raw(&self) -> bool {
-        self.elasticsearch
-            .as_ref()
-            .is_some_and(|e| e.raw == RawMode::All)
-            || self.files.as_ref().is_some_and(|f| f.raw == RawMode::All)
-    }
-}
-
-/// Elasticsearch or `OpenSearch`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Elasticsearch {
-    /// Base urls, tried in turn.
-    pub urls: Vec<String>,
-    /// Which server; `Auto` asks it.
-    pub flavor: Flavor,
-    /// Where the credentials are mounted.
-    pub auth: Option<Auth>,
-    /// Mounted file with the CA certificates to trust.
-    pub ca_file: Option<String>,
-    /// Which requests become documents.
-    pub raw: RawMode,
-}
-
-/// Kind of search server.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Flavor {
-    /// Ask the server.
-    Auto,
-    /// Elasticsearch.
-    Elasticsearch,
-    /// `OpenSearch`.
-    OpenSearch,
-}
-
-/// Credentials by mounted file; read when needed, never kept in the plan.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub enum Auth {
-    /// User name and password.
-    #[serde(rename_all = "camelCase")]
-    Basic {
-        /// File with the user name.
-        username_file: String,
-        /// File with the password.
-        password_file: String,
-    },
-    /// Encoded API key.
-    #[serde(rename_all = "camelCase")]
-    ApiKey {
-        /// File with the key.
-        key_file: String,
-    },
-    /// Bearer token.
-    #[serde(rename_all = "camelCase")]
-    Bearer {
-        /// File with the token.
-        token_file: String,
-    },
-}
-
-/// Files in a run directory.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Files {
-    /// Which requests become documents.
-    pub raw: RawMode,
-}
-
-/// Which requests become documents.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum RawMode {
-    /// Every request.
-    All,
-    /// None; aggregates only.
-    None,
 }
 
 impl Plan {

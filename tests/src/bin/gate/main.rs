@@ -1,0 +1,72 @@
+//! The gate: what one request costs the engine may not grow unseen.
+//!
+//! The release binary runs a test over real loopback under callgrind, and the worker thread's
+//! instructions, system calls and allocations per request are compared with those that are written
+//! in `tests/gate/costs.txt`. Unlike times, these hardly depend on what else a machine does.
+//! `--bless` writes the file anew.
+
+mod costs;
+mod profile;
+mod target;
+mod weigh;
+
+use std::{fs, path::PathBuf, process::ExitCode};
+
+use anyhow::{Context, Result, bail};
+
+use costs::{Costs, Tools};
+use weigh::{Case, weigh};
+
+const FILE: &str = "tests/gate/costs.txt";
+
+const CASES: [Case; 4] = [
+    Case { users: 1, export: false, most_system_calls: 3.1 },
+    Case { users: 1, export: true, most_system_calls: 3.1 },
+    Case { users: 64, export: false, most_system_calls: 2.1 },
+    Case { users: 64, export: true, most_system_calls: 2.1 },
+];
+
+fn main() -> ExitCode {
+    match gate(std::env::args().skip(1)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("gate: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn gate(args: impl Iterator<Item = String>) -> Result<()> {
+    let (mut loadtest, mut bless) = (PathBuf::from("target/release/loadtest"), false);
+    for arg in args {
+        match arg.as_str() {
+            "--bless" => bless = true,
+            _ if !arg.starts_with('-') => loadtest = arg.into(),
+            _ => bail!("unknown argument {arg}; there is --bless, and the path of another loadtest"),
+        }
+    }
+    let loadtest = loadtest.canonicalize().with_context(|| {
+        format!("no {}; cargo build --release --workspace --bins", loadtest.display())
+    })?;
+    let tools = Tools::here()?;
+    let mut weighed = Costs::new(tools);
+    for case in CASES {
+        let cost = weigh(&loadtest, case).with_context(|| case.to_string())?;
+        println!("{}", costs::row(case, &cost));
+        weighed.add(case, cost);
+    }
+    let mut problems = weighed.beyond_goals();
+    if bless {
+        fs::write(FILE, weighed.to_string()).with_context(|| format!("cannot write {FILE}"))?;
+        println!("gate: written to {FILE}");
+    } else {
+        let text = fs::read_to_string(FILE)
+            .with_context(|| format!("cannot read {FILE}; `make gate-bless` writes it"))?;
+        let expected = Costs::parse(&text).with_context(|| format!("{FILE} cannot be understood"))?;
+        problems.extend(weighed.differences(&expected));
+    }
+    if problems.is_empty() {
+        return Ok(());
+    }
+    bail!("{}", problems.join("\ngate: "))
+}

@@ -1,0 +1,139 @@
+//! A short and a long run of the same test under callgrind; the difference is what requests cost.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+use anyhow::{Context, Result, bail};
+
+use crate::{
+    profile::{self, Profile},
+    target::Target,
+};
+
+const MANIFEST: &str = include_str!("../../../gate/test.yaml");
+
+/// Lengths of the load, seconds. What is done once, or once a second, is nearly gone from the
+/// difference.
+const RUNS: [u32; 2] = [1, 5];
+
+/// What is run.
+#[derive(Debug, Clone, Copy)]
+pub struct Case {
+    pub users: u32,
+    /// Whether every request is packed for the exporter.
+    pub export: bool,
+    /// Most system calls of a request: a write, a read and a wait, of which many users share one.
+    pub most_system_calls: f64,
+}
+
+/// What one request costs the worker thread that sends it.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Cost {
+    pub instructions: f64,
+    pub system_calls: f64,
+    pub allocations: f64,
+}
+
+/// Weighs one case.
+pub fn weigh(loadtest: &Path, case: Case) -> Result<Cost> {
+    let (mut requests, mut profiles) = ([0.0; 2], [Profile::default(); 2]);
+    for ((seconds, requests), profile) in RUNS.iter().zip(&mut requests).zip(&mut profiles) {
+        let target = Target::start()?;
+        *profile = worker_profile(loadtest, case, &target, *seconds)?;
+        *requests = target.requests() as f64;
+    }
+    let ([fewer, more], [short, long]) = (requests, profiles);
+    if more < 2.0 * fewer || fewer < 100.0 {
+        bail!("the runs had {fewer} and {more} requests: too few, or too alike, to tell what one costs");
+    }
+    let each = |of: fn(&Profile) -> u64| (of(&long) as f64 - of(&short) as f64) / (more - fewer);
+    Ok(Cost {
+        instructions: each(|profile| profile.instructions),
+        system_calls: each(|profile| profile.system_calls),
+        allocations: each(|profile| profile.allocations),
+    })
+}
+
+/// Runs it once; returns what the engine's only worker did.
+fn worker_profile(loadtest: &Path, case: Case, target: &Target, seconds: u32) -> Result<Profile> {
+    let place = Place::new()?;
+    let manifest = MANIFEST
+        .replace("URL", &format!("http://{}", target.address))
+        .replace("USERS", &case.users.to_string())
+        .replace("DURATION", &format!("{seconds}s"));
+    fs::write(place.0.join("test.yaml"), manifest)?;
+    // One core makes one worker. The exporter runs outside of valgrind, and it is not weighed.
+    let output = Command::new("taskset")
+        .args(["--cpu-list", &first_core()?])
+        .args(["valgrind", "--tool=callgrind", "--separate-threads=yes"])
+        .args(["--collect-systime=nsec", "--callgrind-out-file=profile.%p", "--log-file=valgrind.%p"])
+        .args(["--trace-children=yes", "--trace-children-skip-by-arg=export"])
+        .arg(loadtest)
+        .args(["run", "test.yaml", "--out", "out", "--quiet", "--output", "json"])
+        .args(["--raw", if case.export { "all" } else { "none" }])
+        .current_dir(&place.0)
+        .stdin(Stdio::null())
+        .output()
+        .context("cannot start valgrind under taskset; Debian: apt-get install valgrind util-linux")?;
+    if !output.status.success() {
+        bail!(
+            "the run under valgrind: {}\n{}{}",
+            output.status,
+            String::from_utf8_lossy(&output.stdout),
+            String::from_utf8_lossy(&output.stderr)
+        );
+    }
+    engine_threads(&place.0)?
+        .into_iter()
+        // Besides the worker there are the control thread and one that waits for the end of stdin.
+        .max_by_key(|profile| profile.system_calls)
+        .context("callgrind wrote no profile of the engine")
+}
+
+fn engine_threads(place: &Path) -> Result<Vec<Profile>> {
+    let mut profiles = Vec::new();
+    for entry in fs::read_dir(place)? {
+        let path = entry?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        if !name.starts_with("profile.") || !name.contains('-') {
+            continue;
+        }
+        let text = fs::read_to_string(&path)?;
+        let command = text.lines().find_map(|line| line.strip_prefix("cmd: "));
+        if command.is_some_and(|command| command.trim().split(' ').nth(1) == Some("engine")) {
+            profiles.extend(profile::parse(&text));
+        }
+    }
+    Ok(profiles)
+}
+
+/// The first core that this process may use.
+fn first_core() -> Result<String> {
+    let status = fs::read_to_string("/proc/self/status").context("/proc/self/status")?;
+    let list = status
+        .lines()
+        .find_map(|line| line.strip_prefix("Cpus_allowed_list:"))
+        .context("no Cpus_allowed_list in /proc/self/status")?;
+    let first = list.trim().split([',', '-']).next().unwrap_or("0");
+    Ok(first.to_owned())
+}
+
+/// A directory that is gone with the value.
+struct Place(PathBuf);
+
+impl Place {
+    fn new() -> Result<Self> {
+        let path = std::env::temp_dir().join(format!("loadtest-gate-{}", std::process::id()));
+        fs::create_dir(&path).with_context(|| format!("cannot make {}", path.display()))?;
+        Ok(Self(path))
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
