@@ -1,7 +1,7 @@
 # `make` alone lists the targets. Everything runs on a fresh Debian machine as root; `make demo` needs
 # only the Rust toolchain.
 .DEFAULT_GOAL := help
-.PHONY: help demo build images test test-unit test-search test-api e2e cluster-up cluster-demo cluster-down bench crds
+.PHONY: help demo build images test test-unit test-codec test-search test-api test-gate gate-bless e2e cluster-up cluster-demo cluster-down bench bench-peers crds
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -22,11 +22,21 @@ test: ## everything: unit, real search servers, real API server, real cluster
 test-unit: ## lints, unit tests, engine and exporter against scripted servers, local runs
 	tests/run.sh unit
 
+test-codec: ## our HTTP/1.1 against go-httpbin, nginx, Node and Python
+	tests/run.sh codec
+
 test-search: ## the exporter against a real OpenSearch and a real Elasticsearch
 	tests/run.sh search
 
 test-api: ## the API against a real kube-apiserver
 	tests/run.sh api
+
+test-gate: ## instructions, system calls and allocations of one request against tests/gate/costs.txt
+	tests/run.sh gate
+
+gate-bless: ## writes that file anew, after a change that is worth its price
+	cargo build --release --locked --workspace --bins
+	tests/gate/run.sh --bless
 
 e2e: ## the operator in a real cluster, from helm install to the verdict
 	tests/run.sh e2e
@@ -42,8 +52,11 @@ cluster-demo: ## examples/httpbin.yaml in that cluster, from apply to verdict
 cluster-down: ## stops it and leaves nothing behind
 	tests/environment.sh down
 
-bench: ## requests per CPU-second beside wrk, written to docs/performance.md
+bench: ## beside wrk, oha, k6, hey, vegeta and Locust, 40 min, into docs/performance.md
 	tests/bench/run.sh
+
+bench-peers: ## installs those of them that are missing, into target/bench/peers
+	tests/bench/peers.sh
 
 crds: ## regenerates the CRD files of the chart from the types
 	cargo run --locked -p loadtest-crds --bin generate-crds

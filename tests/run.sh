@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# run.sh [unit] [search] [api] [e2e]: runs the test layers (all of them without arguments), prints
+# run.sh [unit] [codec] [search] [api] [gate] [e2e]: runs the test layers (all of them without arguments), prints
 # how long each took, and ends with one summary line. What it starts it stops.
 set -uo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -23,8 +23,7 @@ stage() {
 }
 
 cleanup() {
-  local pid
-  for pid in "${servers[@]}"; do kill "$pid" 2> /dev/null; wait "$pid" 2> /dev/null; done
+  stop_servers
   if [ "${cluster_was_up-}" = no ]; then "$here/environment.sh" down; fi
 }
 trap cleanup EXIT
@@ -35,23 +34,39 @@ lint() { cargo fmt --all --check && cargo clippy --workspace --all-targets --loc
 unit_tests() { cargo test --workspace --locked --no-fail-fast; }
 release() { cargo build --release --locked --workspace --bins; }
 
-# Real servers for the exporter's tests: $1 is the name; its url is appended to $search_urls.
-search_urls=
-start_search() {
+# start_servers COMMAND...: starts real servers in the background; what they say after READY is $ready.
+ready=
+start_servers() {
   local output
   output=$(mktemp)
-  "$here/search/start.sh" "$1" > "$output" 2> "$output.err" < /dev/null &
+  "$@" > "$output" 2> "$output.err" < /dev/null &
   servers+=($!)
   for _ in $(seq 600); do
     grep -q '^READY' "$output" && break
     kill -0 $! 2> /dev/null || break
     sleep 0.2
   done
-  local ready
   ready=$(sed -n 's/^READY //p' "$output")
-  [ -n "$ready" ] || { tail -20 "$output.err"; rm -f "$output" "$output.err"; return 1; }
+  [ -n "$ready" ] || tail -20 "$output.err"
   rm -f "$output" "$output.err"
-  search_urls=${search_urls:+$search_urls,}$ready
+  [ -n "$ready" ]
+}
+stop_servers() {
+  local pid
+  for pid in "${servers[@]}"; do kill "$pid" 2> /dev/null; wait "$pid" 2> /dev/null; done
+  servers=()
+}
+
+# Real HTTP servers for the codec's tests.
+http_servers() { "$here/servers/build.sh" && start_servers "$here/servers/start.py"; }
+codec_tests() {
+  LOADTEST_TEST_HTTP_SERVERS=$ready cargo test --locked -p loadtest-runner --test servers -- --ignored
+}
+
+# Real servers for the exporter's tests: $1 is the name; its url is appended to $search_urls.
+search_urls=
+start_search() {
+  start_servers "$here/search/start.sh" "$1" && search_urls=${search_urls:+$search_urls,}$ready
 }
 search_servers() {
   "$here/search/build.sh" opensearch elasticsearch elasticsearch-security && start_search opensearch && start_search elasticsearch
@@ -74,17 +89,19 @@ e2e_tests() { cargo test --locked -p loadtest-tests --test e2e -- --ignored --te
 
 # --- what to run -----------------------------------------------------------------------------------
 layers=("$@")
-[ $# -gt 0 ] || layers=(unit search api e2e)
+[ $# -gt 0 ] || layers=(unit codec search api gate e2e)
 for layer in "${layers[@]}"; do
   case $layer in
   unit) stage "lints" lint; stage "unit, wire and local runs" unit_tests ;;
+  codec) stage "HTTP servers" http_servers && stage "codec against real servers" codec_tests
+    stop_servers ;;
   search) stage "search servers" search_servers && stage "search server tests" search_tests
-    for pid in "${servers[@]}"; do kill "$pid" 2> /dev/null; wait "$pid" 2> /dev/null; done
-    servers=() ;;
+    stop_servers ;;
   api) stage "cluster" cluster up && stage "API server tests" api_tests ;;
+  gate) stage "release build" release && stage "what one request costs" "$here/gate/run.sh" ;;
   e2e) stage "release build" release && stage "operator in the cluster" cluster operator &&
     stage "end-to-end tests" e2e_tests ;;
-  *) echo "run.sh: no layer $layer: use unit, search, api or e2e" >&2; exit 2 ;;
+  *) echo "run.sh: no layer $layer: use unit, codec, search, api, gate or e2e" >&2; exit 2 ;;
   esac
 done
 

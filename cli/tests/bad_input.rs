@@ -59,6 +59,29 @@ fn a_variable_that_does_not_exist_is_refused_and_can_be_given() {
 }
 
 #[test]
+fn certificates_of_the_cluster_are_refused_here_and_can_be_given() {
+    let place = Place::new();
+    let plain = manifest(SECOND, "/get", &[]);
+    let secure = plain.replace(
+        r#"{ url: "http://127.0.0.1:1" }"#,
+        r#"{ url: "https://127.0.0.1:1", tls: { caRef: { secret: { name: ca, key: ca.crt } } } }"#,
+    );
+    assert_ne!(secure, plain);
+    place.write("test.yaml", &secure);
+    place.finish(&["validate", "test.yaml"]).exits(0);
+    let finished = place.finish(&["run", "test.yaml"]).exits(2);
+    assert!(
+        finished.stderr.contains("--target-ca FILE") && finished.stderr.contains("test.yaml:"),
+        "{}",
+        finished.stderr
+    );
+    // Over plain HTTP nothing of it is needed.
+    let target = common::Target::start();
+    let args = ["run", "test.yaml", "--target", &target.url, "-o", "json"];
+    place.finish_delivered(&args).exits(0);
+}
+
+#[test]
 fn what_is_no_manifest_is_refused() {
     let place = Place::new();
     place
@@ -95,7 +118,11 @@ fn wrong_options_are_refused() {
         vec!["--runners", "0"],
         vec!["--var", "novalue"],
         vec!["--raw", "some"],
-        vec!["--target", "https://x"],
+        vec!["--target", "ftp://x"],
+        vec!["--target-ca", "test.yaml"],
+        vec!["--target", "https://x", "--target-ca", "absent.pem"],
+        vec!["--target", "https://x", "--target-cert", "test.yaml"],
+        vec!["--target", "https://x", "--target-key", "test.yaml"],
         vec!["--target", "nonsense"],
         vec!["--elasticsearch", "nonsense"],
         vec!["--unknown"],

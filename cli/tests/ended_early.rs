@@ -77,6 +77,36 @@ fn ctrl_c_ends_gracefully_with_what_was_measured() {
 }
 
 #[test]
+fn a_threshold_that_may_stop_the_load_does_so() {
+    let (place, target) = (Place::new(), Target::start());
+    let yaml = manifest(MINUTE, "/status/503", &["errors.ratio < 1%"])
+        + "      abort: { after: 1s, minRequests: 20 }\n";
+    place.write("test.yaml", &yaml);
+    let args = ["run", "test.yaml", "--target", &target.url, "--out", "out"];
+    let started = Started::new(place.loadtest(&[&args[..], &["-o", "json"]].concat()));
+    let finished = started.wait(Duration::from_secs(30)).exits(1);
+    let status = finished.run_status();
+    assert_eq!(status.verdict.as_deref(), Some("Failed"));
+    let message = status.message.as_deref().unwrap_or_default();
+    assert!(
+        message.starts_with(
+            "the load was stopped: threshold errors.ratio < 1% was breached over the last 1s"
+        ),
+        "{message}"
+    );
+    assert!(status.thresholds[0].first_breach.is_some());
+    let requests = status.summary.as_ref().unwrap().requests;
+    assert!((100..2_000).contains(&requests), "{requests}");
+    assert_eq!(
+        target.requests_of(&status.run.as_ref().unwrap().id),
+        requests
+    );
+    assert_eq!(raw_count(&place), requests);
+    assert_balanced(&status);
+    assert_nothing_left(&place, &status);
+}
+
+#[test]
 fn ctrl_c_before_the_start_sends_nothing() {
     let (place, target) = (Place::new(), Target::start());
     let started = begin(&place, &target, &[]);

@@ -114,6 +114,38 @@ fn two_runners_add_up_exactly() {
 }
 
 #[test]
+fn a_number_of_iterations_ends_the_run_when_they_are_made() {
+    let (place, target) = (Place::new(), Target::start());
+    let load = "{ perUserIterations: { users: 3, iterations: 40 } }";
+    let status = run(&place, &target, &manifest(load, "/get", &[]), &[])
+        .exits(0)
+        .run_status();
+    assert_exact(&place, &target, &status, 120);
+    assert_eq!(status.summary.unwrap().delivered, "100%");
+}
+
+#[test]
+fn the_warm_up_is_exported_and_not_judged() {
+    let (place, target) = (Place::new(), Target::start());
+    let load = "{ constantRate: { rate: 100/s, duration: 2s } }";
+    let yaml = manifest(load, "/get", &["requests.count == 100"]) + "  warmUp: 1s\n";
+    let status = run(&place, &target, &yaml, &[]).exits(0).run_status();
+    let run = status.run.as_ref().unwrap();
+    let summary = status.summary.as_ref().unwrap();
+    assert_eq!(summary.requests, 100);
+    assert_eq!(summary.warm_up_requests, Some(100));
+    assert_eq!(target.requests_of(&run.id), 200);
+    let export = status.export.as_ref().unwrap();
+    assert_eq!((export.produced, export.indexed), (200, 200));
+    let documents = raw_documents(&place.path().join("out"));
+    let stages = |stage: &str| {
+        let of_stage = |document: &&serde_json::Value| document["loadtest"]["stage"] == stage;
+        documents.iter().filter(of_stage).count()
+    };
+    assert_eq!((stages("warm-up"), stages("load")), (100, 100));
+}
+
+#[test]
 fn users_of_a_closed_model_are_counted_to_the_last_request() {
     let (place, target) = (Place::new(), Target::start());
     let load = "{ constantUsers: { users: 3, duration: 1s } }";

@@ -129,6 +129,8 @@ pub struct GeneratorHealth {
     pub cpu_max: f64,
     /// Time that the cgroup was throttled, microseconds.
     pub throttled_us: u64,
+    /// Highest share of any second, over its workers, that the cgroup was throttled: 0 to 1.
+    pub throttled_max: f64,
     /// Worst time between two turns of a worker's loop while work was due, microseconds.
     pub worst_lag_us: u64,
     /// Resident memory, bytes.

@@ -296,8 +296,12 @@ impl SeriesSet {
         };
     }
 
-    /// Whether nothing was measured.
-    pub fn is_empty(&self) -> bool {
-        self.total.requests == 0 && self.scheduled == 0 && self.iterations == 0
+    /// Whether nothing at all was counted; a connection without a request is something, too.
+    pub fn is_nothing(&self) -> bool {
+        self.total.requests == 0
+            && self.scheduled == 0
+            && self.started == 0
+            && self.iterations == 0
+            && self.connections == 0
     }
 }

@@ -9,8 +9,10 @@ use serde::{Deserialize, Serialize};
 use crate::{
     histogram::Histogram,
     plan::Plan,
+    report::UnixMicros,
     scalar::{
-        ScalarError, format_latency, format_rate, format_ratio, parse_duration, parse_percent,
+        ScalarError, duration_text, format_latency, format_rate, format_ratio, parse_duration,
+        parse_percent,
     },
     series::{Series, SeriesSet},
     view,
@@ -30,6 +32,22 @@ pub struct Threshold {
     pub op: Op,
     /// With what: microseconds, a share of one, a count or a rate per second.
     pub value: f64,
+    /// Rows of [`Plan::series`](crate::plan::Plan::series) that it looks at; `None` for all
+    /// requests.
+    pub series: Option<Vec<u32>>,
+    /// When a breach stops the run before its end.
+    pub abort: Option<Abort>,
+}
+
+/// When a breach stops the run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Abort {
+    /// It must not hold over this long.
+    #[serde(with = "duration_text")]
+    pub after: Duration,
+    /// Not before this many requests.
+    pub min_requests: u64,
 }
 
 /// A metric with its statistic.
@@ -132,6 +150,8 @@ pub struct ThresholdResult {
     pub observed: Option<String>,
     /// Whether it held. One that saw no data did not hold.
     pub passed: bool,
+    /// Of one that may stop the run: when it was first seen not to hold.
+    pub first_breach: Option<UnixMicros>,
 }
 
 impl Threshold {
@@ -154,17 +174,36 @@ impl Threshold {
             metric,
             op: Op::parse(op).ok_or_else(|| ThresholdError::Op(op.to_owned()))?,
             value: parse_value(metric, metric_name, value)?,
+            series: None,
+            abort: None,
         })
     }
 
     /// Evaluates on merged data of a load that lasted `duration`.
     pub fn evaluate(&self, set: &SeriesSet, duration: Duration) -> ThresholdResult {
-        let observed = self.metric.observe(set, duration);
+        let observed = match &self.series {
+            None => self.metric.observe(set, duration),
+            Some(series) => self.metric.observe(&selected(set, series), duration),
+        };
         ThresholdResult {
             name: self.name.clone(),
             expr: self.expr.clone(),
             observed: observed.map(|value| self.metric.format(value)),
             passed: observed.is_some_and(|value| self.op.holds(value, self.value)),
+            first_breach: None,
+        }
+    }
+
+    /// Whether the run is to stop once this has lasted: it does not hold, and enough was seen.
+    pub fn is_breached(&self, set: &SeriesSet, duration: Duration) -> bool {
+        let requests = match &self.series {
+            None => set.total.requests,
+            Some(series) => rows(set, series).map(|row| row.requests).sum(),
+        };
+        let enough = |abort: Abort| requests >= abort.min_requests;
+        self.abort.is_some_and(enough) && {
+            let result = self.evaluate(set, duration);
+            result.observed.is_some() && !result.passed
         }
     }
 
@@ -175,6 +214,21 @@ impl Threshold {
             Metric::ErrorsRatio | Metric::ErrorsCount | Metric::ChecksRatio
         )
     }
+}
+
+fn rows<'a>(set: &'a SeriesSet, series: &'a [u32]) -> impl Iterator<Item = &'a Series> {
+    series
+        .iter()
+        .filter_map(|index| set.by_name.get(*index as usize))
+}
+
+/// The requests of some rows alone. Checks, iterations and arrivals belong to no row.
+fn selected(set: &SeriesSet, series: &[u32]) -> SeriesSet {
+    let mut selected = SeriesSet::default();
+    for row in rows(set, series) {
+        selected.total.merge(row);
+    }
+    selected
 }
 
 /// Evaluates every threshold of a plan.
@@ -212,6 +266,24 @@ impl Op {
 }
 
 impl Metric {
+    /// Whether it can be told for some request names alone.
+    pub fn is_of_requests(self) -> bool {
+        match self {
+            Self::Latency(_)
+            | Self::ServiceTime(_)
+            | Self::ErrorsRatio
+            | Self::ErrorsCount
+            | Self::RequestsRate
+            | Self::RequestsCount
+            | Self::BytesSent
+            | Self::BytesReceived => true,
+            Self::ChecksRatio
+            | Self::IterationsCount
+            | Self::IterationsRate
+            | Self::DeliveredRatio => false,
+        }
+    }
+
     fn observe(self, set: &SeriesSet, duration: Duration) -> Option<f64> {
         let Series {
             requests, failures, ..

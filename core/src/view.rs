@@ -283,7 +283,8 @@ pub struct Progress {
 /// How the generators were doing, over all runners.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct Generator {
-    /// Whether arrivals began late because of the generator, or its CPU was full.
+    /// Whether the generator failed to make requests in time or at all, its CPU was full, or its
+    /// cgroup was throttled for a good part of a second.
     pub saturated: bool,
     /// Highest CPU share of any runner in any second: 0 to 1.
     pub cpu: f64,

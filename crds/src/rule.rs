@@ -16,8 +16,6 @@ enum Form {
     AtLeastOne(&'static [&'static str]),
     /// The text begins with one of these.
     BeginsWith(&'static [&'static str]),
-    /// The text does not begin with this.
-    NotBeginsWith(&'static str),
     /// `metadata.name` is a DNS label of at most so many characters.
     Named(usize),
     /// The member, once set, stays as it is; only an update can break this.
@@ -33,8 +31,15 @@ pub struct Declared {
 
 /// A load is one of the models.
 pub const LOAD: Declared = Declared {
-    form: Form::ExactlyOne(&["constantRate", "constantUsers"]),
-    message: "set exactly one of constantRate, constantUsers",
+    form: Form::ExactlyOne(&[
+        "constantRate",
+        "rampingRate",
+        "constantUsers",
+        "rampingUsers",
+        "sharedIterations",
+        "perUserIterations",
+    ]),
+    message: "set exactly one of constantRate, rampingRate, constantUsers, rampingUsers, sharedIterations, perUserIterations",
 };
 /// A step is one thing.
 pub const STEP: Declared = Declared {
@@ -45,6 +50,11 @@ pub const STEP: Declared = Declared {
 pub const CHECK: Declared = Declared {
     form: Form::ExactlyOne(&["status", "bodyContains"]),
     message: "set exactly one of status, bodyContains",
+};
+/// A threshold looks at one part of the requests.
+pub const SELECTOR: Declared = Declared {
+    form: Form::ExactlyOne(&["request", "scenario"]),
+    message: "set exactly one of request, scenario",
 };
 /// Credentials are of one kind.
 pub const AUTH: Declared = Declared {
@@ -61,20 +71,20 @@ pub const RUN: Declared = Declared {
     form: Form::AtLeastOne(&["loadTestRef", "test"]),
     message: "set loadTestRef to run a LoadTest, or test to run one written here",
 };
-/// TLS towards the target is not built yet.
-pub const NOT_HTTPS: Declared = Declared {
-    form: Form::NotBeginsWith("https://"),
-    message: "https targets come with a later version; use an http:// url",
-};
 /// A target is absolute.
 pub const TARGET_HTTP: Declared = Declared {
     form: Form::BeginsWith(&["http://", "https://"]),
-    message: "must be an absolute http url, such as http://shop.perf.svc:8080",
+    message: "must be an absolute http or https url, such as http://shop.perf.svc:8080",
+};
+/// A proxy is spoken to in plain HTTP.
+pub const PROXY_HTTP: Declared = Declared {
+    form: Form::BeginsWith(&["http://"]),
+    message: "must be an http url, such as http://proxy.perf.svc:3128: https targets are reached through it by CONNECT",
 };
 /// A step's url is relative to the target or absolute.
 pub const STEP_URL: Declared = Declared {
     form: Form::BeginsWith(&["/", "http://", "https://"]),
-    message: "must begin with / (relative to target.url) or with http://",
+    message: "must begin with / (relative to target.url) or with http:// or https://",
 };
 /// A search server's url is absolute.
 pub const SEARCH_URL: Declared = Declared {
@@ -112,15 +122,16 @@ pub const RUN_TEST: Declared = Declared {
     message: "test cannot be changed: create another LoadTestRun",
 };
 
-const ALL: [Declared; 15] = [
+const ALL: [Declared; 16] = [
     LOAD,
     STEP,
     CHECK,
+    SELECTOR,
     AUTH,
     CA,
     RUN,
-    NOT_HTTPS,
     TARGET_HTTP,
+    PROXY_HTTP,
     STEP_URL,
     SEARCH_URL,
     TEST_NAME,
@@ -155,7 +166,6 @@ impl Declared {
                     .collect();
                 terms.join(" || ")
             }
-            Form::NotBeginsWith(prefix) => format!("!self.startsWith('{prefix}')"),
             Form::Named(longest) => format!(
                 "self.metadata.name.size() <= {longest} && self.metadata.name.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$')"
             ),
@@ -181,9 +191,6 @@ impl Declared {
             Form::BeginsWith(prefixes) => value
                 .as_str()
                 .is_none_or(|text| prefixes.iter().any(|prefix| text.starts_with(prefix))),
-            Form::NotBeginsWith(prefix) => {
-                value.as_str().is_none_or(|text| !text.starts_with(prefix))
-            }
             Form::Named(longest) => value
                 .pointer("/metadata/name")
                 .and_then(Value::as_str)

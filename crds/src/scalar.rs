@@ -58,6 +58,17 @@ text!(
     { "type": "string", "maxLength": 16, "pattern": "^[1-9][0-9]{0,8}/(s|m)$" }
 );
 text!(
+    /// A rate that may be zero: `0/s`, `200/s`, `30/m`.
+    RateOrZero,
+    { "type": "string", "maxLength": 16, "pattern": "^(0|[1-9][0-9]{0,8})/(s|m)$" }
+);
+text!(
+    /// A host that load may be sent to: `cdn.perf.svc`, `cdn.perf.svc:8443`, `[::1]:8080`. Its form
+    /// is checked on acceptance: a pattern for it would be a riddle in the API server's answer.
+    Host,
+    { "type": "string", "minLength": 1, "maxLength": 264 }
+);
+text!(
     /// A name within a test: a DNS label.
     Name,
     { "type": "string", "minLength": 1, "maxLength": 52, "pattern": "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$" }

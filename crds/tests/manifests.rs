@@ -6,7 +6,8 @@
 
 use std::{fs, path::PathBuf};
 
-use loadtest_crds::{Stage, validate_yaml};
+use loadtest_crds::{Stage, validate_yaml, yaml};
+use serde_json::json;
 
 fn manifests(kind: &str) -> Vec<(String, String)> {
     let directory = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
@@ -22,6 +23,53 @@ fn manifests(kind: &str) -> Vec<(String, String)> {
         .collect();
     files.sort();
     files
+}
+
+/// The manifests in the texts, and the parts of manifests put into a whole one.
+fn documented() -> Vec<(String, String)> {
+    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..");
+    let mut found = Vec::new();
+    for (name, blocks) in [("README.md", 2), ("docs/loads.md", 16)] {
+        let text = fs::read_to_string(root.join(name)).unwrap();
+        let before = found.len();
+        for (index, block) in text.split("```yaml\n").skip(1).enumerate() {
+            let block = block.split("```").next().unwrap();
+            let whole = if block.starts_with("apiVersion: ") {
+                block.to_owned()
+            } else {
+                put_into_a_test(block)
+            };
+            found.push((format!("{name}, block {}", index + 1), whole));
+        }
+        assert_eq!(found.len() - before, blocks, "examples in {name}");
+    }
+    found
+}
+
+/// Each member of a part goes where the manifest has it.
+fn put_into_a_test(part: &str) -> String {
+    let mut whole = json!({
+        "apiVersion": "loadtest.dev/v1alpha1", "kind": "LoadTest", "metadata": { "name": "part" },
+        "spec": {
+            "target": { "url": "http://shop" },
+            "scenarios": [{
+                "name": "main",
+                "load": { "constantRate": { "rate": "200/s", "duration": "5m" } },
+                "tasks": [{ "steps": [{ "request": { "url": "/" } }] }]
+            }]
+        }
+    });
+    let members = yaml::parse(part).unwrap()[0].to_json();
+    for (name, member) in members.as_object().unwrap() {
+        let place = match name.as_str() {
+            "target" | "warmUp" | "results" => "/spec",
+            "load" | "tasks" | "connections" | "cookies" => "/spec/scenarios/0",
+            "request" => "/spec/scenarios/0/tasks/0/steps/0",
+            other => panic!("where does {other} go?"),
+        };
+        whole.pointer_mut(place).unwrap()[name] = member.clone();
+    }
+    whole.to_string()
 }
 
 fn header<'a>(text: &'a str, name: &str) -> &'a str {
@@ -66,14 +114,9 @@ fn bad_manifests_are_refused_with_their_sentence() {
 #[test]
 fn good_manifests_are_taken() {
     let mut good = manifests("good");
-    let examples = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../examples");
-    for name in ["quickstart.yaml", "httpbin.yaml"] {
-        good.push((
-            name.to_owned(),
-            fs::read_to_string(examples.join(name)).unwrap(),
-        ));
-    }
-    assert!(good.len() >= 5);
+    assert!(good.len() >= 7);
+    good.extend(manifests("../../../examples"));
+    good.extend(documented());
     for (name, text) in good {
         let problems: Vec<_> = validate_yaml(&text)
             .iter()

@@ -8,6 +8,7 @@ use std::{collections::BTreeMap, fs, path::PathBuf, time::Duration};
 use loadtest_core::{
     plan::{Auth, Condition, Flavor, RawMode, Request, RunIdentity, Step},
     template::{Segment, Slot},
+    threshold::Abort,
 };
 use loadtest_crds::{
     Manifest, Overrides, TestSpec,
@@ -295,13 +296,13 @@ fn the_command_line_wins() {
     };
     assert!(!build(&spec, identity(), &local).unwrap().results.exports());
     let bad = Overrides {
-        target: Some("https://a".to_owned()),
+        target: Some("ftp://a".to_owned()),
         ..Overrides::default()
     };
     let problems = build(&spec, identity(), &bad).unwrap_err();
     assert_eq!(
         problems[0].to_string(),
-        "--target: https targets come with a later version; use an http:// url"
+        "--target: must be an absolute http or https url, such as http://shop.perf.svc:8080"
     );
 }
 
@@ -393,4 +394,29 @@ fn a_pod_template_may_say_what_a_pod_may() {
         refused(json!({ "spec": { "tolerations": "all" } }))
             .starts_with("spec.runners.template: is not a pod template: "),
     );
+}
+
+#[test]
+fn a_threshold_may_look_at_some_requests_and_stop_the_load() {
+    let mut spec = with_steps(json!([
+        { "request": { "name": "a", "url": "/a" } },
+        { "request": { "name": "b", "url": "/b" } },
+    ]));
+    spec.thresholds = serde_json::from_value(json!([
+        { "expr": "latency.p99 < 250ms", "selector": { "request": "b" } },
+        { "expr": "errors.ratio < 1%", "selector": { "scenario": "main" }, "abort": {} },
+        { "expr": "errors.count < 9", "abort": { "after": "10m", "minRequests": 0 } },
+    ]))
+    .unwrap();
+    let plan = build(&spec, identity(), &Overrides::default()).unwrap();
+    let series: Vec<_> = plan.thresholds.iter().map(|t| t.series.clone()).collect();
+    assert_eq!(series, [Some(vec![1]), Some(vec![0, 1]), None]);
+    let abort = |seconds, min_requests| {
+        Some(Abort {
+            after: Duration::from_secs(seconds),
+            min_requests,
+        })
+    };
+    let aborts: Vec<_> = plan.thresholds.iter().map(|t| t.abort).collect();
+    assert_eq!(aborts, [None, abort(10, 100), abort(600, 0)]);
 }

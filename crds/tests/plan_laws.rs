@@ -3,7 +3,7 @@
 // Helpers of tests may fail like tests.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
-use loadtest_core::plan::{Load, Plan, RunIdentity};
+use loadtest_core::plan::{Plan, RunIdentity};
 use loadtest_crds::{LoadTestSpec, Overrides, plan::build};
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -33,6 +33,30 @@ fn any_load() -> impl Strategy<Value = Value> {
         (1i32..9999, 1u32..5000).prop_map(
             |(users, ms)| json!({ "constantUsers": { "users": users, "duration": format!("{ms}ms") } })
         ),
+        (prop::collection::vec((1u32..5000, 1u32..9999), 1..32), any::<bool>()).prop_map(
+            |(stages, open)| {
+                let stages: Vec<_> = stages
+                    .into_iter()
+                    .map(|(seconds, level)| {
+                        let duration = format!("{seconds}s");
+                        if open {
+                            json!({ "duration": duration, "rate": format!("{level}/s") })
+                        } else {
+                            json!({ "duration": duration, "users": level })
+                        }
+                    })
+                    .collect();
+                if open {
+                    json!({ "rampingRate": { "startRate": "0/s", "stages": stages, "arrivals": "Poisson" } })
+                } else {
+                    json!({ "rampingUsers": { "stages": stages } })
+                }
+            }
+        ),
+        (1i32..9999, 1i64..1_000_000, any::<bool>()).prop_map(|(users, iterations, shared)| {
+            let model = if shared { "sharedIterations" } else { "perUserIterations" };
+            json!({ model: { "users": users, "iterations": iterations } })
+        }),
     ]
 }
 
@@ -119,7 +143,7 @@ proptest! {
             }
         }
         for scenario in &plan.scenarios {
-            if matches!(scenario.load, Load::ConstantRate { .. }) {
+            if scenario.load.is_open() {
                 prop_assert!(scenario.load.max_users() >= plan.runners);
             }
         }

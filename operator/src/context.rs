@@ -16,7 +16,8 @@ use kube::{
 
 use crate::{
     coordination::{Authority, Registry},
-    error::Backoff,
+    error::{Backoff, Error},
+    lease::Leadership,
     metrics::Metrics,
     names,
     objects::Kinds,
@@ -25,8 +26,10 @@ use crate::{
 
 /// What a reconcile may use.
 pub struct Context {
-    /// The API server.
+    /// The API server, to read from.
     pub client: Client,
+    /// Whether this process may act.
+    pub leadership: Leadership,
     /// What the installation decides.
     pub settings: Settings,
     /// Kinds of the roots.
@@ -58,6 +61,18 @@ impl std::fmt::Debug for Context {
 }
 
 impl Context {
+    /// The API server, to write to: asked for before each write, and refused without a valid lease.
+    ///
+    /// # Errors
+    /// When this process may not act.
+    pub fn writer(&self) -> Result<&Client, Error> {
+        if self.leadership.is_valid() {
+            Ok(&self.client)
+        } else {
+            Err(Error::NotLeading)
+        }
+    }
+
     /// How everything is applied: as the one manager, whoever else wrote the same fields.
     pub fn apply() -> PatchParams {
         PatchParams::apply(names::MANAGER).force()
@@ -72,6 +87,9 @@ impl Context {
         note: &str,
         action: &str,
     ) {
+        if self.writer().is_err() {
+            return;
+        }
         let event = Event {
             type_,
             reason: reason.to_owned(),

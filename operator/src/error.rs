@@ -35,7 +35,22 @@ pub enum Error {
     /// Something of the cluster is not there yet.
     #[error("{0}")]
     NotYet(String),
+    /// Another replica acts, or will in a moment.
+    #[error("this replica does not hold the lease")]
+    NotLeading,
 }
+
+/// All values of [`Error::class`].
+pub const CLASSES: [&str; 8] = [
+    "conflict",
+    "forbidden",
+    "refused",
+    "api-server",
+    "connection",
+    "broken",
+    "not-yet",
+    "not-leading",
+];
 
 impl Error {
     /// An error of the API server while doing `action`.
@@ -66,6 +81,7 @@ impl Error {
             },
             Self::Broken { .. } => "broken",
             Self::NotYet(_) => "not-yet",
+            Self::NotLeading => "not-leading",
         }
     }
 }

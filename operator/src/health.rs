@@ -8,7 +8,7 @@ use std::sync::{
 use axum::{Router, extract::State, http::StatusCode, routing::get};
 use tokio::net::TcpListener;
 
-use crate::{clock, metrics::Metrics};
+use crate::{clock, lease::Standing, metrics::Metrics};
 
 /// A clock task that has not ticked for so long is stuck: it ticks four times a second.
 const STUCK_AFTER_US: i64 = 15_000_000;
@@ -17,7 +17,10 @@ const STUCK_AFTER_US: i64 = 15_000_000;
 #[derive(Debug)]
 pub struct Health {
     beat: AtomicI64,
-    ready: AtomicBool,
+    caches: AtomicBool,
+    lease_known: AtomicBool,
+    leading: AtomicBool,
+    serving: AtomicBool,
     metrics: Arc<Metrics>,
 }
 
@@ -26,7 +29,10 @@ impl Health {
     pub fn new(metrics: Arc<Metrics>) -> Self {
         Self {
             beat: AtomicI64::new(clock::now()),
-            ready: AtomicBool::new(false),
+            caches: AtomicBool::new(false),
+            lease_known: AtomicBool::new(false),
+            leading: AtomicBool::new(false),
+            serving: AtomicBool::new(false),
             metrics,
         }
     }
@@ -36,9 +42,39 @@ impl Health {
         self.beat.store(clock::now(), Ordering::Relaxed);
     }
 
-    /// Caches are filled and the coordination server listens.
-    pub fn ready(&self) {
-        self.ready.store(true, Ordering::Relaxed);
+    /// All objects are known, so the API server serves their kinds.
+    pub fn caches_filled(&self) {
+        self.caches.store(true, Ordering::Relaxed);
+    }
+
+    /// What this replica is.
+    pub fn standing(&self, standing: Standing) {
+        let (known, leading) = match standing {
+            Standing::Unknown => (false, false),
+            Standing::Standby => (true, false),
+            Standing::Leading => (true, true),
+        };
+        self.leading.store(leading, Ordering::Relaxed);
+        self.lease_known.store(known, Ordering::Relaxed);
+    }
+
+    /// The coordination server listens.
+    pub fn serving(&self) {
+        self.serving.store(true, Ordering::Relaxed);
+    }
+
+    /// Why this replica is not fit to act, or to take over.
+    fn missing(&self) -> Option<&'static str> {
+        let is = |gate: &AtomicBool| gate.load(Ordering::Relaxed);
+        if !is(&self.caches) {
+            Some("caches are being filled; are the CustomResourceDefinitions installed?\n")
+        } else if !is(&self.lease_known) {
+            Some("the lease has not been read; may the operator read it?\n")
+        } else if is(&self.leading) && !is(&self.serving) {
+            Some("the coordination server does not listen yet\n")
+        } else {
+            None
+        }
     }
 
     fn is_alive(&self) -> bool {
@@ -74,10 +110,9 @@ async fn livez(State(health): State<Arc<Health>>) -> (StatusCode, &'static str) 
 }
 
 async fn readyz(State(health): State<Arc<Health>>) -> (StatusCode, &'static str) {
-    if health.ready.load(Ordering::Relaxed) {
-        (StatusCode::OK, "ok\n")
-    } else {
-        (StatusCode::SERVICE_UNAVAILABLE, "caches are being filled\n")
+    match health.missing() {
+        None => (StatusCode::OK, "ok\n"),
+        Some(missing) => (StatusCode::SERVICE_UNAVAILABLE, missing),
     }
 }
 
@@ -90,4 +125,27 @@ async fn metrics(
         .map_err(|_| StatusCode::INTERNAL_SERVER_ERROR)?;
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     Ok(([("content-type", kind)], text))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn missing(health: &Health) -> &'static str {
+        health.missing().unwrap_or("nothing")
+    }
+
+    #[test]
+    fn a_standby_is_ready_with_caches_and_lease_and_a_leader_when_it_listens() {
+        let health = Health::new(Arc::new(Metrics::new()));
+        assert!(missing(&health).starts_with("caches are being filled"));
+        health.caches_filled();
+        assert!(missing(&health).starts_with("the lease has not been read"));
+        health.standing(Standing::Standby);
+        assert_eq!(missing(&health), "nothing");
+        health.standing(Standing::Leading);
+        assert!(missing(&health).starts_with("the coordination server"));
+        health.serving();
+        assert_eq!(missing(&health), "nothing");
+    }
 }

@@ -71,6 +71,12 @@ pub struct Metrics {
     pub records_produced: Counter<u64, AtomicU64>,
     /// See above.
     pub records_not_indexed: Counter<u64, AtomicU64>,
+    /// Records of runs under way that are not in the search server yet.
+    pub records_pending: Gauge,
+    /// 1 while this replica holds the lease.
+    pub leader: Gauge,
+    /// Requests about the lease whose outcome is unknown.
+    pub lease_failures: Counter,
 }
 
 impl fmt::Debug for Metrics {
@@ -106,6 +112,9 @@ impl Metrics {
             reports_refused: Family::default(),
             records_produced: Counter::default(),
             records_not_indexed: Counter::default(),
+            records_pending: Gauge::default(),
+            leader: Gauge::default(),
+            lease_failures: Counter::default(),
         };
         metrics.registered()
     }
@@ -162,6 +171,21 @@ impl Metrics {
             "records_not_indexed",
             "Requests of finished runs whose documents were rejected, dropped or lost",
             self.records_not_indexed.clone(),
+        );
+        registry.register(
+            "records_pending",
+            "Requests of runs under way whose documents are not in the search server yet",
+            self.records_pending.clone(),
+        );
+        registry.register(
+            "leader",
+            "1 while this replica holds the lease and acts, 0 otherwise",
+            self.leader.clone(),
+        );
+        registry.register(
+            "lease_failures",
+            "Requests about the lease that failed or had no answer",
+            self.lease_failures.clone(),
         );
         self
     }

@@ -1,57 +1,72 @@
 //! Puts the parts together and runs them until one ends.
+//!
+//! Every replica keeps its caches filled. The one that holds the lease reconciles, listens for runners
+//! and leads them to itself; it ends as a process when the lease is lost.
 
-use std::{
-    fmt::Debug,
-    hash::Hash,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+mod controllers;
+
+use std::{pin::pin, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use futures::{
-    Stream, StreamExt,
-    channel::mpsc::{UnboundedReceiver, UnboundedSender, unbounded},
+    FutureExt,
+    channel::mpsc::{UnboundedSender, unbounded},
 };
 use k8s_openapi::api::core::v1::{Pod, Secret};
 use kube::{
-    Api, Client, Resource,
+    Api, Client,
     core::{ApiResource, DynamicObject},
     runtime::{
-        Controller, WatchStreamExt,
-        controller::{self, Action},
         events::{Recorder, Reporter},
         reflector::{self, ObjectRef, Store, store::Writer},
-        watcher,
     },
 };
 use loadtest_core::view::Phase;
-use serde::de::DeserializeOwned;
+use ring::rand::{SecureRandom, SystemRandom};
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
+    sync::{oneshot, watch},
 };
 
+use self::controllers::{Triggers, control_runs, control_tests, store, watch_pods};
 use crate::{
     clock,
     context::Context,
     coordination::{self, Authenticator, Authority, Gate, Registry},
-    error::{Backoff, Error},
+    error::Backoff,
     health::{self, Health},
-    loadtest,
-    metrics::{ControllerLabel, ErrorLabel, Metrics},
+    lease::{Keeper, Standing, endpoint},
+    metrics::Metrics,
     names,
     objects::{self, Kinds},
-    run,
     settings::Settings,
 };
 
 /// Turns of the runs' clock: a report's answer is late by at most this much.
 const TICK: Duration = Duration::from_millis(250);
 
-/// Reconciles at once; each waits for the API server most of the time.
-const CONCURRENCY: u16 = 16;
+/// Reconciles under way at the end get this long. Together with [`RESIGN_LIMIT`] it is less than the
+/// chart's grace period.
+const DRAIN_LIMIT: Duration = Duration::from_secs(5);
 
-type Triggers = UnboundedReceiver<ObjectRef<DynamicObject>>;
+/// Giving the lease back may take this long; it runs out by itself otherwise.
+const RESIGN_LIMIT: Duration = Duration::from_secs(3);
+
+/// What the parts share, and what feeds the caches.
+struct Parts {
+    context: Arc<Context>,
+    gate: Arc<Gate>,
+    tls: Arc<rustls::ServerConfig>,
+    health: Arc<Health>,
+    wake_run: UnboundedSender<ObjectRef<DynamicObject>>,
+}
+
+struct Feeds {
+    tests: (Writer<DynamicObject>, Triggers),
+    runs: (Writer<DynamicObject>, Triggers),
+    pods: Writer<Pod>,
+}
 
 /// Runs the operator until it is told to end or cannot go on.
 ///
@@ -62,13 +77,33 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
         .await
         .context("cannot find the API server")?;
     let metrics = Arc::new(Metrics::new());
-    let health = Arc::new(Health::new(Arc::clone(&metrics)));
-    let health_listener = listen(settings.health_listen).await?;
-    let listener = listen(settings.coordination_listen).await?;
+    let listener = listen(settings.health_listen).await?;
+    let mut keeper = Keeper::new(
+        client.clone(),
+        (&settings.namespace, &settings.lease),
+        identity(settings.pod_name.as_deref())?,
+        Arc::clone(&metrics),
+    );
+    let (parts, feeds) = prepare(settings, client, &keeper, metrics).await?;
+    if work(&parts, feeds, &mut keeper, listener).await? == Drained::Wholly {
+        // Nothing is under way: the next leader may act from now on.
+        let resigned = tokio::time::timeout(RESIGN_LIMIT, keeper.resign()).await;
+        if resigned.is_err() {
+            tracing::warn!("the lease could not be given back and runs out by itself");
+        }
+    }
+    Ok(())
+}
+
+async fn prepare(
+    settings: Settings,
+    client: Client,
+    keeper: &Keeper,
+    metrics: Arc<Metrics>,
+) -> anyhow::Result<(Parts, Feeds)> {
     let secrets: Api<Secret> = Api::namespaced(client.clone(), &settings.namespace);
     let authority = Authority::load(&secrets, &settings.ca_secret).await?;
     let tls = authority.server_config(&settings.control.host)?;
-
     let kinds = Kinds::default();
     let (wake_run, run_triggers) = unbounded();
     let (wake_test, test_triggers) = unbounded();
@@ -80,41 +115,113 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
         controller: names::MANAGER.to_owned(),
         instance: settings.pod_name.clone(),
     };
-    let context = Arc::new(Context {
-        recorder: Recorder::new(client.clone(), reporter),
-        client: client.clone(),
-        kinds: kinds.clone(),
+    let gate = Gate {
+        leadership: keeper.leadership(),
+        authenticator: Authenticator::new(client.clone()),
         registry: Arc::clone(&registry),
-        tests,
-        runs: runs.clone(),
         pods: pods.clone(),
+        runs: runs.clone(),
+        kinds: kinds.clone(),
+        metrics: Arc::clone(&metrics),
+        epoch: 1,
+    };
+    let context = Context {
+        recorder: Recorder::new(client.clone(), reporter),
+        client,
+        leadership: keeper.leadership(),
+        kinds,
+        registry,
+        tests,
+        runs,
+        pods,
         wake_test,
         metrics: Arc::clone(&metrics),
         authority,
         backoff: Backoff::default(),
         settings,
-    });
-    let gate = Arc::new(Gate {
-        authenticator: Authenticator::new(client),
-        registry,
-        pods,
-        runs,
-        kinds,
-        metrics,
-        epoch: 1,
-    });
-    let mut ended = signal(SignalKind::terminate())?;
+    };
+    let parts = Parts {
+        context: Arc::new(context),
+        gate: Arc::new(gate),
+        tls,
+        health: Arc::new(Health::new(metrics)),
+        wake_run,
+    };
+    let feeds = Feeds {
+        tests: (tests_writer, test_triggers),
+        runs: (runs_writer, run_triggers),
+        pods: pods_writer,
+    };
+    Ok((parts, feeds))
+}
+
+/// How the work ended.
+#[derive(Debug, PartialEq, Eq)]
+enum Drained {
+    /// No reconcile is under way.
+    Wholly,
+    /// One was cut off: what it asked for last may still be done.
+    Partly,
+}
+
+/// Runs all parts until the process is told to end, and then what is under way to its end.
+async fn work(
+    parts: &Parts,
+    feeds: Feeds,
+    keeper: &mut Keeper,
+    listener: TcpListener,
+) -> anyhow::Result<Drained> {
+    let Parts {
+        context, health, ..
+    } = parts;
+    let Feeds { tests, runs, pods } = feeds;
+    let (end, ended) = oneshot::channel::<()>();
+    let stop = ended.map(drop).boxed().shared();
+    let standing = keeper.standing();
+    let controllers = async {
+        tokio::join!(
+            control_runs(Arc::clone(context), runs, stop.clone()),
+            control_tests(Arc::clone(context), tests, stop.clone()),
+        )
+    };
+    let all = async {
+        tokio::select! {
+            result = health::serve(listener, Arc::clone(health)) => result.context("the health server ended"),
+            () = watch_pods(context, pods, &parts.wake_run) => anyhow::bail!("the watch of pods ended"),
+            ((), ()) = controllers => Ok(()),
+            () = keeper.run() => anyhow::bail!("the lease is lost: another replica may act"),
+            result = lead(parts, standing.clone()) => result,
+            () = become_ready(context, standing.clone(), health) => anyhow::bail!("the keeper of the lease ended"),
+            () = tick(context, health) => anyhow::bail!("the clock ended"),
+        }
+    };
+    let mut all = pin!(all);
+    let mut terminated = signal(SignalKind::terminate())?;
     tokio::select! {
-        result = health::serve(health_listener, Arc::clone(&health)) => result.context("the health server ended"),
-        result = coordination::serve(listener, tls, gate) => result.context("the coordination server ended"),
-        () = watch_pods(Arc::clone(&context), pods_writer, wake_run) => anyhow::bail!("the watch of pods ended"),
-        () = control_runs(Arc::clone(&context), runs_writer, run_triggers) => anyhow::bail!("the controller of runs ended"),
-        () = control_tests(Arc::clone(&context), tests_writer, test_triggers) => anyhow::bail!("the controller of tests ended"),
-        () = tick(Arc::clone(&context), health) => anyhow::bail!("the clock ended"),
-        // Nothing is left to be done: whatever was not made durable was not promised to anybody.
-        _ = ended.recv() => Ok(()),
-        _ = tokio::signal::ctrl_c() => Ok(()),
+        result = &mut all => {
+            result?;
+            anyhow::bail!("a controller ended");
+        }
+        _ = terminated.recv() => {}
+        _ = tokio::signal::ctrl_c() => {}
     }
+    tracing::info!("ending");
+    // Fails only when the controllers have ended already.
+    let _ = end.send(());
+    match tokio::time::timeout(DRAIN_LIMIT, all).await {
+        Ok(result) => result.map(|()| Drained::Wholly),
+        Err(_) => Ok(Drained::Partly),
+    }
+}
+
+/// Different in each process, or a new one would take its predecessor's lease for its own.
+fn identity(pod: Option<&str>) -> anyhow::Result<String> {
+    let mut bytes = [0; 8];
+    SystemRandom::new()
+        .fill(&mut bytes)
+        .map_err(|_| anyhow::anyhow!("the system gives no random bytes"))?;
+    let pod = pod.unwrap_or(names::MANAGER);
+    Ok(format!("{pod}_{:016x}", u64::from_be_bytes(bytes)))
 }
 
 async fn listen(address: std::net::SocketAddr) -> anyhow::Result<TcpListener> {
@@ -125,215 +232,85 @@ async fn listen(address: std::net::SocketAddr) -> anyhow::Result<TcpListener> {
     Ok(listener)
 }
 
-fn store(kind: &ApiResource) -> (Store<DynamicObject>, Writer<DynamicObject>) {
-    let writer = Writer::new(kind.clone());
-    (writer.as_reader(), writer)
+/// Waits for the lease and for the caches, and then does what only the leader does.
+async fn lead(parts: &Parts, mut standing: watch::Receiver<Standing>) -> anyhow::Result<()> {
+    let context = &parts.context;
+    standing
+        .wait_for(|standing| *standing == Standing::Leading)
+        .await?;
+    caches_filled(context).await;
+    // Not earlier: the other replicas refuse connections at once instead of leaving them open.
+    let listener = listen(context.settings.coordination_listen).await?;
+    parts.health.serving();
+    wake_all(&context.runs, &context.kinds.run, &parts.wake_run);
+    wake_all(&context.tests, &context.kinds.test, &context.wake_test);
+    let (tls, gate) = (Arc::clone(&parts.tls), Arc::clone(&parts.gate));
+    let announced = async {
+        if let Some(announcement) = &context.settings.announcement {
+            endpoint::keep(context, announcement).await;
+        }
+        std::future::pending::<()>().await;
+    };
+    tokio::select! {
+        result = coordination::serve(listener, tls, gate) => result.context("the coordination server ended"),
+        () = announced => Ok(()),
+    }
 }
 
-/// The roots of one kind as they change.
-fn watched(
-    context: &Context,
+async fn caches_filled(context: &Context) {
+    // Fails only when the process is ending.
+    let _ = context.tests.wait_until_ready().await;
+    let _ = context.runs.wait_until_ready().await;
+    let _ = context.pods.wait_until_ready().await;
+}
+
+/// Has everything looked at that was skipped while another replica acted.
+fn wake_all(
+    store: &Store<DynamicObject>,
     kind: &ApiResource,
-    writer: Writer<DynamicObject>,
-) -> impl Stream<Item = Result<DynamicObject, watcher::Error>> + Send + use<> {
-    let client = context.client.clone();
-    let api = match &context.settings.watch_namespace {
-        Some(namespace) => Api::namespaced_with(client, namespace, kind),
-        None => Api::all_with(client, kind),
-    };
-    changes(api, watcher::Config::default(), writer)
-}
-
-/// Objects as they change, each in the store before it is in the stream.
-fn changes<K>(
-    api: Api<K>,
-    config: watcher::Config,
-    writer: Writer<K>,
-) -> impl Stream<Item = Result<K, watcher::Error>> + Send
-where
-    K: Resource + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
-    K::DynamicType: Eq + Hash + Clone + Send + Sync,
-{
-    watcher(api, config)
-        .default_backoff()
-        .reflect(writer)
-        .touched_objects()
-}
-
-async fn watch_pods(
-    context: Arc<Context>,
-    writer: Writer<Pod>,
-    wake_run: UnboundedSender<ObjectRef<DynamicObject>>,
+    wake: &UnboundedSender<ObjectRef<DynamicObject>>,
 ) {
-    let api: Api<Pod> = match &context.settings.watch_namespace {
-        Some(namespace) => Api::namespaced(context.client.clone(), namespace),
-        None => Api::all(context.client.clone()),
+    for object in store.state() {
+        // Fails only when the process is ending.
+        let _ = wake.unbounded_send(ObjectRef::from_obj_with(&*object, kind.clone()));
+    }
+}
+
+/// Opens the gates of `/readyz`.
+async fn become_ready(context: &Context, mut standing: watch::Receiver<Standing>, health: &Health) {
+    let caches = async {
+        caches_filled(context).await;
+        health.caches_filled();
     };
-    let labels = format!(
-        "{}={},{}",
-        names::MANAGED_BY_LABEL,
-        names::MANAGER,
-        names::RUN_LABEL
-    );
-    let config = watcher::Config::default().labels(&labels);
-    let pods = changes(api, config, writer);
-    pods.for_each(|pod| {
-        match pod {
-            Ok(pod) => {
-                if let Some(run) = run::of_pod(&context, &pod) {
-                    // Fails only when the process is ending.
-                    let _ = wake_run.unbounded_send(run);
-                }
+    let lease = async {
+        while standing
+            .wait_for(|standing| *standing != Standing::Unknown)
+            .await
+            .is_ok()
+        {
+            health.standing(*standing.borrow_and_update());
+            if standing.changed().await.is_err() {
+                break;
             }
-            Err(error) => tracing::warn!(%error, "the watch of pods failed"),
         }
-        std::future::ready(())
-    })
-    .await;
-}
-
-async fn control_runs(context: Arc<Context>, writer: Writer<DynamicObject>, triggers: Triggers) {
-    let kind = context.kinds.run.clone();
-    let config = controller::Config::default().concurrency(CONCURRENCY);
-    // Before the first run is looked at, its pods must be known: a runner whose pod is not there
-    // yet would count as lost.
-    if context.pods.wait_until_ready().await.is_err() {
-        return;
-    }
-    let runs = watched(&context, &kind, writer);
-    let reader = context.runs.clone();
-    Controller::for_stream_with(runs, reader, kind)
-        .with_config(config)
-        .reconcile_on(triggers)
-        .run(
-            |run, context| timed("run", run, context, run::reconcile),
-            |run, error, context| failed("run", &run, error, &context),
-            Arc::clone(&context),
-        )
-        .for_each(|result| {
-            watch_failed("runs", result);
-            std::future::ready(())
-        })
-        .await;
-}
-
-async fn control_tests(context: Arc<Context>, writer: Writer<DynamicObject>, triggers: Triggers) {
-    let kind = context.kinds.test.clone();
-    let config = controller::Config::default().concurrency(CONCURRENCY);
-    // Before the first test is looked at, its runs must be known, or one would be created anew.
-    if context.runs.wait_until_ready().await.is_err() {
-        return;
-    }
-    let tests = watched(&context, &kind, writer);
-    let reader = context.tests.clone();
-    Controller::for_stream_with(tests, reader, kind)
-        .with_config(config)
-        .reconcile_on(triggers)
-        .run(
-            |test, context| timed("loadtest", test, context, loadtest::reconcile),
-            |test, error, context| failed("loadtest", &test, error, &context),
-            Arc::clone(&context),
-        )
-        .for_each(|result| {
-            watch_failed("tests", result);
-            std::future::ready(())
-        })
-        .await;
-}
-
-async fn timed<F>(
-    controller: &'static str,
-    object: Arc<DynamicObject>,
-    context: Arc<Context>,
-    reconcile: impl FnOnce(Arc<DynamicObject>, Arc<Context>) -> F,
-) -> Result<Action, Error>
-where
-    F: Future<Output = Result<Action, Error>>,
-{
-    let label = ControllerLabel { controller };
-    let begun = Instant::now();
-    let key = key(controller, &object);
-    let result = reconcile(object, Arc::clone(&context)).await;
-    context.metrics.reconciles.get_or_create(&label).inc();
-    let duration = context.metrics.reconcile_duration.get_or_create(&label);
-    duration.observe(begun.elapsed().as_secs_f64());
-    if result.is_ok() {
-        context.backoff.forget(&key);
-    }
-    result
-}
-
-fn failed(
-    controller: &'static str,
-    object: &DynamicObject,
-    error: &Error,
-    context: &Context,
-) -> Action {
-    let class = error.class();
-    context
-        .metrics
-        .reconcile_errors
-        .get_or_create(&ErrorLabel { controller, class })
-        .inc();
-    let wait = context.backoff.after_failure(&key(controller, object));
-    let name = object.metadata.name.as_deref().unwrap_or_default();
-    let namespace = object.metadata.namespace.as_deref().unwrap_or_default();
-    match error {
-        Error::NotYet(_) => tracing::info!(controller, namespace, name, %error, ?wait, "waiting"),
-        Error::Broken { .. } => {
-            tracing::error!(controller, namespace, name, %error, ?wait, "reconcile failed");
-        }
-        Error::Api { .. } => {
-            tracing::warn!(controller, namespace, name, %error, ?wait, "reconcile failed");
-        }
-    }
-    Action::requeue(wait)
-}
-
-fn key(controller: &str, object: &DynamicObject) -> String {
-    format!(
-        "{controller}/{}",
-        object.metadata.uid.as_deref().unwrap_or_default()
-    )
-}
-
-fn watch_failed<T>(
-    what: &'static str,
-    result: Result<T, controller::Error<Error, watcher::Error>>,
-) {
-    match result {
-        // Reconcile errors were told by the error policy; an object that is gone is no error.
-        Ok(_)
-        | Err(controller::Error::ReconcilerFailed(..) | controller::Error::ObjectNotFound(_)) => {}
-        Err(error) => tracing::warn!(%error, "the watch of {what} failed"),
-    }
+    };
+    tokio::join!(caches, lease);
 }
 
 /// The clock of the runs under way, and the numbers about them.
-async fn tick(context: Arc<Context>, health: Arc<Health>) {
-    let ready = async {
-        let _ = context.tests.wait_until_ready().await;
-        let _ = context.runs.wait_until_ready().await;
-        let _ = context.pods.wait_until_ready().await;
-        health.ready();
-        tracing::info!("ready");
-        std::future::pending::<()>().await;
-    };
-    let turns = async {
-        let mut interval = tokio::time::interval(TICK);
-        interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        loop {
-            interval.tick().await;
-            health.beat();
-            turn(&context);
-        }
-    };
-    tokio::join!(ready, turns);
+async fn tick(context: &Context, health: &Health) {
+    let mut interval = tokio::time::interval(TICK);
+    interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        interval.tick().await;
+        health.beat();
+        turn(context);
+    }
 }
 
 fn turn(context: &Context) {
     let now = clock::now();
-    let mut runners = 0;
+    let (mut runners, mut pending) = (0, 0);
     let runs = context.registry.all();
     for active in &runs {
         let stored = context.runs.get(&active.object);
@@ -352,6 +329,7 @@ fn turn(context: &Context) {
         let view = active.view(now);
         if view.phase != Phase::Finished {
             runners += i64::from(view.runners.ready);
+            pending += view.export.as_ref().map_or(0, |export| export.pending);
         }
     }
     context
@@ -359,4 +337,6 @@ fn turn(context: &Context) {
         .active_runs
         .set(i64::try_from(runs.len()).unwrap_or(i64::MAX));
     context.metrics.active_runners.set(runners);
+    let pending = i64::try_from(pending).unwrap_or(i64::MAX);
+    context.metrics.records_pending.set(pending);
 }

@@ -1,7 +1,7 @@
 //! What an installation decides: flags and environment as they come ([`Args`]), and what they mean
 //! ([`Settings`]).
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use clap::Parser;
 use k8s_openapi::api::core::v1::ResourceRequirements;
@@ -16,9 +16,27 @@ pub struct Args {
     /// Namespace of the operator itself.
     #[arg(long, env = "LOADTEST_NAMESPACE", value_name = "NAMESPACE")]
     pub namespace: String,
-    /// Name of the operator's pod, for its events.
+    /// Name of the operator's pod, for its events and its lease.
     #[arg(long, env = "LOADTEST_POD_NAME", value_name = "NAME")]
     pub pod_name: Option<String>,
+    /// Uid of the operator's pod; needed with --service.
+    #[arg(long, env = "LOADTEST_POD_UID", value_name = "UID")]
+    pub pod_uid: Option<String>,
+    /// Address of the operator's pod; needed with --service.
+    #[arg(long, env = "LOADTEST_POD_IP", value_name = "IP")]
+    pub pod_ip: Option<String>,
+    /// Lease in the operator's namespace. Of all replicas with the same one, one acts.
+    #[arg(
+        long,
+        env = "LOADTEST_LEASE",
+        default_value = "loadtest-operator",
+        value_name = "NAME"
+    )]
+    pub lease: String,
+    /// Service without a selector in front of the coordination server: the replica that acts writes
+    /// its `EndpointSlice`. Default: --control-url leads to the one replica by itself.
+    #[arg(long, env = "LOADTEST_SERVICE", value_name = "NAME")]
+    pub service: Option<String>,
     /// Secret in the operator's namespace that keeps its certificate authority.
     #[arg(long, env = "LOADTEST_CA_SECRET", value_name = "NAME")]
     pub ca_secret: String,
@@ -94,6 +112,10 @@ pub struct Settings {
     pub namespace: String,
     /// Name of the operator's pod.
     pub pod_name: Option<String>,
+    /// Lease that the replicas share.
+    pub lease: String,
+    /// How runners are led to the replica that acts; `None`: there is only one.
+    pub announcement: Option<Announcement>,
     /// Secret of the certificate authority.
     pub ca_secret: String,
     /// How runners reach the coordination server.
@@ -113,6 +135,21 @@ pub struct ControlUrl {
     pub url: String,
     /// The host that the server's certificate must name.
     pub host: String,
+}
+
+/// What the leader writes into the `EndpointSlice` of its Service.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Announcement {
+    /// The Service, in the operator's own namespace.
+    pub service: String,
+    /// Address of this pod.
+    pub address: IpAddr,
+    /// Where the coordination server listens.
+    pub port: u16,
+    /// Name of this pod.
+    pub pod: String,
+    /// Uid of this pod.
+    pub pod_uid: String,
 }
 
 /// How runner pods are made.
@@ -149,6 +186,12 @@ pub enum SettingsError {
     /// None of the three.
     #[error("--runner-pull-policy {0:?} is none of Always, IfNotPresent, Never")]
     PullPolicy(String),
+    /// Not an IP address.
+    #[error("--pod-ip {0:?} is no IP address")]
+    PodIp(String),
+    /// A flag that another one needs.
+    #[error("--service needs {0}: the leader names its own pod in the EndpointSlice")]
+    ServiceNeeds(&'static str),
     /// A name that must be given is empty.
     #[error("{0} is empty")]
     Empty(&'static str),
@@ -161,13 +204,14 @@ impl TryFrom<Args> for Settings {
         for (flag, value) in [
             ("--namespace", &args.namespace),
             ("--ca-secret", &args.ca_secret),
+            ("--lease", &args.lease),
             ("--runner-image", &args.runner_image),
         ] {
             if value.is_empty() {
                 return Err(SettingsError::Empty(flag));
             }
         }
-        let filled = |text: Option<String>| text.filter(|text| !text.is_empty());
+        let announcement = Announcement::of(&args)?;
         let pull_policy = filled(args.runner_pull_policy);
         if let Some(policy) = &pull_policy
             && !matches!(policy.as_str(), "Always" | "IfNotPresent" | "Never")
@@ -178,6 +222,8 @@ impl TryFrom<Args> for Settings {
             watch_namespace: filled(args.watch_namespace),
             namespace: args.namespace,
             pod_name: filled(args.pod_name),
+            lease: args.lease,
+            announcement,
             ca_secret: args.ca_secret,
             control: ControlUrl::parse(&args.control_url)?,
             coordination_listen: args.coordination_listen,
@@ -195,6 +241,30 @@ impl TryFrom<Args> for Settings {
                 pool_size: args.pool_size,
             },
         })
+    }
+}
+
+/// An environment variable that is set to nothing is not set.
+fn filled(text: Option<String>) -> Option<String> {
+    text.filter(|text| !text.is_empty())
+}
+
+impl Announcement {
+    fn of(args: &Args) -> Result<Option<Self>, SettingsError> {
+        let Some(service) = filled(args.service.clone()) else {
+            return Ok(None);
+        };
+        let needed = |value: &Option<String>, flag| {
+            filled(value.clone()).ok_or(SettingsError::ServiceNeeds(flag))
+        };
+        let address = needed(&args.pod_ip, "--pod-ip")?;
+        Ok(Some(Self {
+            service,
+            address: address.parse().map_err(|_| SettingsError::PodIp(address))?,
+            port: args.coordination_listen.port(),
+            pod: needed(&args.pod_name, "--pod-name")?,
+            pod_uid: needed(&args.pod_uid, "--pod-uid")?,
+        }))
     }
 }
 
@@ -309,6 +379,29 @@ mod tests {
         ] {
             assert!(ControlUrl::parse(url).is_err(), "{url}");
         }
+    }
+
+    #[test]
+    fn the_leader_announces_its_own_pod() {
+        assert_eq!(settings(&["--service", ""]).unwrap().announcement, None);
+        let pod = ["--pod-name", "operator-1", "--pod-uid", "u-1"];
+        let whole = [&["--service", "s", "--pod-ip", "10.1.2.3"][..], &pod].concat();
+        let expected = Announcement {
+            service: "s".to_owned(),
+            address: [10, 1, 2, 3].into(),
+            port: 8443,
+            pod: "operator-1".to_owned(),
+            pod_uid: "u-1".to_owned(),
+        };
+        assert_eq!(settings(&whole).unwrap().announcement, Some(expected));
+        let nameless = settings(&["--service", "s", "--pod-ip", "10.1.2.3"]).unwrap_err();
+        assert_eq!(
+            nameless.to_string(),
+            "--service needs --pod-name: the leader names its own pod in the EndpointSlice"
+        );
+        let wrong = [&["--service", "s", "--pod-ip", "host"][..], &pod].concat();
+        let wrong = settings(&wrong).unwrap_err();
+        assert_eq!(wrong.to_string(), "--pod-ip \"host\" is no IP address");
     }
 
     #[test]

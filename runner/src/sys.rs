@@ -128,6 +128,24 @@ pub fn raise_open_files() -> io::Result<u64> {
     Ok(limit.rlim_max)
 }
 
+/// Lets the calling thread run only when nobody else on its core wants to.
+///
+/// # Errors
+/// When the system refuses both the idle class and the lowest nice value. An unprivileged thread
+/// cannot go back.
+pub fn run_when_idle() -> io::Result<()> {
+    let none = libc::sched_param { sched_priority: 0 };
+    // SAFETY: reads one sched_param; 0 is the calling thread.
+    if unsafe { libc::sched_setscheduler(0, libc::SCHED_IDLE, &raw const none) } == 0 {
+        return Ok(());
+    }
+    // SAFETY: no pointers; on Linux 0 is the calling thread.
+    if unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, 19) } == 0 {
+        return Ok(());
+    }
+    Err(io::Error::last_os_error())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -137,6 +155,29 @@ mod tests {
         let (wall, cpu) = (monotonic_ns(), thread_cpu_ns());
         while thread_cpu_ns() - cpu < 1_000_000 {}
         assert!(monotonic_ns() - wall >= 1_000_000);
+    }
+
+    #[test]
+    fn only_the_thread_that_asks_becomes_idle() {
+        let policy = || std::fs::read_to_string("/proc/thread-self/sched").unwrap_or_default();
+        std::thread::spawn(move || {
+            run_when_idle().unwrap();
+            // SCHED_IDLE is 5; a kernel without the file says nothing.
+            let said = policy();
+            let line = said.lines().find(|line| line.starts_with("policy"));
+            assert!(
+                line.is_none_or(|line| line.trim_end().ends_with('5')),
+                "{line:?}"
+            );
+        })
+        .join()
+        .unwrap();
+        let line = policy();
+        let line = line.lines().find(|line| line.starts_with("policy"));
+        assert!(
+            line.is_none_or(|line| line.trim_end().ends_with('0')),
+            "{line:?}"
+        );
     }
 
     #[test]

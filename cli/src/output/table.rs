@@ -170,13 +170,18 @@ fn load(out: &mut String, view: &RunView, summary: &Summary) {
         grouped(summary.iterations),
         format_duration(rounded(summary.duration))
     );
-    if let Some(offered) = summary.offered_rate {
+    if summary.warm_up_requests > 0 {
         let _ = write!(
             out,
-            ", {} offered, {} delivered",
-            format_rate(offered),
-            format_ratio(summary.delivered)
+            " after a warm-up of {} requests",
+            grouped(summary.warm_up_requests)
         );
+    }
+    if let Some(offered) = summary.offered_rate {
+        let _ = write!(out, ", {} offered", format_rate(offered));
+    }
+    if summary.offered_rate.is_some() || summary.delivered < 1.0 {
+        let _ = write!(out, ", {} delivered", format_ratio(summary.delivered));
     }
     let _ = writeln!(
         out,
@@ -310,6 +315,7 @@ mod tests {
             runners: RunnerCounts::default(),
             summary: Some(Summary {
                 duration: Duration::from_micros(20_000_400),
+                warm_up_requests: 200,
                 total: stats(1_234, 10),
                 iterations: 1_000,
                 offered_rate: Some(50.0),
@@ -339,12 +345,14 @@ mod tests {
                     expr: "latency.p99 < 250ms".to_owned(),
                     observed: Some("251ms".to_owned()),
                     passed: false,
+                    first_breach: None,
                 },
                 ThresholdResult {
                     name: "checks".to_owned(),
                     expr: "checks.ratio == 100%".to_owned(),
                     observed: None,
                     passed: false,
+                    first_breach: None,
                 },
             ],
             export: Some(ExportCounts {
@@ -399,7 +407,7 @@ Aggregated         1,234  10 (0.81%)  61.7/s  950us  12.4ms  20.0ms  251ms  1.25
                 "Errors",
                 "  10 × /delayed: status 503",
                 "",
-                "Load      1,000 iterations in 20s, 50/s offered, 100% delivered, generator CPU 0%",
+                "Load      1,000 iterations in 20s after a warm-up of 200 requests, 50/s offered, 100% delivered, generator CPU 0%",
                 "Export    1,234 produced = 1,200 indexed + 34 lost",
                 "          no server answers",
                 "Verdict   Failed: threshold latency.p99 < 250ms was breached: 251ms",

@@ -203,7 +203,7 @@ fn write_files(
 
 /// The history ends with all requests, as the other files do.
 fn last_row(path: &Path, clock: Clock, duration: Duration, driven: &Driven) -> csv::Result<()> {
-    if driven.merged.is_empty() {
+    if driven.merged.is_nothing() {
         return Ok(());
     }
     HistoryWriter::append(path)?.write(&Moment {

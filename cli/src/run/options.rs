@@ -1,13 +1,13 @@
 //! What the command line changes of a manifest, and what it says of a local run.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
 use loadtest_core::{
     identity,
-    plan::{Plan, RawMode, RunIdentity},
+    plan::{ClientCertificate, Plan, RawMode, RunIdentity},
 };
-use loadtest_crds::{Overrides, Problem};
+use loadtest_crds::{Overrides, Problem, Stage};
 
 use super::clock::{Clock, timestamp};
 use crate::{manifest::Test, output::terminal::say};
@@ -34,6 +34,16 @@ pub struct Options {
     /// Test this base url instead of the manifest's target.url.
     #[arg(long, value_name = "URL")]
     pub target: Option<String>,
+    /// PEM file with the authorities to trust for https, instead of the manifest's target.tls.caRef.
+    #[arg(long, value_name = "FILE")]
+    pub target_ca: Option<PathBuf>,
+    /// PEM file with the certificate to show, instead of the manifest's
+    /// target.tls.clientCertificateRef; needs --target-key.
+    #[arg(long, value_name = "FILE", requires = "target_key")]
+    pub target_cert: Option<PathBuf>,
+    /// PEM file with the private key of --target-cert.
+    #[arg(long, value_name = "FILE", requires = "target_cert")]
+    pub target_key: Option<PathBuf>,
     /// Set a variable of the manifest; may be repeated.
     #[arg(long = "var", value_name = "NAME=VALUE", value_parser = name_and_value)]
     pub variables: Vec<(String, String)>,
@@ -82,8 +92,18 @@ impl Options {
     pub fn plan(&self, test: &Test) -> Result<Plan, Vec<Problem>> {
         let spec = &test.object.spec.test;
         self.hint(spec);
+        let ca = readable("--target-ca", self.target_ca.as_deref())?;
+        let certificate = readable("--target-cert", self.target_cert.as_deref())?;
+        let key = readable("--target-key", self.target_key.as_deref())?;
         let overrides = Overrides {
             target: self.target.clone(),
+            target_ca_file: ca,
+            target_certificate: certificate.zip(key).map(|(certificate_file, key_file)| {
+                ClientCertificate {
+                    certificate_file,
+                    key_file,
+                }
+            }),
             variables: self.variables.iter().cloned().collect(),
             runners: Some(self.runners.unwrap_or(1)),
             raw: self.raw.map(RawMode::from),
@@ -116,6 +136,24 @@ impl Options {
             );
         }
     }
+}
+
+/// The whole path of a file that can be read, since engines have a directory of their own.
+fn readable(option: &str, path: Option<&Path>) -> Result<Option<String>, Vec<Problem>> {
+    let refused = |message: String| vec![Problem::new(Stage::Acceptance, option, message)];
+    let Some(path) = path else { return Ok(None) };
+    let shown = path.display();
+    std::fs::read_to_string(path)
+        .map_err(|error| refused(format!("cannot read {shown}: {error}")))?;
+    std::path::absolute(path)
+        .ok()
+        .and_then(|path| path.to_str().map(str::to_owned))
+        .ok_or_else(|| {
+            refused(format!(
+                "{shown} is no name of a file that can be written down"
+            ))
+        })
+        .map(Some)
 }
 
 /// A local run has an identity of its own each time, from the time and the process.

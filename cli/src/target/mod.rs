@@ -10,6 +10,7 @@ mod counters;
 mod echo;
 mod routes;
 mod serve;
+mod tls;
 
 use std::{
     future::Future,
@@ -26,7 +27,9 @@ use tokio::{
     runtime::{Builder, Runtime},
     signal::unix::{Signal, SignalKind, signal},
     sync::watch,
+    task::JoinSet,
 };
+use tokio_rustls::TlsAcceptor;
 
 use crate::exit::Exit;
 use counters::Counters;
@@ -44,6 +47,8 @@ pub struct TargetArgs {
     /// Event loops, one thread each [default: one per core]
     #[arg(long, value_name = "N")]
     threads: Option<NonZeroUsize>,
+    #[command(flatten)]
+    tls: tls::TlsArgs,
 }
 
 /// Why the target could not begin.
@@ -62,22 +67,23 @@ enum TargetError {
     },
     #[error("cannot start an event loop: {0}")]
     Start(io::Error),
+    #[error(transparent)]
+    Tls(#[from] tls::TlsError),
 }
 
 impl TargetError {
     fn exit(&self) -> Exit {
         match self {
-            Self::Address { .. } => Exit::Usage,
+            Self::Address { .. } | Self::Tls(_) => Exit::Usage,
             Self::InUse(_) | Self::Listen { .. } | Self::Start(_) => Exit::Error,
         }
     }
 }
 
 /// Serves until SIGTERM or SIGINT, then lets running answers end. The first line on standard output
-/// says where: `listening on http://ADDR`.
+/// says where: `listening on http://ADDR`; with https, the second line says where that is.
 pub fn run(args: TargetArgs) -> ExitCode {
-    let TargetArgs { listen, threads } = args;
-    match listen_and_serve(&listen, threads) {
+    match listen_and_serve(&args) {
         Ok(()) => Exit::Passed.into(),
         Err(error) => {
             eprintln!("loadtest target: {error}");
@@ -89,38 +95,65 @@ pub fn run(args: TargetArgs) -> ExitCode {
 /// Serves on `listener` until `shutdown` is over, then lets running answers end (at most 15 s).
 /// Needs a runtime with I/O and time; counts for itself alone.
 pub async fn serve(listener: TcpListener, shutdown: impl Future<Output = ()>) {
-    serve::serve(listener, Arc::new(Counters::new()), shutdown).await;
+    serve::serve(listener, None, Arc::new(Counters::new()), shutdown).await;
 }
 
-fn listen_and_serve(wanted: &str, threads: Option<NonZeroUsize>) -> Result<(), TargetError> {
-    let threads = threads.map_or_else(
+/// One listening socket, and what makes TLS of its connections.
+struct Door {
+    listener: std::net::TcpListener,
+    tls: Option<TlsAcceptor>,
+}
+
+impl Door {
+    fn try_clone(&self) -> io::Result<Self> {
+        Ok(Self {
+            listener: self.listener.try_clone()?,
+            tls: self.tls.clone(),
+        })
+    }
+}
+
+fn listen_and_serve(args: &TargetArgs) -> Result<(), TargetError> {
+    let acceptor = args.tls.acceptor()?;
+    let threads = args.threads.map_or_else(
         || thread::available_parallelism().map_or(1, NonZeroUsize::get),
         NonZeroUsize::get,
     );
     let signals = event_loop()?;
-    let (listener, ends) = {
+    let (doors, ends) = {
         let _inside = signals.enter();
         // Before anybody is told that it listens: a signal that comes right then must not kill it.
         let ends = EndSignals::new().map_err(TargetError::Start)?;
-        (listen(wanted)?, ends)
+        let mut doors = vec![Door {
+            listener: listen(&args.listen)?,
+            tls: None,
+        }];
+        if let Some(wanted) = &args.tls.tls_listen {
+            doors.push(Door {
+                listener: listen(wanted)?,
+                tls: acceptor,
+            });
+        }
+        (doors, ends)
     };
     let counters = Arc::new(Counters::new());
     let (end, ended) = watch::channel(false);
     let serving = (0..threads)
         .map(|_| {
             let (counters, ended) = (Arc::clone(&counters), ended.clone());
-            let listener = listener.try_clone().map_err(TargetError::Start)?;
+            let doors = doors.iter().map(Door::try_clone).collect::<io::Result<_>>();
+            let doors = doors.map_err(TargetError::Start)?;
             let runtime = event_loop()?;
             Ok(thread::spawn(move || {
-                serve_on(&runtime, listener, counters, ended)
+                serve_on(&runtime, doors, &counters, &ended)
             }))
         })
         .collect::<Result<Vec<_>, TargetError>>()?;
     drop(ended);
 
-    announce(&listener).map_err(TargetError::Start)?;
+    announce(&doors).map_err(TargetError::Start)?;
     // Only the threads' copies are left: with the last of them the port is free.
-    drop(listener);
+    drop(doors);
     signals.block_on(end_on_signals(ends, end));
     for thread in serving {
         // A thread that panicked has said so itself.
@@ -132,21 +165,28 @@ fn listen_and_serve(wanted: &str, threads: Option<NonZeroUsize>) -> Result<(), T
     Ok(())
 }
 
-/// The same listener in each event loop: whichever is idle accepts.
+/// The same listeners in each event loop: whichever is idle accepts.
 fn serve_on(
     runtime: &Runtime,
-    listener: std::net::TcpListener,
-    counters: Arc<Counters>,
-    mut ended: watch::Receiver<bool>,
+    doors: Vec<Door>,
+    counters: &Arc<Counters>,
+    ended: &watch::Receiver<bool>,
 ) -> io::Result<()> {
-    runtime.block_on(async move {
-        let listener = TcpListener::from_std(listener)?;
-        // Borrowed, not moved: that the receiver lives says that this thread still serves.
-        serve::serve(listener, counters, async {
-            // The sender outlives every thread.
-            let _ = ended.wait_for(|ended| *ended).await;
-        })
-        .await;
+    runtime.block_on(async {
+        let mut serving = JoinSet::new();
+        for Door { listener, tls } in doors {
+            let listener = TcpListener::from_std(listener)?;
+            // That the receivers live says that this thread still serves.
+            let (counters, mut ended) = (Arc::clone(counters), ended.clone());
+            serving.spawn(async move {
+                let end = async {
+                    // The sender outlives every thread.
+                    let _ = ended.wait_for(|ended| *ended).await;
+                };
+                serve::serve(listener, tls, counters, end).await;
+            });
+        }
+        serving.join_all().await;
         Ok(())
     })
 }
@@ -186,9 +226,12 @@ fn listen(wanted: &str) -> Result<std::net::TcpListener, TargetError> {
     })
 }
 
-fn announce(listener: &std::net::TcpListener) -> io::Result<()> {
+fn announce(doors: &[Door]) -> io::Result<()> {
     let mut out = io::stdout().lock();
-    writeln!(out, "listening on http://{}", listener.local_addr()?)?;
+    for Door { listener, tls } in doors {
+        let scheme = if tls.is_some() { "https" } else { "http" };
+        writeln!(out, "listening on {scheme}://{}", listener.local_addr()?)?;
+    }
     out.flush()
 }
 

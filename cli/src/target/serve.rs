@@ -14,9 +14,11 @@ use hyper::{
 };
 use hyper_util::rt::TokioIo;
 use tokio::{
+    io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
     sync::watch,
 };
+use tokio_rustls::TlsAcceptor;
 
 use super::{
     body::AnswerBody,
@@ -27,12 +29,16 @@ use super::{
 /// How long running answers may take once the end has come: the longest `/delay` and some.
 const GRACE: Duration = Duration::from_secs(15);
 
+/// How long a client may take to agree on TLS.
+const HANDSHAKE: Duration = Duration::from_secs(10);
+
 /// Pause after a connection could not be accepted. Its cause (too many open files) lasts; without
 /// a pause the loop would spin on it.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 pub(super) async fn serve(
     listener: TcpListener,
+    tls: Option<TlsAcceptor>,
     counters: Arc<Counters>,
     shutdown: impl Future<Output = ()>,
 ) {
@@ -42,7 +48,7 @@ pub(super) async fn serve(
             match listener.accept().await {
                 Ok((stream, peer)) => {
                     let counter = Arc::clone(&counters).connection();
-                    tokio::spawn(connection(stream, peer.ip(), counter, ended.clone()));
+                    tokio::spawn(open(stream, tls.clone(), peer.ip(), counter, ended.clone()));
                 }
                 Err(error) if is_of_one_connection(&error) => {}
                 Err(error) => {
@@ -78,14 +84,32 @@ fn is_of_one_connection(error: &io::Error) -> bool {
     )
 }
 
-async fn connection(
+/// Serves a new connection, after TLS was agreed on if there is to be any.
+async fn open(
     stream: TcpStream,
+    tls: Option<TlsAcceptor>,
+    origin: IpAddr,
+    counter: ConnectionCounter,
+    ended: watch::Receiver<bool>,
+) {
+    // An answer goes out at once. A socket that refuses this is gone, which the next read tells.
+    let _ = stream.set_nodelay(true);
+    let Some(tls) = tls else {
+        return connection(stream, origin, counter, ended).await;
+    };
+    match tokio::time::timeout(HANDSHAKE, tls.accept(stream)).await {
+        Ok(Ok(stream)) => connection(stream, origin, counter, ended).await,
+        Ok(Err(error)) => tracing::debug!("no TLS with {origin}: {error}"),
+        Err(_) => tracing::debug!("no TLS with {origin}: it took longer than {HANDSHAKE:?}"),
+    }
+}
+
+async fn connection(
+    stream: impl AsyncRead + AsyncWrite + Unpin,
     origin: IpAddr,
     counter: ConnectionCounter,
     mut ended: watch::Receiver<bool>,
 ) {
-    // An answer goes out at once. A socket that refuses this is gone, which the next read tells.
-    let _ = stream.set_nodelay(true);
     let service = service_fn(|request| exchange(request, origin, &counter));
     let connection = http1::Builder::new().serve_connection(TokioIo::new(stream), service);
     let mut connection = pin!(connection);

@@ -6,3 +6,5 @@ mod answers;
 mod client;
 #[cfg(test)]
 mod life;
+#[cfg(test)]
+mod tls;

@@ -111,7 +111,8 @@ fn passed_message(view: &RunView, delivery: Delivery) -> String {
     };
     match delivery {
         Delivery::TargetSaturated => {
-            message.push_str("; but all users were busy waiting for the target, so arrivals waited")
+            message
+                .push_str("; but all users were busy waiting for the target, so arrivals waited");
         }
         Delivery::OutOfTime => {
             message.push_str("; but not all iterations had begun when their maxDuration was over");

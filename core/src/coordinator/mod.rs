@@ -15,13 +15,14 @@
 //! So the driver may die at any moment: a successor that [resumes](Coordinator::resume) from what
 //! was durable asks the runners for the rest.
 
+mod breach;
 mod judge;
 mod observe;
 mod recent;
 
 use std::{sync::Arc, time::Duration};
 
-use self::recent::Recent;
+use self::{breach::LastSeconds, recent::Recent};
 use crate::{
     plan::Plan,
     report::{
@@ -84,6 +85,7 @@ pub struct Coordinator {
     recent: Recent,
     proposed: Option<UnixMicros>,
     start: Option<UnixMicros>,
+    last_seconds: LastSeconds,
     /// The first reason to end early, and when it came.
     ending: Option<(Judgement, UnixMicros)>,
     load_ended: Option<UnixMicros>,
@@ -137,6 +139,7 @@ impl Coordinator {
         known: Resume,
     ) -> Self {
         let runners = (0..plan.runners).map(|_| Runner::default()).collect();
+        let last_seconds = LastSeconds::new(&plan);
         let judgement_durable = known.judged.is_some();
         Self {
             plan,
@@ -145,6 +148,7 @@ impl Coordinator {
             created: now,
             runners,
             merged: SeriesSet::default(),
+            last_seconds,
             warm_up: Series::default(),
             recent: Recent::default(),
             proposed: None,
@@ -192,6 +196,7 @@ impl Coordinator {
                 // A successor's first delta of a runner is its whole past, not the last second.
                 let since = runner.merged_at.replace(now).or(self.start).unwrap_or(now);
                 if !(delta.full && now - since > micros(recent::WINDOW)) {
+                    self.last_seconds.add(&delta.set);
                     let mut total = delta.set.total;
                     total.merge(&delta.warm_up);
                     self.recent.add(&total, since, now);
@@ -249,6 +254,7 @@ impl Coordinator {
     pub fn tick(&mut self, now: UnixMicros) {
         self.propose_start(now);
         self.check_deadlines(now);
+        self.check_breaches(now);
         self.judge(now);
         self.complete(now);
     }

@@ -6,12 +6,16 @@ use super::Coordinator;
 use crate::{
     plan::Plan,
     report::{ExportCounts, UnixMicros, micros},
-    threshold,
+    threshold::{self, ThresholdResult},
     view::{Generator, LATE_SHARE, Phase, Progress, RunView, RunnerCounts, Summary},
 };
 
 /// CPU share of a generator from which on its measurements are doubtful.
 const SATURATED_CPU: f64 = 0.95;
+
+/// The same of the time that it was throttled: below it, quotas of whole CPUs throttle a little at
+/// any load.
+const SATURATED_THROTTLING: f64 = 0.1;
 
 impl Coordinator {
     /// What is known now.
@@ -56,7 +60,7 @@ impl Coordinator {
             generator: self.generator(),
             delivery: None,
             thresholds: if running {
-                threshold::evaluate_all(&self.plan, &self.merged, duration)
+                self.evaluate_thresholds(duration)
             } else {
                 Vec::new()
             },
@@ -64,6 +68,18 @@ impl Coordinator {
             aggregates: None,
             export_problem: String::new(),
         }
+    }
+
+    fn evaluate_thresholds(&self, duration: Duration) -> Vec<ThresholdResult> {
+        let breaches = self.last_seconds.first_breach.iter();
+        threshold::evaluate_all(&self.plan, &self.merged, duration)
+            .into_iter()
+            .zip(breaches)
+            .map(|(result, breach)| ThresholdResult {
+                first_breach: *breach,
+                ..result
+            })
+            .collect()
     }
 
     fn phase(&self, now: UnixMicros) -> Phase {
@@ -85,7 +101,7 @@ impl Coordinator {
     }
 
     /// Of the load so far, without the warm-up.
-    fn measured_duration(&self, now: UnixMicros) -> Duration {
+    pub(super) fn measured_duration(&self, now: UnixMicros) -> Duration {
         let Some(start) = self.start else {
             return Duration::ZERO;
         };
@@ -162,11 +178,12 @@ impl Coordinator {
                 .filter_map(|r| Some(r.engine.as_ref()?.health))
         };
         let cpu = health().map(|h| h.cpu_max).fold(0.0, f64::max);
+        let throttled = health().map(|h| h.throttled_max).fold(0.0, f64::max);
         let set = &self.merged;
         let late = set.late_by_generator as f64 > set.scheduled as f64 * LATE_SHARE
             || set.failed_by_generator() as f64 > set.total.requests as f64 * LATE_SHARE;
         Generator {
-            saturated: late || cpu >= SATURATED_CPU,
+            saturated: late || cpu >= SATURATED_CPU || throttled >= SATURATED_THROTTLING,
             cpu,
             late_starts: set.late_by_generator + set.late_by_target,
             late_by_generator: set.late_by_generator,

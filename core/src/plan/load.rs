@@ -145,6 +145,15 @@ impl Load {
         matches!(self, Self::ConstantRate { .. } | Self::RampingRate { .. })
     }
 
+    /// Open models: when arrivals are due, and how they are spread.
+    pub fn arrivals(&self) -> Option<(Schedule, Arrivals)> {
+        let (Self::ConstantRate { arrivals, .. } | Self::RampingRate { arrivals, .. }) = self
+        else {
+            return None;
+        };
+        Some((self.schedule()?, *arrivals))
+    }
+
     /// Open models: when arrivals are due.
     pub fn schedule(&self) -> Option<Schedule> {
         match self {

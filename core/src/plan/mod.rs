@@ -12,7 +12,7 @@ use std::{collections::BTreeMap, time::Duration};
 use serde::{Deserialize, Serialize};
 
 pub use load::{Arrivals, Load, RateStage, UserStage};
-pub use results::{Auth, Elasticsearch, Files, Flavor, RawMode, Results};
+pub use results::{Auth, DEFAULT_SPOOL_LIMIT, Elasticsearch, Files, Flavor, RawMode, Results};
 pub use target::{ClientCertificate, HostRule, Origin, Protocol, Scheme, Target, TargetTls};
 
 use crate::{

@@ -4,19 +4,21 @@
 
 mod body;
 mod limits;
+mod load;
 mod pod;
 mod request;
 mod results;
 mod scenario;
 mod target;
+mod threshold;
+mod tls;
 
 use std::{collections::BTreeMap, time::Duration};
 
 use loadtest_core::{
-    plan::{Auth, Plan, RawMode, RunIdentity, SeriesKey},
-    scalar::parse_duration,
+    plan::{Auth, ClientCertificate, Origin, Plan, RawMode, RunIdentity, SeriesKey},
+    scalar::{format_duration, parse_duration},
     template::{Position, Template},
-    threshold::Threshold,
 };
 
 pub use results::mounts;
@@ -36,6 +38,10 @@ pub const DEFAULT_START_TIMEOUT: Duration = Duration::from_mins(5);
 pub const DEFAULT_INTERVAL: Duration = Duration::from_secs(5);
 /// Sending may go on at least this long after the load.
 pub const DEFAULT_DRAIN_TIMEOUT: Duration = Duration::from_mins(5);
+/// Loads of a number of iterations end after this long, done or not.
+pub const DEFAULT_ITERATIONS_DURATION: Duration = Duration::from_mins(10);
+/// Longest duration of anything in a test.
+pub const LONGEST: Duration = Duration::from_hours(30 * 24);
 /// What `maxDuration` allows beyond loads and `gracefulStop`.
 pub const DURATION_MARGIN: Duration = Duration::from_mins(1);
 
@@ -44,6 +50,10 @@ pub const DURATION_MARGIN: Duration = Duration::from_mins(1);
 pub struct Overrides {
     /// Instead of `target.url`.
     pub target: Option<String>,
+    /// CA certificates for https, by file, instead of `target.tls`.
+    pub target_ca_file: Option<String>,
+    /// Client certificate for https, by files, instead of `target.tls`.
+    pub target_certificate: Option<ClientCertificate>,
     /// Instead of, or beside, `variables`.
     pub variables: BTreeMap<String, String>,
     /// Instead of `runners.count`.
@@ -115,6 +125,7 @@ struct Builder<'a> {
     runners: u32,
     variables: BTreeMap<String, String>,
     target: target::Targets,
+    origins: Vec<Origin>,
     series: Vec<SeriesKey>,
     checks: Vec<String>,
     steps: u32,
@@ -132,6 +143,7 @@ impl<'a> Builder<'a> {
                 .max(1),
             variables: BTreeMap::new(),
             target: target::Targets::default(),
+            origins: Vec::new(),
             series: Vec::new(),
             checks: Vec::new(),
             steps: 0,
@@ -172,16 +184,19 @@ impl<'a> Builder<'a> {
             .max()
             .unwrap_or_default();
         let results = self.results(spec, longest.min(max_duration));
+        let path = format!("{}.warmUp", self.root);
+        let warm_up = self.duration(&path, spec.warm_up.as_deref(), Duration::ZERO);
+        let target = self.finished_target(spec, &scenarios);
         Plan {
             run,
-            target: self.target.effective.clone(),
+            target,
             scenarios,
             series: std::mem::take(&mut self.series),
             checks: std::mem::take(&mut self.checks),
             thresholds,
             runners: self.runners,
             start_timeout,
-            warm_up: Duration::ZERO,
+            warm_up,
             max_duration,
             results,
         }
@@ -205,27 +220,6 @@ impl<'a> Builder<'a> {
         variables
     }
 
-    fn thresholds(&mut self, spec: &TestSpec) -> Vec<Threshold> {
-        let mut thresholds: Vec<Threshold> = Vec::with_capacity(spec.thresholds.len());
-        for (index, threshold) in spec.thresholds.iter().enumerate() {
-            let path = format!("{}.thresholds[{index}]", self.root);
-            if let Some(name) = &threshold.name {
-                self.plain_text(&format!("{path}.name"), name);
-            }
-            match Threshold::parse(threshold.name.as_deref(), &threshold.expr) {
-                Err(error) => self.problem(&format!("{path}.expr"), error),
-                Ok(parsed) if thresholds.iter().any(|other| other.name == parsed.name) => {
-                    self.problem(
-                        &path,
-                        format!("there is another threshold named {:?}", parsed.name),
-                    );
-                }
-                Ok(parsed) => thresholds.push(parsed),
-            }
-        }
-        thresholds
-    }
-
     fn problem(&mut self, path: &str, message: impl std::fmt::Display) {
         self.problems
             .push(Problem::new(Stage::Acceptance, path, message.to_string()));
@@ -234,10 +228,18 @@ impl<'a> Builder<'a> {
     /// A duration, or its default when there is none.
     fn duration(&mut self, path: &str, text: Option<&str>, default: Duration) -> Duration {
         let Some(text) = text else { return default };
-        parse_duration(text).unwrap_or_else(|error| {
-            self.problem(path, error);
-            default
-        })
+        match parse_duration(text) {
+            Ok(duration) if duration > LONGEST => {
+                let message = format!("{text} is too long, at most {}", format_duration(LONGEST));
+                self.problem(path, message);
+                default
+            }
+            Ok(duration) => duration,
+            Err(error) => {
+                self.problem(path, error);
+                default
+            }
+        }
     }
 
     fn template(&mut self, path: &str, text: &str, position: Position) -> Template {

@@ -46,14 +46,15 @@ impl Builder<'_> {
             }
             Some(body)
         });
+        let (origin, url) = self.step_url(&format!("{path}.url"), &request.url);
         let step = self.steps;
         self.steps += 1;
         Request {
             step,
             series: self.series(scenario, &name, method),
             method: method.to_owned(),
-            origin: None,
-            path: self.step_path(&format!("{path}.url"), &request.url),
+            origin,
+            path: url,
             headers,
             body,
             timeout: self.duration(
@@ -61,7 +62,10 @@ impl Builder<'_> {
                 request.timeout.as_deref(),
                 DEFAULT_TIMEOUT,
             ),
-            follow_redirects: 0,
+            follow_redirects: request
+                .follow_redirects
+                .and_then(|count| u8::try_from(count).ok())
+                .unwrap_or(0),
             success: match &request.success {
                 Some(ranges) => self.statuses(&format!("{path}.success"), ranges),
                 None => vec![StatusRange { from: 200, to: 399 }],

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use loadtest_core::{
-    plan::{Auth, Elasticsearch, Files, Flavor, RawMode, Results},
+    plan::{Auth, DEFAULT_SPOOL_LIMIT, Elasticsearch, Files, Flavor, RawMode, Results},
     scalar::format_duration,
 };
 use url::Url;
@@ -14,8 +14,9 @@ use crate::{
     spec::{self, TestSpec},
 };
 
-/// Where Secrets and `ConfigMap`s of `results.elasticsearch` are mounted in the exporter's
-/// container. The plan names these files and never their content.
+/// Where Secrets and `ConfigMap`s are mounted: those of `results.elasticsearch` in the exporter's
+/// container only, those of `target.tls` in the engine's only. The plan names these files and never
+/// their content.
 pub mod mounts {
     /// Directory of the credentials.
     pub const AUTH_DIR: &str = "/etc/loadtest/auth";
@@ -29,7 +30,15 @@ pub mod mounts {
     pub const API_KEY: &str = "key";
     /// File name of the bearer token, within [`AUTH_DIR`].
     pub const TOKEN: &str = "token";
-    /// File name of the CA certificates, within [`ES_CA_DIR`].
+    /// Directory of the target's CA.
+    pub const TARGET_CA_DIR: &str = "/etc/loadtest/target-ca";
+    /// Directory of the certificate that is shown to the target.
+    pub const TARGET_CERTIFICATE_DIR: &str = "/etc/loadtest/target-certificate";
+    /// File name of the certificate, within [`TARGET_CERTIFICATE_DIR`], and its key in the Secret.
+    pub const CERTIFICATE: &str = "tls.crt";
+    /// File name of the private key, within [`TARGET_CERTIFICATE_DIR`], and its key in the Secret.
+    pub const CERTIFICATE_KEY: &str = "tls.key";
+    /// File name of the CA certificates, within [`ES_CA_DIR`] and [`TARGET_CA_DIR`].
     pub const CA: &str = "ca.crt";
     /// Key of the user name in a Secret that does not say.
     pub const DEFAULT_USERNAME_KEY: &str = "username";
@@ -73,6 +82,7 @@ impl Builder<'_> {
             elasticsearch,
             files,
             drain_timeout,
+            spool_limit: DEFAULT_SPOOL_LIMIT,
         }
     }
 

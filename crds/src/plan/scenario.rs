@@ -3,18 +3,15 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use loadtest_core::{
-    plan::{Arrivals, Connections, Cookies, Load, PauseRange, Scenario, Step, Task},
-    scalar::{Rate, format_duration, parse_duration},
+    plan::{Connections, Cookies, Load, PauseRange, Scenario, Step, Task},
+    scalar::format_duration,
 };
 
-use super::{Builder, DEFAULT_GRACEFUL_STOP};
+use super::{Builder, DEFAULT_GRACEFUL_STOP, load::model};
 use crate::{
     rule,
-    spec::{self, ConstantRate, TestSpec},
+    spec::{self, TestSpec},
 };
-
-/// Fewest and most users that an open model gets when `maxUsers` does not say.
-const DEFAULT_MAX_USERS: (u64, u64) = (10, 10_000);
 
 impl Builder<'_> {
     pub(super) fn scenarios(&mut self, spec: &TestSpec) -> Vec<Scenario> {
@@ -45,7 +42,6 @@ impl Builder<'_> {
             DEFAULT_GRACEFUL_STOP,
         );
         let load = self.load(&format!("{path}.load"), &scenario.load);
-        let open = matches!(load, Load::ConstantRate { .. });
         let mut names = BTreeSet::new();
         let mut tasks = Vec::with_capacity(scenario.tasks.len());
         for (index, task) in scenario.tasks.iter().enumerate() {
@@ -60,12 +56,7 @@ impl Builder<'_> {
                     format!("there is another task named {name:?} in this scenario"),
                 );
             }
-            if open && task.think_time.is_some() {
-                self.problem(
-                    &format!("{path}.thinkTime"),
-                    "constantRate has no use for it, since its iterations begin at their own times: leave it out, or use constantUsers",
-                );
-            }
+            self.waits(&path, &load, task);
             tasks.push(self.task(&path, name, &scenario.name, task));
         }
         if tasks.iter().all(|task| task.weight == 0) {
@@ -79,76 +70,40 @@ impl Builder<'_> {
             start_after,
             load,
             graceful_stop,
-            connections: Connections::default(),
-            cookies: Cookies::default(),
+            connections: match scenario.connections.unwrap_or_default() {
+                spec::Connections::KeepAlive => Connections::KeepAlive,
+                spec::Connections::PerIteration => Connections::PerIteration,
+                spec::Connections::PerRequest => Connections::PerRequest,
+            },
+            cookies: match scenario.cookies.unwrap_or_default() {
+                spec::Cookies::Iteration => Cookies::Iteration,
+                spec::Cookies::User => Cookies::User,
+                spec::Cookies::Off => Cookies::Off,
+            },
             tasks,
         }
     }
 
-    fn load(&mut self, path: &str, load: &spec::Load) -> Load {
-        match (&load.constant_rate, &load.constant_users) {
-            (Some(open), None) => self.constant_rate(&format!("{path}.constantRate"), open),
-            (None, Some(closed)) => {
-                let path = format!("{path}.constantUsers");
-                let users = u32::try_from(closed.users).unwrap_or(0);
-                if users == 0 {
-                    self.problem(&format!("{path}.users"), "at least one user is needed");
-                }
-                Load::ConstantUsers {
-                    users,
-                    duration: self.load_duration(&path, &closed.duration),
-                }
+    /// Only users of closed models wait between their iterations, and in one way.
+    fn waits(&mut self, path: &str, load: &Load, task: &spec::Task) {
+        let set = [
+            ("thinkTime", task.think_time.is_some()),
+            ("pacing", task.pacing.is_some()),
+        ];
+        if load.is_open() {
+            for (field, _) in set.into_iter().filter(|(_, set)| *set) {
+                let message = format!(
+                    "{} has no use for it, since its iterations begin at their own times: leave it out, or use constantUsers or rampingUsers",
+                    model(load)
+                );
+                self.problem(&format!("{path}.{field}"), message);
             }
-            _ => {
-                self.problem(path, rule::LOAD.message());
-                Load::ConstantUsers {
-                    users: 0,
-                    duration: Duration::ZERO,
-                }
-            }
+        } else if set.iter().all(|(_, set)| *set) {
+            self.problem(
+                &format!("{path}.pacing"),
+                "set thinkTime or pacing, not both: pacing is from start to start, thinkTime from the end of an iteration to the start of the next",
+            );
         }
-    }
-
-    fn constant_rate(&mut self, path: &str, open: &ConstantRate) -> Load {
-        let rate = open.rate.parse::<Rate>().unwrap_or_else(|error| {
-            self.problem(&format!("{path}.rate"), error);
-            Rate {
-                events: 1,
-                per: Duration::from_secs(1),
-            }
-        });
-        if rate.events == 0 {
-            self.problem(&format!("{path}.rate"), "a rate of zero sends nothing");
-        }
-        let max_users = match open.max_users {
-            None => default_max_users(rate).max(self.runners),
-            Some(users) => {
-                let users = u32::try_from(users).unwrap_or(0);
-                if users < self.runners {
-                    let message = format!(
-                        "{users} users cannot be shared by {} runners: every runner needs at least one",
-                        self.runners
-                    );
-                    self.problem(&format!("{path}.maxUsers"), message);
-                }
-                users
-            }
-        };
-        Load::ConstantRate {
-            rate,
-            duration: self.load_duration(path, &open.duration),
-            max_users,
-            arrivals: Arrivals::Even,
-        }
-    }
-
-    fn load_duration(&mut self, path: &str, text: &str) -> Duration {
-        let path = format!("{path}.duration");
-        let duration = self.duration(&path, Some(text), Duration::ZERO);
-        if duration.is_zero() && parse_duration(text).is_ok() {
-            self.problem(&path, "a load of no length sends nothing");
-        }
-        duration
     }
 
     fn task(&mut self, path: &str, name: String, scenario: &str, task: &spec::Task) -> Task {
@@ -157,6 +112,10 @@ impl Builder<'_> {
             .think_time
             .as_ref()
             .map(|pause| self.pause(&format!("{path}.thinkTime"), pause));
+        let pacing = task
+            .pacing
+            .as_deref()
+            .map(|text| self.duration(&format!("{path}.pacing"), Some(text), Duration::ZERO));
         let mut steps = Vec::with_capacity(task.steps.len());
         for (index, step) in task.steps.iter().enumerate() {
             let path = format!("{path}.steps[{index}]");
@@ -182,7 +141,7 @@ impl Builder<'_> {
             name,
             weight: u32::try_from(weight).unwrap_or(0),
             think_time,
-            pacing: None,
+            pacing,
             steps,
         }
     }
@@ -202,10 +161,4 @@ impl Builder<'_> {
         }
         PauseRange { min, max }
     }
-}
-
-fn default_max_users(rate: Rate) -> u32 {
-    let (fewest, most) = DEFAULT_MAX_USERS;
-    let twice = (u128::from(rate.events) * 2).div_ceil(u128::from(rate.per.as_secs().max(1)));
-    u32::try_from(twice.clamp(u128::from(fewest), u128::from(most))).unwrap_or(u32::MAX)
 }

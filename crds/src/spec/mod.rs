@@ -5,9 +5,12 @@
 // These comments are what `kubectl explain` prints, where backticks only disturb.
 #![allow(clippy::doc_markdown)]
 
+mod load;
 mod results;
 mod scenario;
 mod step;
+mod target;
+mod threshold;
 
 use std::collections::BTreeMap;
 
@@ -15,12 +18,18 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use load::{
+    Arrivals, ConstantRate, ConstantUsers, Load, PerUserIterations, RampingRate, RampingUsers,
+    RateStage, SharedIterations, UserStage,
+};
 pub use results::{
     ApiKeyAuth, AuthRef, BasicAuth, BearerAuth, CaRef, Elasticsearch, Flavor, KeyRef, Raw, RawMode,
     Results, SearchTls,
 };
-pub use scenario::{ConstantRate, ConstantUsers, Load, Pause, Scenario, Task};
+pub use scenario::{Connections, Cookies, Pause, Scenario, Task};
 pub use step::{Body, Check, FormField, Method, Request, Step};
+pub use target::{ClientCertificateRef, Protocol, Proxy, Target, TargetTls};
+pub use threshold::{Abort, Selector, Threshold};
 
 use crate::{
     rule,
@@ -159,39 +168,16 @@ pub struct TestSpec {
     /// Where results go besides the status.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub results: Option<Results>,
+    /// The first part of the load, shorter than it, such as 10s: requests that were to begin within
+    /// it are sent and exported (stage warm-up), but are in no number of the summary and in no
+    /// threshold. Default: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub warm_up: Option<Duration>,
     /// Hard end of the load, counted from its start; a run that reaches it ends with the verdict
     /// Error. Default: what the scenarios need, their gracefulStop and one minute. It never cuts
     /// the export of results.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_duration: Option<Duration>,
-}
-
-/// The service under test.
-#[derive(KubeSchema, Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Target {
-    /// Base of all step urls, such as http://shop.perf.svc:8080 or http://shop.perf.svc/api. Load
-    /// goes to this host and port only.
-    #[schemars(length(min = 1, max = 1024))]
-    #[x_kube(validation = Rule::from(rule::NOT_HTTPS), validation = Rule::from(rule::TARGET_HTTP))]
-    pub url: String,
-}
-
-/// Something that must hold for the run to pass.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct Threshold {
-    /// Name in status and reports; default: the expression.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 64))]
-    pub name: Option<String>,
-    /// Metric, comparison and value with its unit: `latency.p99 < 250ms`, `errors.ratio < 1%`,
-    /// `requests.rate >= 100/s`. Metrics: latency and serviceTime with
-    /// p50, p75, p90, p95, p99, p999, mean, min or max; errors.ratio, errors.count, requests.rate,
-    /// requests.count, checks.ratio, iterations.count, iterations.rate, delivered.ratio,
-    /// bytes.sent, bytes.received.
-    #[schemars(length(min = 1, max = 64))]
-    pub expr: String,
 }
 
 /// The pods that send the load.

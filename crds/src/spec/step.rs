@@ -37,10 +37,11 @@ pub struct Request {
     /// Default GET.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub method: Option<Method>,
-    /// Path and query relative to target.url, beginning with /, or an absolute http:// url of the
-    /// target's host. May hold templates: `/product/$(var.product)?user=$(user.index)`.
+    /// Path and query relative to target.url, beginning with /, or an absolute url of the target
+    /// or of one of target.allowedHosts. After the host it may hold templates:
+    /// `/product/$(var.product)?user=$(user.index)`.
     #[schemars(length(min = 1, max = 2048))]
-    #[x_kube(validation = Rule::from(rule::NOT_HTTPS), validation = Rule::from(rule::STEP_URL))]
+    #[x_kube(validation = Rule::from(rule::STEP_URL))]
     pub url: String,
     /// Headers; values may hold templates. Host, User-Agent and Content-Length are added.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -52,6 +53,12 @@ pub struct Request {
     /// From the send to the last byte of the answer, such as 2s; default 10s.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub timeout: Option<Duration>,
+    /// How many redirects in a row are followed, 0 to 10; default 0. Each hop is a request of its
+    /// own under the same name, goes to the target or allowedHosts only, and is a success when it
+    /// is followed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 10))]
+    pub follow_redirects: Option<i32>,
     /// Status codes of a success, single or ranges: [200-299, 404]; default 200-399.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 16))]

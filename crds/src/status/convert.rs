@@ -130,6 +130,7 @@ fn summary(measured: &Measured) -> Summary {
     let total = &measured.total;
     Summary {
         duration: round_duration(measured.duration),
+        warm_up_requests: (measured.warm_up_requests > 0).then(|| count(measured.warm_up_requests)),
         requests: count(total.requests),
         failures: count(total.failures),
         error_ratio: format_ratio(total.error_ratio()),
@@ -231,6 +232,7 @@ fn threshold(result: &loadtest_core::threshold::ThresholdResult) -> ThresholdRow
             .clone()
             .unwrap_or_else(|| NOTHING.to_owned()),
         passed: result.passed,
+        first_breach: result.first_breach.map(time_of),
     }
 }
 

@@ -153,9 +153,12 @@ pub struct RunnerRow {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Summary {
-    /// Length of the load, as far as it went.
+    /// Length of the load, as far as it went, without the warm-up.
     #[schemars(length(max = 32))]
     pub duration: String,
+    /// Requests of the warm-up, which are in no other number here; left out without a warm-up.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub warm_up_requests: Option<i64>,
     /// Requests that ended.
     pub requests: i64,
     /// Those that failed: no success by status, a failed check, or no answer.
@@ -170,7 +173,7 @@ pub struct Summary {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 32))]
     pub offered: Option<String>,
-    /// Share of the due iterations that began.
+    /// Share of the iterations that were to begin that did, in time or late.
     #[schemars(length(max = 32))]
     pub delivered: String,
     /// Iterations that ended.
@@ -331,6 +334,10 @@ pub struct ThresholdRow {
     pub observed: String,
     /// Whether it held.
     pub passed: bool,
+    /// Of a threshold that may stop the load: when it was first seen not to hold.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "time_schema")]
+    pub first_breach: Option<Time>,
 }
 
 /// What became of the document of each request.

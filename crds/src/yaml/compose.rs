@@ -19,6 +19,8 @@ const MAX_NODES: usize = 500_000;
 pub fn parse(text: &str) -> Result<Vec<Node>, Problem> {
     let mut composer = Composer {
         events: Parser::new_from_str(text),
+        lines: text.lines().collect(),
+        in_brackets: false,
         anchors: BTreeMap::new(),
         nodes: 0,
     };
@@ -36,6 +38,9 @@ pub fn parse(text: &str) -> Result<Vec<Node>, Problem> {
 
 struct Composer<'a> {
     events: Parser<'a, StrInput<'a>>,
+    lines: Vec<&'a str>,
+    /// Whether what is read now is between `{` and `}` or `[` and `]`.
+    in_brackets: bool,
     anchors: BTreeMap<usize, Node>,
     nodes: usize,
 }
@@ -81,12 +86,29 @@ impl<'a> Composer<'a> {
                     .as_deref()
                     .map(|tag| format!("{}{}", tag.handle, tag.suffix));
                 let plain = style == ScalarStyle::Plain;
+                // YAML 1.2 allows it, but kubectl's YAML 1.1 ends the text there.
+                if plain && self.in_brackets && text.contains('?') {
+                    let message = format!(
+                        "not YAML for kubectl: {text:?} has a ? between {{ }} or [ ]: put it in quotes"
+                    );
+                    return Err(refused(at, message));
+                }
                 let content = scalar::resolve(&text, plain, tag.as_deref())
                     .map_err(|message| refused(at, message))?;
                 (anchor, content)
             }
-            Event::SequenceStart(anchor, _) => (anchor, self.list(at, depth)?),
-            Event::MappingStart(anchor, _) => (anchor, self.map(at, depth)?),
+            Event::SequenceStart(anchor, _) => {
+                let outer = self.enter(span);
+                let content = self.list(at, depth)?;
+                self.in_brackets = outer;
+                (anchor, content)
+            }
+            Event::MappingStart(anchor, _) => {
+                let outer = self.enter(span);
+                let content = self.map(at, depth)?;
+                self.in_brackets = outer;
+                (anchor, content)
+            }
             _ => return Err(refused(at, "not YAML: a value is missing")),
         };
         let node = Node { place: at, content };
@@ -94,6 +116,25 @@ impl<'a> Composer<'a> {
             self.anchors.insert(anchor, node.clone());
         }
         Ok(node)
+    }
+
+    /// Notes whether a collection that begins here is in brackets, and returns what was before.
+    fn enter(&mut self, span: Span) -> bool {
+        let outer = self.in_brackets;
+        let line = self.lines.get(span.start.line().saturating_sub(1));
+        let mut rest = line
+            .and_then(|line| {
+                let (at, _) = line.char_indices().nth(span.start.col())?;
+                line.get(at..)
+            })
+            .unwrap_or_default();
+        // It begins with its anchor and its tag, if it has any.
+        while rest.starts_with(['&', '!']) {
+            let (_, after) = rest.split_once(char::is_whitespace).unwrap_or_default();
+            rest = after.trim_start();
+        }
+        self.in_brackets = outer || rest.starts_with(['{', '[']);
+        outer
     }
 
     fn list(&mut self, at: Place, depth: usize) -> Result<Content, Problem> {
@@ -191,5 +232,38 @@ fn refused(at: Place, message: impl Into<String>) -> Problem {
     Problem {
         at: Some(at),
         ..Problem::new(Stage::Yaml, "", message)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Tried with kubectl 1.34: each of the refused is an error there, too.
+    #[test]
+    fn a_question_mark_ends_a_text_between_brackets() {
+        for taken in [
+            "a: /get?x=1",
+            "a: { b: \"/get?x=1\" }",
+            "a: ['b?']\nc: d?",
+            "- [a]\n- b?c",
+            "a: &x\n  b: c?d",
+        ] {
+            assert!(parse(taken).is_ok(), "{taken}");
+        }
+        for refused in [
+            "a: { b: /get?x=1 }",
+            "[a, b?]",
+            "a: &x { b: c?d }",
+            "a: !!map { b: c?d }",
+            "a: { b: [c], d: e?f }",
+            "[a: b?c]",
+        ] {
+            let message = parse(refused).unwrap_err().message;
+            assert!(
+                message.ends_with("put it in quotes"),
+                "{refused}: {message}"
+            );
+        }
     }
 }

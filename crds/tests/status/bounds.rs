@@ -49,6 +49,7 @@ fn worst(letter: &str) -> RunView {
     });
     worst.summary = Some(Summary {
         duration: Duration::from_micros(86_399_999_999_999),
+        warm_up_requests: huge,
         total: total.clone(),
         iterations: huge,
         offered_rate: Some(123_456_789.1),
@@ -85,7 +86,8 @@ fn worst(letter: &str) -> RunView {
             name: long(64),
             expr: "x".repeat(64),
             observed: Some("123456789012.1/s".to_owned()),
-            passed: false
+            passed: false,
+            first_breach: Some(1_795_400_000_000_000),
         };
         64
     ];

@@ -73,6 +73,7 @@ pub(crate) fn view(phase: Phase) -> RunView {
         },
         summary: began.then(|| Summary {
             duration: Duration::from_millis(30_040),
+            warm_up_requests: 0,
             total: stats(4_000),
             iterations: 4_000,
             offered_rate: Some(200.0),
@@ -114,6 +115,7 @@ pub(crate) fn view(phase: Phase) -> RunView {
             expr: "latency.p99 < 250ms".to_owned(),
             observed: Some("101ms".to_owned()),
             passed: true,
+            first_breach: None,
         }],
         export: began.then_some(ExportCounts {
             produced: 4_000,

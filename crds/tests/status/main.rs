@@ -9,7 +9,7 @@ mod fixtures;
 use loadtest_core::{
     report::ExportCounts,
     verdict::{Judgement, Reason, Verdict},
-    view::{Delivery, Phase, RequestStats},
+    view::{Delivery, Phase, RequestStats, RunView},
 };
 use loadtest_crds::{
     LoadTestRunStatus, Problem, Stage,
@@ -170,6 +170,63 @@ fn a_saturated_target_is_told_apart_from_the_generator() {
         (generator.status, generator.reason.as_str()),
         (ConditionStatus::False, "LoadNotDelivered")
     );
+}
+
+#[test]
+fn iterations_that_ran_out_of_time_and_generators_that_ran_out_of_ports_are_named() {
+    let of = |delivery, judgement: Judgement| {
+        let mut view = view(Phase::Finished);
+        view.delivery = Some(delivery);
+        view.judgement = Some(judgement);
+        view.summary.as_mut().unwrap().delivered = 0.4;
+        let status = status_at(&view, &[], 0);
+        let delivered = &status.conditions[4];
+        assert_eq!(delivered.kind, "LoadDelivered");
+        assert_eq!(delivered.status, ConditionStatus::False);
+        let succeeded = status.conditions[3].status;
+        (
+            delivered.reason.clone(),
+            delivered.message.clone(),
+            succeeded,
+        )
+    };
+    // Thresholds decide: too few iterations are not the generator's fault.
+    let held = Judgement {
+        verdict: Verdict::Passed,
+        reason: Reason::ThresholdsMet,
+        message: "all 1 thresholds held".to_owned(),
+    };
+    assert_eq!(
+        of(Delivery::OutOfTime, held),
+        (
+            "OutOfTime".to_owned(),
+            "only 40% of the iterations had begun when their maxDuration was over".to_owned(),
+            ConditionStatus::True
+        )
+    );
+    let invalid = Judgement {
+        verdict: Verdict::Invalid,
+        reason: Reason::LoadNotDelivered,
+        message: "no ports".to_owned(),
+    };
+    assert_eq!(
+        of(Delivery::GeneratorExhausted, invalid),
+        (
+            "LoadNotDelivered".to_owned(),
+            "requests could not be made because the runners had no local ports or open files left: use more runners, or keep connections alive".to_owned(),
+            ConditionStatus::False
+        )
+    );
+}
+
+#[test]
+fn requests_of_the_warm_up_are_told_apart() {
+    let mut view = view(Phase::Finished);
+    let summary = |view: &RunView| serde_json::to_value(status_at(view, &[], 0).summary).unwrap();
+    assert_eq!(summary(&view).get("warmUpRequests"), None);
+    view.summary.as_mut().unwrap().warm_up_requests = 800;
+    assert_eq!(summary(&view)["warmUpRequests"], 800);
+    assert_eq!(summary(&view)["requests"], 4_000);
 }
 
 #[test]

@@ -28,6 +28,7 @@ use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use super::{Authenticator, Identity, Registry, TokenError};
 use crate::{
     clock,
+    lease::Leadership,
     metrics::{Metrics, RefusedLabel},
     names,
     objects::{self, Kinds},
@@ -45,6 +46,8 @@ const BACKLOG: usize = 64;
 /// What the server asks to know who sends, and whom to give a report to.
 #[derive(Debug)]
 pub struct Gate {
+    /// Whether this process may answer for any run.
+    pub leadership: Leadership,
     /// Verifies tokens.
     pub authenticator: Authenticator,
     /// Runs under way.
@@ -70,6 +73,8 @@ enum Refusal {
     Token(#[from] TokenError),
     #[error("{0}")]
     Forbidden(&'static str),
+    #[error("this replica does not hold the lease, try again")]
+    NotLeading,
     #[error("the run is not coordinated yet, try again")]
     NotYet,
     #[error("the body was cut off or is longer than {MAX_REPORT_BYTES} bytes")]
@@ -85,7 +90,9 @@ enum Refusal {
 impl Refusal {
     fn status(&self) -> StatusCode {
         match self {
-            Self::Token(TokenError::Keys(_)) | Self::NotYet => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Token(TokenError::Keys(_)) | Self::NotYet | Self::NotLeading => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
             Self::NoToken | Self::Token(_) => StatusCode::UNAUTHORIZED,
             Self::Forbidden(_) => StatusCode::FORBIDDEN,
             Self::TooLong => StatusCode::PAYLOAD_TOO_LARGE,
@@ -103,6 +110,7 @@ impl Refusal {
             Self::Token(_) => "token",
             Self::Forbidden(_) => "identity",
             Self::NotYet => "not-yet",
+            Self::NotLeading => "not-leading",
             Self::TooLong | Self::TooSlow | Self::Body(_) => "body",
             Self::Coordinator(_) => "plan",
         }
@@ -173,6 +181,10 @@ async fn answer(
     let pod = gate.pod_of(&identity)?;
     admit(&pod, run, index)?;
     let body = read(body).await?;
+    // Reading may have taken seconds: asked as late as can be.
+    if !gate.leadership.is_valid() {
+        return Err(Refusal::NotLeading);
+    }
     let answer = match gate.registry.get(run) {
         Some(active) => {
             if active.object.namespace != pod.metadata.namespace {

@@ -152,7 +152,7 @@ async fn create_run(
     };
     match ctx
         .kinds
-        .runs(&ctx.client, &namespace)
+        .runs(ctx.writer()?, &namespace)
         .create(&post, &run)
         .await
     {
@@ -230,7 +230,7 @@ async fn note(ctx: &Context, test: &DynamicObject, key: &str) -> Result<(), Erro
     );
     let tests = ctx
         .kinds
-        .tests(&ctx.client, &test.namespace().unwrap_or_default());
+        .tests(ctx.writer()?, &test.namespace().unwrap_or_default());
     let result = tests
         .patch(&test.name_any(), &Context::apply(), &Patch::Apply(body))
         .await;
@@ -279,7 +279,7 @@ async fn report(
     let body = body(ctx, test, &json!({}), Some(value));
     let tests = ctx
         .kinds
-        .tests(&ctx.client, &test.namespace().unwrap_or_default());
+        .tests(ctx.writer()?, &test.namespace().unwrap_or_default());
     let result = tests
         .patch_status(&test.name_any(), &Context::apply(), &Patch::Apply(body))
         .await;

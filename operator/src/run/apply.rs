@@ -1,5 +1,6 @@
 //! Makes the objects of a run. Each has a name that follows from the run, so doing it again after
-//! a crash at any point ends in the same state.
+//! a crash at any point ends in the same state. Each is made by [`Context::writer`] of its moment:
+//! the lease may end between two of them.
 
 use k8s_openapi::api::{
     batch::v1::Job,
@@ -46,7 +47,7 @@ pub async fn apply(ctx: &Context, run: &Run, resources: &Resources) -> Result<Ap
         trial_pod,
         job,
     } = resources;
-    let maps: Api<ConfigMap> = Api::namespaced(ctx.client.clone(), &run.namespace);
+    let maps: Api<ConfigMap> = Api::namespaced(ctx.writer()?.clone(), &run.namespace);
     let result = maps
         .patch(
             &names::plan(&run.name),
@@ -58,7 +59,8 @@ pub async fn apply(ctx: &Context, run: &Run, resources: &Resources) -> Result<Ap
         return Ok(Applied::Refused(refusal));
     }
     let kind = ApiResource::erase::<Pod>(&());
-    let pods: Api<DynamicObject> = Api::namespaced_with(ctx.client.clone(), &run.namespace, &kind);
+    let writer = ctx.writer()?.clone();
+    let pods: Api<DynamicObject> = Api::namespaced_with(writer, &run.namespace, &kind);
     let pod = serde_json::from_value(trial_pod.clone())
         .map_err(|error| Error::broken("the trial pod", error))?;
     let trial = PostParams {
@@ -68,7 +70,7 @@ pub async fn apply(ctx: &Context, run: &Run, resources: &Resources) -> Result<Ap
     if let Some(refusal) = refused(pods.create(&trial, &pod).await.err(), "try a runner's pod")? {
         return Ok(Applied::Refused(refusal));
     }
-    let jobs: Api<Job> = Api::namespaced(ctx.client.clone(), &run.namespace);
+    let jobs: Api<Job> = Api::namespaced(ctx.writer()?.clone(), &run.namespace);
     let result = jobs
         .patch(&run.name, &Context::apply(), &Patch::Apply(job))
         .await;
@@ -83,7 +85,7 @@ pub async fn apply(ctx: &Context, run: &Run, resources: &Resources) -> Result<Ap
 /// # Errors
 /// When the API server cannot be asked.
 pub async fn halt(ctx: &Context, run: &Run) -> Result<(), Error> {
-    let jobs: Api<Job> = Api::namespaced(ctx.client.clone(), &run.namespace);
+    let jobs: Api<Job> = Api::namespaced(ctx.writer()?.clone(), &run.namespace);
     let params = PatchParams {
         field_manager: Some(names::MANAGER.to_owned()),
         ..PatchParams::default()

@@ -22,7 +22,7 @@ use super::{
     observe::Run,
     template,
     validate::Prepared,
-    volumes::{self, FILES_DIR, POOL_DIR, TOKEN_DIR},
+    volumes::{self, FILES_DIR, POOL_DIR, SPOOL_DIR, TOKEN_DIR},
 };
 use crate::{error::Error, names, settings::Settings};
 
@@ -190,7 +190,12 @@ impl Blueprint<'_> {
         });
         if plan.results.exports() {
             let mut exporter = self.container(names::EXPORTER_CONTAINER, "export");
-            template::merge(&mut exporter, &json!({"restartPolicy": "Always"}));
+            let own = json!({
+                "restartPolicy": "Always",
+                "env": [{"name": "LOADTEST_SPOOL", "value": SPOOL_DIR}],
+                "volumeMounts": [{"name": "spool", "mountPath": SPOOL_DIR}],
+            });
+            template::merge(&mut exporter, &own);
             template::merge(&mut spec, &json!({"initContainers": [exporter]}));
         }
         if !runner.pull_secrets.is_empty() {
@@ -439,6 +444,38 @@ mod tests {
             .collect();
         assert_eq!(secret.len(), 1);
         assert_eq!(secret[0]["name"], "exporter-files");
+    }
+
+    #[test]
+    fn what_the_target_is_shown_is_mounted_into_the_engine_only() {
+        let job = resources(|_| ()).job;
+        let volumes = job.pointer("/spec/template/spec/volumes").unwrap();
+        let named = |name: &str| {
+            let mut all = volumes.as_array().unwrap().iter();
+            all.find(|volume| volume["name"] == name).unwrap()
+        };
+        let exporter = named("exporter-files").to_string();
+        assert!(!exporter.contains("shop-c"), "{exporter}");
+        // Where the plan says that they are.
+        let tls = &fixtures::prepared().plan.target.tls;
+        let certificate = tls.client_certificate.as_ref().unwrap();
+        let expected: Vec<_> = [
+            tls.ca_file.as_ref().unwrap(),
+            &certificate.certificate_file,
+            &certificate.key_file,
+        ]
+        .map(|file| json!(file.strip_prefix("/etc/loadtest/").unwrap()))
+        .into();
+        let sources = &named("files")["projected"]["sources"];
+        let secrets: Vec<_> = sources.as_array().unwrap()[1..]
+            .iter()
+            .flat_map(|source| source["secret"]["items"].as_array().unwrap())
+            .map(|item| item["path"].clone())
+            .collect();
+        assert_eq!(secrets, expected);
+        assert!(named("files").to_string().contains("shop-client"));
+        let without = resources(|spec| spec.target.tls = None).job.to_string();
+        assert!(!without.contains("shop-c"), "{without}");
     }
 
     #[test]

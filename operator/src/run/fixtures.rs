@@ -8,7 +8,10 @@ use super::{observe::Run, validate::Prepared};
 /// A test that uses everything which makes a difference to the objects of a run.
 pub fn spec() -> TestSpec {
     serde_json::from_value(json!({
-        "target": {"url": "http://shop:8080"},
+        "target": {"url": "https://shop:8443", "tls": {
+            "caRef": {"secret": {"name": "shop-ca", "key": "root.pem"}},
+            "clientCertificateRef": {"name": "shop-client"},
+        }},
         "scenarios": [{
             "name": "browse",
             "load": {"constantRate": {"rate": "100/s", "duration": "1m"}},

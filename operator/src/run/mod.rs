@@ -45,7 +45,8 @@ const LOOK_AGAIN: Duration = Duration::from_secs(5);
 /// # Errors
 /// When the step could not be made; it is tried again.
 pub async fn reconcile(object: Arc<DynamicObject>, ctx: Arc<Context>) -> Result<Action, Error> {
-    let result = step(&object, &ctx).await;
+    // On the heap: it holds the whole spec over its awaits, which is large.
+    let result = Box::pin(step(&object, &ctx)).await;
     wake_test(&ctx, &object);
     result
 }

@@ -152,7 +152,7 @@ async fn write_start(ctx: &Context, run: &Run, start: UnixMicros) -> Result<(), 
         &json!({"annotations": {names::START: start.to_string()}}),
         None,
     );
-    let runs = ctx.kinds.runs(&ctx.client, &run.namespace);
+    let runs = ctx.kinds.runs(ctx.writer()?, &run.namespace);
     let result = runs
         .patch(&run.name, &Context::apply(), &Patch::Apply(body))
         .await;
@@ -163,7 +163,7 @@ async fn write_start(ctx: &Context, run: &Run, start: UnixMicros) -> Result<(), 
 
 async fn write_result(ctx: &Context, run: &Run, view: &RunView) -> Result<(), Error> {
     let map = children::result_config_map(run, view)?;
-    let maps: Api<ConfigMap> = Api::namespaced(ctx.client.clone(), &run.namespace);
+    let maps: Api<ConfigMap> = Api::namespaced(ctx.writer()?.clone(), &run.namespace);
     let result = maps
         .patch(
             &names::result(&run.name),
@@ -184,7 +184,7 @@ async fn write_result(ctx: &Context, run: &Run, view: &RunView) -> Result<(), Er
 async fn write_status(ctx: &Context, run: &Run, status: &LoadTestRunStatus) -> Result<(), Error> {
     let status = serde_json::to_value(status).map_err(|e| Error::broken("the status", e))?;
     let body = body(ctx, run, &json!({}), Some(status));
-    let runs = ctx.kinds.runs(&ctx.client, &run.namespace);
+    let runs = ctx.kinds.runs(ctx.writer()?, &run.namespace);
     let result = runs
         .patch_status(&run.name, &Context::apply(), &Patch::Apply(body))
         .await;

@@ -2,7 +2,7 @@
 
 use loadtest_crds::{
     plan::mounts,
-    spec::{AuthRef, CaRef},
+    spec::{AuthRef, CaRef, TargetTls},
 };
 use serde_json::{Value, json};
 
@@ -13,11 +13,17 @@ use crate::{coordination::AUDIENCE, names};
 pub const FILES_DIR: &str = "/etc/loadtest";
 /// Directory of the pool that engine and exporter share.
 pub const POOL_DIR: &str = "/run/loadtest/pool";
+/// Directory of the exporter's spool.
+pub const SPOOL_DIR: &str = "/run/loadtest/spool";
 /// Directory of the projected token.
 pub const TOKEN_DIR: &str = "/var/run/secrets/loadtest";
 
 /// The kubelet renews a token after four fifths of its life; one is usable an hour at most.
 const TOKEN_SECONDS: i64 = 3_600;
+
+/// Beyond spoolLimit: for refused documents, and because the kubelet evicts a pod whose volume is
+/// larger than its limit.
+const SPOOL_MARGIN: u64 = 128 << 20;
 
 /// All volumes of a runner's pod.
 pub fn volumes(of: Blueprint<'_>) -> Value {
@@ -25,23 +31,57 @@ pub fn volumes(of: Blueprint<'_>) -> Value {
     let token = json!({"serviceAccountToken": {
         "audience": AUDIENCE, "expirationSeconds": TOKEN_SECONDS, "path": "token",
     }});
+    let mut files = vec![plan.clone()];
+    files.extend(target_files(of));
     let mut volumes = vec![
-        json!({"name": "files", "projected": {"sources": [plan.clone()]}}),
+        json!({"name": "files", "projected": {"sources": files}}),
         json!({"name": "pool", "emptyDir": {
             "medium": "Memory", "sizeLimit": of.settings.runner.pool_size,
         }}),
         json!({"name": "token", "projected": {"sources": [token]}}),
     ];
     if of.prepared.plan.results.exports() {
-        // A volume of its own: the engine never sees the credentials.
+        // A volume of its own: the engine never sees the credentials, the exporter never the
+        // certificate that the target is shown.
         let mut sources = vec![plan];
-        sources.extend(secrets(of));
+        sources.extend(search_files(of));
         volumes.push(json!({"name": "exporter-files", "projected": {"sources": sources}}));
+        let most = of.prepared.plan.results.spool_limit + SPOOL_MARGIN;
+        volumes.push(json!({"name": "spool", "emptyDir": {
+            "sizeLimit": format!("{}Mi", most.div_ceil(1 << 20)),
+        }}));
     }
     Value::Array(volumes)
 }
 
-fn secrets(of: Blueprint<'_>) -> Vec<Value> {
+/// What engines need for TLS towards the target.
+fn target_files(of: Blueprint<'_>) -> Vec<Value> {
+    let Some(tls) = &of.spec.target.tls else {
+        return Vec::new();
+    };
+    let TargetTls {
+        ca_ref,
+        client_certificate_ref,
+        server_name: _,
+        insecure_skip_verify: _,
+    } = tls;
+    let ca = ca_ref
+        .as_ref()
+        .and_then(|ca| ca_source(ca, mounts::TARGET_CA_DIR));
+    let certificate = client_certificate_ref.as_ref().map(|secret| {
+        let items: Vec<_> = [mounts::CERTIFICATE, mounts::CERTIFICATE_KEY]
+            .into_iter()
+            .map(
+                |key| json!({"key": key, "path": below_files(mounts::TARGET_CERTIFICATE_DIR, key)}),
+            )
+            .collect();
+        json!({"secret": {"name": secret.name.to_string(), "items": items}})
+    });
+    ca.into_iter().chain(certificate).collect()
+}
+
+/// What exporters need to reach the search server.
+fn search_files(of: Blueprint<'_>) -> Vec<Value> {
     let search = of
         .spec
         .results
@@ -55,7 +95,7 @@ fn secrets(of: Blueprint<'_>) -> Vec<Value> {
         .tls
         .as_ref()
         .and_then(|tls| tls.ca_ref.as_ref())
-        .map(ca_source);
+        .map(|ca| ca_source(ca, mounts::ES_CA_DIR));
     auth.into_iter().chain(ca).flatten().collect()
 }
 
@@ -90,14 +130,14 @@ fn auth_source(auth: &AuthRef) -> Option<Value> {
     Some(json!({"secret": {"name": name.to_string(), "items": items}}))
 }
 
-fn ca_source(ca: &CaRef) -> Option<Value> {
+fn ca_source(ca: &CaRef, directory: &str) -> Option<Value> {
     let CaRef { config_map, secret } = ca;
     let (kind, from) = match (config_map, secret) {
         (Some(from), _) => ("configMap", from),
         (None, Some(from)) => ("secret", from),
         (None, None) => return None,
     };
-    let path = below_files(mounts::ES_CA_DIR, mounts::CA);
+    let path = below_files(directory, mounts::CA);
     let items = [json!({"key": from.key.to_string(), "path": path})];
     Some(json!({kind: {"name": from.name.to_string(), "items": items}}))
 }

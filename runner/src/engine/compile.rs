@@ -1,15 +1,21 @@
 //! A plan made ready for the workers of one runner: nothing is parsed or looked up later.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use loadtest_core::{
-    plan::{Check, Condition, Load, PauseRange, Plan, Request, Scenario, Step, Task},
+    plan::{
+        Check, Condition, Connections, Cookies, Load, Origin, PauseRange, Plan, Protocol, Request,
+        Scenario, Scheme, Step, Target, Task,
+    },
     scalar::StatusRange,
 };
 use memchr::memmem::Finder;
 
-use super::message::{Message, MessageError};
-use crate::clock::Nanos;
+use super::{
+    message::{Envelope, Message, MessageError},
+    tls::{self, TlsSetUpError},
+};
+use crate::{clock::Nanos, http::Keep};
 
 /// What every worker of a runner reads.
 #[derive(Debug)]
@@ -22,14 +28,18 @@ pub struct Compiled {
     pub check_names: Vec<String>,
     /// How many request names there are.
     pub series: usize,
-    /// Host name or address of the target.
-    pub host: String,
-    /// Port of the target.
-    pub port: u16,
+    /// Where requests go; requests refer to it by index, the first is the target's own.
+    pub origins: Vec<Origin>,
+    /// The target, for what redirects may do.
+    pub target: Target,
+    /// How https is spoken, if any request can get there.
+    pub tls: Option<Arc<rustls::ClientConfig>>,
     /// The run's id.
     pub run_id: String,
     /// Seed of every random choice.
     pub seed: u64,
+    /// Requests that were to begin within this time from the start are the warm-up's.
+    pub warm_up: Nanos,
     /// Hard end of the load part, from its start.
     pub max_duration: Nanos,
 }
@@ -43,6 +53,10 @@ pub struct CompiledScenario {
     pub load: Load,
     /// How long iterations that are under way at the end may take.
     pub graceful_stop: Nanos,
+    /// How long a user keeps a connection.
+    pub connections: Connections,
+    /// How long a user keeps cookies.
+    pub cookies: Cookies,
     /// Never empty.
     pub tasks: Vec<CompiledTask>,
 }
@@ -52,8 +66,8 @@ pub struct CompiledScenario {
 pub struct CompiledTask {
     /// How often in each block.
     pub weight: u32,
-    /// Wait after the iteration.
-    pub think_time: Option<Wait>,
+    /// What a user of a closed model does between this iteration and the next.
+    pub rest: Option<Rest>,
     /// What to do.
     pub steps: Vec<CompiledStep>,
 }
@@ -65,6 +79,15 @@ pub struct Wait {
     pub min: Nanos,
     /// Longest.
     pub max: Nanos,
+}
+
+/// What a user does between two iterations.
+#[derive(Debug, Clone, Copy)]
+pub enum Rest {
+    /// Waits so long after the end.
+    Think(Wait),
+    /// Waits until so long after the start.
+    Pace(Nanos),
 }
 
 /// A step.
@@ -83,10 +106,10 @@ pub struct CompiledRequest {
     pub step: u32,
     /// Index of its name.
     pub series: u32,
-    /// What is sent.
-    pub message: Message,
-    /// Method and headers, as far as the exchange depends on them.
-    pub kind: Kind,
+    /// What is sent, and where.
+    pub sending: Sending,
+    /// If redirects are followed: how.
+    pub redirects: Option<Box<Redirects>>,
     /// Index of its timeout.
     pub timeout: usize,
     /// Status codes of a success.
@@ -95,6 +118,30 @@ pub struct CompiledRequest {
     pub checks: Vec<CompiledCheck>,
     /// Whether a check looks at the body.
     pub keep_body: bool,
+}
+
+/// A request on its way to an origin: a step's own, or one that a redirect made.
+#[derive(Debug)]
+pub struct Sending {
+    /// Number of the origin.
+    pub origin: u32,
+    /// What is sent.
+    pub message: Message,
+    /// Method and headers, as far as the exchange depends on them.
+    pub kind: Kind,
+}
+
+/// What is needed to follow redirects of a request.
+#[derive(Debug)]
+pub struct Redirects {
+    /// How many are followed.
+    pub most: u8,
+    /// The request that the next one is made of.
+    pub request: Request,
+    /// Whether connections are closed after each request.
+    pub closes: bool,
+    /// Whether cookies are kept.
+    pub cookies: bool,
 }
 
 /// What the exchange of a request depends on.
@@ -106,6 +153,12 @@ pub struct Kind {
     pub head: bool,
     /// Whether it asks for the connection to be closed.
     pub closes: bool,
+    /// Whether it has a `Cookie` header of its own, which is then the only one.
+    pub own_cookies: bool,
+    /// Whether the general client sends it.
+    pub general: bool,
+    /// Which heads of answers are looked into.
+    pub keep: Keep,
 }
 
 /// A check.
@@ -157,6 +210,15 @@ pub enum CompileError {
     /// A request cannot be sent.
     #[error(transparent)]
     Message(#[from] MessageError),
+    /// TLS cannot be spoken as the plan says.
+    #[error(transparent)]
+    Tls(#[from] TlsSetUpError),
+    /// The general client has no way to do it.
+    #[error("{0}")]
+    General(&'static str),
+    /// A request refers to an origin that the plan does not have.
+    #[error("request {0} goes to an origin that the plan does not have")]
+    Origin(u32),
     /// There is nothing to choose from.
     #[error("scenario {0:?} has no task with a weight")]
     NoTask(String),
@@ -171,11 +233,12 @@ pub enum CompileError {
 }
 
 impl Compiled {
-    /// Compiles a plan.
+    /// Compiles a plan, and reads the certificates that it names.
     ///
     /// # Errors
     /// [`CompileError`] names the part that cannot be carried out.
     pub fn new(plan: &Plan) -> Result<Self, CompileError> {
+        check_general(&plan.target)?;
         let mut timeouts = Vec::new();
         let scenarios = plan
             .scenarios
@@ -187,10 +250,12 @@ impl Compiled {
             timeouts,
             check_names: plan.checks.clone(),
             series: plan.series.len(),
-            host: plan.target.origin.host.clone(),
-            port: plan.target.origin.port,
+            origins: origins(&plan.target),
+            target: plan.target.clone(),
+            tls: tls_config(plan)?.map(Arc::new),
             run_id: plan.run.id.clone(),
             seed: plan.run.seed,
+            warm_up: nanos(plan.warm_up),
             max_duration: nanos(plan.max_duration),
         })
     }
@@ -213,6 +278,8 @@ fn compile_scenario(
         start_after: nanos(scenario.start_after),
         load: scenario.load.clone(),
         graceful_stop: nanos(scenario.graceful_stop),
+        connections: scenario.connections,
+        cookies: scenario.cookies,
         tasks,
     })
 }
@@ -233,20 +300,24 @@ fn compile_task(
         .steps
         .iter()
         .map(|step| match step {
-            Step::Request(request) => compile_request(plan, request, timeouts)
+            Step::Request(request) => compile_request(plan, scenario, request, timeouts)
                 .map(|request| CompiledStep::Request(Box::new(request))),
             Step::Pause(range) => Ok(CompiledStep::Pause(Wait::new(*range))),
         })
         .collect::<Result<_, _>>()?;
     Ok(CompiledTask {
         weight: task.weight,
-        think_time: task.think_time.map(Wait::new),
+        rest: match (task.pacing, task.think_time) {
+            (Some(pacing), _) => Some(Rest::Pace(nanos(pacing))),
+            (None, think_time) => think_time.map(|range| Rest::Think(Wait::new(range))),
+        },
         steps,
     })
 }
 
 fn compile_request(
     plan: &Plan,
+    scenario: &Scenario,
     request: &Request,
     timeouts: &mut Vec<Nanos>,
 ) -> Result<CompiledRequest, CompileError> {
@@ -259,11 +330,36 @@ fn compile_request(
             timeouts.len() - 1
         });
     let checks: Vec<_> = request.checks.iter().map(compile_check).collect();
+    let origins = origins(&plan.target);
+    let number = request.origin.map_or(0, |other| other.saturating_add(1));
+    let envelope = Envelope {
+        origin: origins
+            .get(number as usize)
+            .ok_or(CompileError::Origin(request.step))?,
+        run_id: &plan.run.id,
+        closes: scenario.connections == Connections::PerRequest,
+    };
+    let cookies = scenario.cookies != Cookies::Off;
+    let redirects = (request.follow_redirects > 0).then(|| {
+        Box::new(Redirects {
+            most: request.follow_redirects,
+            request: request.clone(),
+            closes: envelope.closes,
+            cookies,
+        })
+    });
     Ok(CompiledRequest {
         step: request.step,
         series: request.series,
-        message: Message::compile(plan, request)?,
-        kind: Kind::new(request),
+        sending: Sending {
+            origin: number,
+            message: Message::compile(plan, request, envelope)?,
+            kind: Kind {
+                general: needs_general(&plan.target),
+                ..Kind::new(request, envelope.closes, cookies)
+            },
+        },
+        redirects,
         timeout,
         success: StatusSet::new(&request.success),
         keep_body: checks
@@ -273,16 +369,81 @@ fn compile_request(
     })
 }
 
+/// The target's own origin and the others.
+fn origins(target: &Target) -> Vec<Origin> {
+    let own = std::iter::once(&target.origin);
+    own.chain(&target.other_origins).cloned().collect()
+}
+
+/// The origins that a scenario's users connect to, redirects aside.
+pub fn used_origins(scenario: &Scenario) -> BTreeSet<Option<u32>> {
+    let steps = scenario.tasks.iter().flat_map(|task| &task.steps);
+    steps
+        .filter_map(|step| match step {
+            Step::Request(request) => Some(request.origin),
+            Step::Pause(_) => None,
+        })
+        .collect()
+}
+
+/// Whether only the general client can do what the target needs.
+pub fn needs_general(target: &Target) -> bool {
+    target.protocol == Protocol::Http2 || target.proxy.is_some()
+}
+
+fn check_general(target: &Target) -> Result<(), CompileError> {
+    let plain = origins(target).iter().any(|o| o.scheme == Scheme::Http);
+    let http2 = target.protocol == Protocol::Http2;
+    if needs_general(target) && target.tls.server_name.is_some() {
+        Err(CompileError::General(
+            "target.tls.serverName cannot be used together with HTTP/2 or a proxy: use a url with that name",
+        ))
+    } else if http2 && target.proxy.is_some() && plain {
+        Err(CompileError::General(
+            "HTTP/2 without TLS does not go through a proxy: use https, or HTTP/1.1, or no proxy",
+        ))
+    } else {
+        Ok(())
+    }
+}
+
+/// How TLS is spoken; `None` if no request can get to https. Where only a redirect could, what is
+/// missing fails that request and not the run.
+fn tls_config(plan: &Plan) -> Result<Option<rustls::ClientConfig>, TlsSetUpError> {
+    let target = &plan.target;
+    let follows = || plan.requests().any(|(.., r)| r.follow_redirects > 0);
+    if origins(target).iter().any(|o| o.scheme == Scheme::Https) {
+        tls::client_config(&target.tls).map(Some)
+    } else if follows() {
+        Ok(tls::client_config(&target.tls).ok())
+    } else {
+        Ok(None)
+    }
+}
+
 impl Kind {
-    fn new(request: &Request) -> Self {
+    /// Of a request for our own client.
+    pub fn new(request: &Request, closes: bool, cookies: bool) -> Self {
+        let has = |header: &str| {
+            let mut names = request.headers.iter().map(|(name, _)| name);
+            names.any(|name| name.eq_ignore_ascii_case(header))
+        };
         Self {
+            own_cookies: has("cookie"),
+            general: false,
+            keep: Keep {
+                all: false,
+                cookies,
+                location: request.follow_redirects > 0,
+            },
             idempotent: ["GET", "HEAD", "PUT", "DELETE", "OPTIONS", "TRACE"]
                 .contains(&request.method.as_str()),
             head: request.method == "HEAD",
-            closes: request.headers.iter().any(|(name, value)| {
-                name.eq_ignore_ascii_case("connection")
-                    && value.to_display().to_ascii_lowercase().contains("close")
-            }),
+            closes: closes
+                || request.headers.iter().any(|(name, value)| {
+                    name.eq_ignore_ascii_case("connection")
+                        && value.to_display().to_ascii_lowercase().contains("close")
+                }),
         }
     }
 }

@@ -4,22 +4,36 @@
 //! closed before anything was written is replaced silently. One that breaks before a byte of the
 //! answer is replaced once, if nothing was written or the request may be sent twice without harm;
 //! otherwise nobody can know whether the server acted on it, and the request has failed.
+//!
+//! A user's connection to the origin that it talks to is here, inline; what few users have is in
+//! one box beside it: connections to other origins, cookies, the general client.
+
+mod connect;
+mod cookies;
+mod decode;
+mod general;
+mod redirect;
+mod rest;
+mod stream;
 
 use std::{
     future::poll_fn,
     io,
-    pin::Pin,
     task::{Context, Poll, ready},
 };
 
-use loadtest_core::series::Outcome;
-use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::TcpStream,
+use loadtest_core::{
+    plan::{Connections, Cookies},
+    series::Outcome,
 };
+use tokio::io::ReadBuf;
+
+pub use redirect::Hop;
+use rest::Rest;
+use stream::Stream;
 
 use super::{
-    compile::CompiledRequest,
+    compile::{CompiledRequest, CompiledScenario, Sending},
     failure::Failure,
     message::Values,
     meter::Times,
@@ -28,22 +42,43 @@ use super::{
 };
 use crate::{
     clock::{self, Nanos},
-    http::{Progress, ResponseParser},
+    http::{ContentEncoding, Progress, ResponseParser},
 };
 
-/// Most of a body that is kept for checks.
+/// Most of a body that is kept for checks, also after decoding.
 const MAX_BODY_BYTES: usize = 10 << 20;
 
 /// Capacity that a user's buffers may keep from one request to the next.
 const KEPT_CAPACITY: usize = 64 << 10;
 
+/// A request that is to be sent, and whose it is.
+#[derive(Debug, Clone, Copy)]
+pub struct Exchange<'a> {
+    /// The user's worker.
+    pub worker: &'a Worker,
+    /// The user's scenario.
+    pub scenario: &'a ScenarioRun,
+    /// The user's seat.
+    pub seat: &'a Seat,
+    /// The step.
+    pub request: &'a CompiledRequest,
+    /// What is sent for it.
+    pub sending: &'a Sending,
+    /// What slots render to.
+    pub values: Values<'a>,
+}
+
 /// A user's connection and what belongs to the exchange under way.
 #[derive(Debug, Default)]
 pub struct Connection {
-    stream: Option<TcpStream>,
+    stream: Option<Stream>,
+    /// Number of the origin that `stream` leads to.
+    origin: u32,
     parser: ResponseParser,
     /// What of the request could not be written at once.
     unwritten: Vec<u8>,
+    /// All of the request has left.
+    written: bool,
     /// Body, if a check looks at it.
     body: Vec<u8>,
     /// The body is longer than is kept.
@@ -52,6 +87,7 @@ pub struct Connection {
     reused: bool,
     sent: u64,
     received: u64,
+    rest: Option<Box<Rest>>,
 }
 
 /// Why an exchange has no whole answer.
@@ -68,16 +104,22 @@ enum Broken {
 impl Connection {
     /// Status of the answer.
     pub fn status(&self) -> u16 {
-        self.parser.status()
+        match self.rest.as_deref().and_then(Rest::general_status) {
+            Some(status) => status,
+            None => self.parser.status(),
+        }
     }
+
     /// The kept body, `None` when it was too long.
     pub fn body(&self) -> Option<&[u8]> {
         (!self.body_too_long).then_some(self.body.as_slice())
     }
-    /// Bytes written and read for the request.
+
+    /// Bytes written and read for the request, without those of TLS.
     pub fn bytes(&self) -> (u64, u64) {
         (self.sent, self.received)
     }
+
     /// Whether the connection had served a request before.
     pub fn reused(&self) -> bool {
         self.reused
@@ -87,54 +129,44 @@ impl Connection {
     /// others are set here, whatever happens.
     pub async fn exchange(
         &mut self,
-        worker: &Worker,
-        scenario: &ScenarioRun,
-        seat: &Seat,
-        request: &CompiledRequest,
-        values: &Values<'_>,
+        exchange: &Exchange<'_>,
         times: &mut Times,
     ) -> Result<(), Failure> {
         let mut retried = false;
         (self.sent, self.received) = (0, 0);
+        if exchange.sending.kind.general {
+            return Box::pin(self.exchange_generally(exchange, times)).await;
+        }
+        if self.origin != exchange.sending.origin {
+            self.turn_to(exchange.sending.origin);
+        }
         loop {
-            self.drop_if_stale();
+            if self.stream.as_mut().is_some_and(|s| !s.is_quiet()) {
+                self.stream = None;
+            }
             self.reused = self.stream.is_some();
             if !self.reused {
-                let connected =
-                    Box::pin(self.connect(worker, scenario, seat, request, times)).await;
+                let connected = Box::pin(self.connect(exchange, times)).await;
                 if let Err(failure) = connected {
                     times.finish(clock::now());
                     return Err(failure);
                 }
             }
-            self.prepare(request);
+            self.prepare(exchange.sending);
             times.sent = clock::now();
             (times.written, times.first_byte) = (0, 0);
-            let result = match self.write(worker, request, values, times) {
-                Ok(()) => {
-                    poll_fn(|context| {
-                        self.poll_answer(context, worker, scenario, seat, request, times)
-                    })
-                    .await
-                }
+            let result = match self.write(exchange, times) {
+                Ok(()) => poll_fn(|context| self.poll_answer(context, exchange, times)).await,
                 Err(broken) => Err(broken),
             };
             let failure = match result {
-                Ok(()) => {
-                    let keep = self.parser.keep_alive()
-                        && !request.kind.closes
-                        && self.unwritten.is_empty();
-                    if !keep {
-                        self.stream = None;
-                    }
-                    return Ok(());
-                }
+                Ok(()) => return self.conclude(exchange),
                 Err(Broken::Stale {
                     nothing_written,
                     failure,
                 }) => {
                     self.stream = None;
-                    if !retried && (nothing_written || request.kind.idempotent) {
+                    if !retried && (nothing_written || exchange.sending.kind.idempotent) {
                         retried = true;
                         continue;
                     }
@@ -148,107 +180,105 @@ impl Connection {
         }
     }
 
-    /// Closes the connection.
+    /// Closes all connections.
     pub fn close(&mut self) {
-        self.stream = None;
-    }
-
-    /// An idle connection that became readable was closed, or has bytes that nobody asked for.
-    /// Costs no system call while there is no news.
-    fn drop_if_stale(&mut self) {
-        if let Some(stream) = &self.stream {
-            match stream.try_read(&mut [0; 1]) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                _ => self.stream = None,
-            }
+        self.close_stream();
+        if let Some(rest) = &mut self.rest {
+            rest.close();
         }
     }
 
-    fn prepare(&mut self, request: &CompiledRequest) {
-        self.parser.reset(request.kind.head);
+    /// An iteration is over: what belongs to it alone ends with it.
+    pub fn end_iteration(&mut self, scenario: &CompiledScenario) {
+        if scenario.connections == Connections::PerIteration {
+            self.close();
+        }
+        if scenario.cookies == Cookies::Iteration
+            && let Some(rest) = &mut self.rest
+        {
+            rest.jar.clear();
+        }
+    }
+
+    fn close_stream(&mut self) {
+        if let Some(stream) = self.stream.take() {
+            stream.close();
+        }
+    }
+
+    fn rest(&mut self) -> &mut Rest {
+        self.rest.get_or_insert_default()
+    }
+
+    /// Makes the connection to another origin the one at hand.
+    #[cold]
+    fn turn_to(&mut self, origin: u32) {
+        let (from, stream) = (self.origin, self.stream.take());
+        self.stream = self.rest().swap(from, stream, origin);
+        self.origin = origin;
+    }
+
+    #[inline]
+    fn prepare(&mut self, sending: &Sending) {
+        self.parser
+            .reset_keeping(sending.kind.head, sending.kind.keep);
         for buffer in [&mut self.unwritten, &mut self.body] {
             buffer.clear();
             if buffer.capacity() > KEPT_CAPACITY {
                 *buffer = Vec::new();
             }
         }
+        self.written = false;
         self.body_too_long = false;
     }
 
-    /// Cold, therefore boxed by the caller: its state is not part of every user.
-    async fn connect(
-        &mut self,
-        worker: &Worker,
-        scenario: &ScenarioRun,
-        seat: &Seat,
-        request: &CompiledRequest,
-        times: &mut Times,
-    ) -> Result<(), Failure> {
-        (times.sent, times.written, times.first_byte) = (0, 0, 0);
-        let begun = clock::now();
-        let cut = |interrupt| match interrupt {
-            Interrupt::Aborted => Failure::ABORTED,
-            Interrupt::TimedOut => {
-                Failure::timeout(Outcome::ConnectTimeout, worker.timeout(request))
-            }
-        };
-        let lookup = interruptible(scenario, seat, worker.resolver.addresses()).await;
-        times.dns = clock::now() - begun;
-        let (addresses, first) = lookup.map_err(cut)?.map_err(Failure::dns)?;
-        let mut failure = None;
-        let in_turn = addresses.iter().cycle().skip(first).take(addresses.len());
-        for address in in_turn {
-            match interruptible(scenario, seat, TcpStream::connect(*address))
-                .await
-                .map_err(cut)?
-            {
-                Ok(stream) => {
-                    if let Err(error) = stream.set_nodelay(true) {
-                        return Err(Failure::connect(&error));
-                    }
-                    self.stream = Some(stream);
-                    worker.meter.count(clock::now(), |set| set.connections += 1);
-                    return Ok(());
-                }
-                Err(error) => {
-                    failure.get_or_insert_with(|| Failure::connect(&error));
-                }
-            }
+    /// A whole answer is here: what becomes of the connection, the cookies and the body.
+    #[inline]
+    fn conclude(&mut self, exchange: &Exchange<'_>) -> Result<(), Failure> {
+        let closes = exchange.sending.kind.closes;
+        if !self.parser.keep_alive() || closes || !self.written {
+            self.close_stream();
         }
-        Err(failure.unwrap_or_else(|| Failure::dns("no address".into())))
+        if self.parser.held_bytes() > 0 {
+            self.keep_cookies(exchange);
+        }
+        let encoding = self.parser.content_encoding();
+        if exchange.request.keep_body && encoding != ContentEncoding::Identity {
+            return self.decode_body(exchange, encoding);
+        }
+        Ok(())
     }
 
     /// Renders and writes as much as goes at once.
-    fn write(
-        &mut self,
-        worker: &Worker,
-        request: &CompiledRequest,
-        values: &Values<'_>,
-        times: &mut Times,
-    ) -> Result<(), Broken> {
-        let Some(stream) = &self.stream else {
+    fn write(&mut self, exchange: &Exchange<'_>, times: &mut Times) -> Result<(), Broken> {
+        let Some(stream) = &mut self.stream else {
             return Ok(());
         };
-        let mut buffer = worker.render.borrow_mut();
+        let mut buffer = exchange.worker.render.borrow_mut();
         buffer.clear();
-        request.message.render(values, &mut buffer);
+        exchange
+            .sending
+            .message
+            .render(&exchange.values, &mut buffer);
+        if let Some(rest) = &self.rest {
+            rest.add_cookies(exchange, &mut buffer);
+        }
         let written = match stream.try_write(&buffer) {
             Ok(written) => written,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
-            Err(error) => {
-                let failure = Failure::broken(&error);
-                return Err(if self.reused {
-                    Broken::Stale {
-                        nothing_written: true,
-                        failure,
-                    }
-                } else {
-                    Broken::Failed(failure)
+            Err(error) if self.reused => {
+                return Err(Broken::Stale {
+                    nothing_written: !stream.may_have_written(buffer.len()),
+                    failure: Failure::broken(&error),
                 });
             }
+            // A server that refuses a client after the handshake says so before it closes.
+            Err(_) if matches!(stream, Stream::Tls(_)) => 0,
+            Err(error) => return Err(Broken::Failed(Failure::broken(&error))),
         };
         self.sent += written as u64;
-        if written == buffer.len() {
+        if written == buffer.len() && stream.is_flushed() {
+            self.written = true;
             times.written = clock::now();
         } else {
             self.unwritten
@@ -260,40 +290,36 @@ impl Connection {
     fn poll_answer(
         &mut self,
         context: &mut Context<'_>,
-        worker: &Worker,
-        scenario: &ScenarioRun,
-        seat: &Seat,
-        request: &CompiledRequest,
+        exchange: &Exchange<'_>,
         times: &mut Times,
     ) -> Poll<Result<(), Broken>> {
-        seat.register(context);
-        if !self.unwritten.is_empty() {
+        exchange.seat.register(context);
+        if !self.written {
             self.poll_rest(context, times);
         }
-        let mut buffer = worker.read.borrow_mut();
-        match self.poll_read(context, &mut buffer, request, times) {
+        let mut buffer = exchange.worker.read.borrow_mut();
+        match self.poll_read(context, &mut buffer, exchange, times) {
             Poll::Ready(result) => Poll::Ready(result),
             // Only now: an answer that is here in time counts, even when we look too late.
-            Poll::Pending => match interrupt(scenario, seat) {
+            Poll::Pending => match exchange.interrupt() {
                 None => Poll::Pending,
-                Some(Interrupt::Aborted) => Poll::Ready(Err(Broken::Failed(Failure::ABORTED))),
-                Some(Interrupt::TimedOut) => Poll::Ready(Err(Broken::Failed(Failure::timeout(
-                    Outcome::Timeout,
-                    worker.timeout(request),
-                )))),
+                Some(interrupt) => Poll::Ready(Err(Broken::Failed(
+                    exchange.interrupted(interrupt, Outcome::Timeout),
+                ))),
             },
         }
     }
 
     /// Goes on writing while the answer is awaited: a server may answer (413) before it has read
     /// all, and would wait for ever for somebody who only writes.
+    #[cold]
     fn poll_rest(&mut self, context: &mut Context<'_>, times: &mut Times) {
         let Some(stream) = &mut self.stream else {
             return;
         };
         let mut done = 0;
         while let Some(rest) = self.unwritten.get(done..).filter(|rest| !rest.is_empty()) {
-            match Pin::new(&mut *stream).poll_write(context, rest) {
+            match stream.poll_write(context, rest) {
                 Poll::Ready(Ok(written)) if written > 0 => {
                     done += written;
                     self.sent += written as u64;
@@ -303,7 +329,8 @@ impl Connection {
             }
         }
         self.unwritten.drain(..done);
-        if self.unwritten.is_empty() {
+        if self.unwritten.is_empty() && matches!(stream.poll_flush(context), Poll::Ready(Ok(()))) {
+            self.written = true;
             times.written = clock::now();
         }
     }
@@ -313,7 +340,7 @@ impl Connection {
         &mut self,
         context: &mut Context<'_>,
         buffer: &mut [u8],
-        request: &CompiledRequest,
+        exchange: &Exchange<'_>,
         times: &mut Times,
     ) -> Poll<Result<(), Broken>> {
         let Self {
@@ -329,8 +356,8 @@ impl Connection {
         };
         loop {
             let mut read = ReadBuf::new(buffer);
-            if let Err(error) = ready!(Pin::new(&mut *stream).poll_read(context, &mut read)) {
-                return Poll::Ready(Err(self.broken(Failure::broken(&error))));
+            if let Err(error) = ready!(stream.poll_read(context, &mut read)) {
+                return Poll::Ready(Err(self.read_failed(&error, exchange)));
             }
             let bytes = read.filled();
             let now = clock::now();
@@ -348,8 +375,10 @@ impl Connection {
                 times.first_byte = now;
             }
             *received += bytes.len() as u64;
-            let fed = parser.feed(bytes, |part| {
-                if request.keep_body && !*body_too_long {
+            let mut heads = exchange.worker.heads.borrow_mut();
+            let memory = heads.get_mut(exchange.request.series as usize);
+            let fed = parser.feed_remembering(bytes, memory, |part| {
+                if exchange.request.keep_body && !*body_too_long {
                     if body.len() + part.len() > MAX_BODY_BYTES {
                         *body_too_long = true;
                     } else {
@@ -367,6 +396,21 @@ impl Connection {
                     return Poll::Ready(Err(Broken::Failed(Failure::protocol(error))));
                 }
             }
+        }
+    }
+
+    #[cold]
+    fn read_failed(&mut self, error: &io::Error, exchange: &Exchange<'_>) -> Broken {
+        // Over TLS a close without notice may have been anybody's.
+        if error.kind() == io::ErrorKind::UnexpectedEof {
+            return match self.parser.end_of_stream() {
+                Err(error) => self.broken(Failure::closed(error)),
+                Ok(()) => Broken::Failed(Failure::NO_CLOSE_NOTIFY),
+            };
+        }
+        match connect::tls_failure(error, exchange.worker, self.origin) {
+            Some(failure) => Broken::Failed(failure),
+            None => self.broken(Failure::broken(error)),
         }
     }
 
@@ -401,39 +445,47 @@ impl Times {
 
 /// Why a wait ends before its time.
 #[derive(Debug, Clone, Copy)]
-pub enum Interrupt {
+enum Interrupt {
     /// The request's timeout passed.
     TimedOut,
     /// The run is over.
     Aborted,
 }
 
-fn interrupt(scenario: &ScenarioRun, seat: &Seat) -> Option<Interrupt> {
-    if seat.timed_out.get() {
-        Some(Interrupt::TimedOut)
-    } else if scenario.phase.get() == Phase::Aborting {
-        Some(Interrupt::Aborted)
-    } else {
-        None
-    }
-}
-
-/// Waits for a future, the timeout or the end of the run, whichever comes first.
-async fn interruptible<F: Future>(
-    scenario: &ScenarioRun,
-    seat: &Seat,
-    future: F,
-) -> Result<F::Output, Interrupt> {
-    let mut future = std::pin::pin!(future);
-    poll_fn(|context| {
-        seat.register(context);
-        match future.as_mut().poll(context) {
-            Poll::Ready(output) => Poll::Ready(Ok(output)),
-            Poll::Pending => match interrupt(scenario, seat) {
-                Some(interrupt) => Poll::Ready(Err(interrupt)),
-                None => Poll::Pending,
-            },
+impl Exchange<'_> {
+    #[inline]
+    fn interrupt(&self) -> Option<Interrupt> {
+        if self.seat.timed_out.get() {
+            Some(Interrupt::TimedOut)
+        } else if self.scenario.phase.get() == Phase::Aborting {
+            Some(Interrupt::Aborted)
+        } else {
+            None
         }
-    })
-    .await
+    }
+
+    /// What the request fails with; `timeout` says what it waited for.
+    #[cold]
+    fn interrupted(&self, interrupt: Interrupt, timeout: Outcome) -> Failure {
+        match interrupt {
+            Interrupt::Aborted => Failure::ABORTED,
+            Interrupt::TimedOut => Failure::timeout(timeout, self.worker.timeout(self.request)),
+        }
+    }
+
+    /// Waits for a future, the timeout or the end of the run, whichever comes first.
+    async fn interruptible<F: Future>(&self, future: F) -> Result<F::Output, Interrupt> {
+        let mut future = std::pin::pin!(future);
+        poll_fn(|context| {
+            self.seat.register(context);
+            match future.as_mut().poll(context) {
+                Poll::Ready(output) => Poll::Ready(Ok(output)),
+                Poll::Pending => match self.interrupt() {
+                    Some(interrupt) => Poll::Ready(Err(interrupt)),
+                    None => Poll::Pending,
+                },
+            }
+        })
+        .await
+    }
 }

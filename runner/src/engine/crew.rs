@@ -10,6 +10,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::{
     compile::{CompileError, Compiled},
+    limits::{self, LimitError},
     meter::{FromWorker, RawLane},
     worker::{self, Assignment, Command},
 };
@@ -17,15 +18,11 @@ use crate::{
     clock::WallAnchor,
     control::RunnerArgs,
     pool::{Anchor, MAX_WORKERS, Pool, PoolError, PoolOptions},
-    sys,
 };
 
 /// Memory of the record pool over all workers, in blocks of 64 KiB: 32 MiB hold about two million
 /// requests that the exporter has not taken yet.
 const POOL_BLOCKS: u32 = 512;
-
-/// Descriptors that a runner needs besides its users' connections.
-const OTHER_FILES: u64 = 64;
 
 /// Messages of one worker that may wait: a minute of windows.
 const MESSAGES_PER_WORKER: usize = 64;
@@ -44,16 +41,9 @@ pub enum SetUpError {
         /// The plan's.
         runners: u32,
     },
-    /// Every user needs a connection, and a connection a descriptor.
-    #[error(
-        "this runner needs {needed} open files for its users, its limit is {limit}: raise the limit of open files or use more runners"
-    )]
-    OpenFiles {
-        /// Users and the rest.
-        needed: u64,
-        /// Hard limit.
-        limit: u64,
-    },
+    /// The system does not allow as much as the users need.
+    #[error(transparent)]
+    Limits(#[from] LimitError),
     /// The record pool cannot be made.
     #[error(transparent)]
     Pool(#[from] PoolError),
@@ -88,7 +78,7 @@ impl Crew {
             return Err(SetUpError::NoSuchRunner { index, runners });
         }
         let compiled = Arc::new(Compiled::new(plan)?);
-        check_open_files(plan, runner)?;
+        limits::check(plan, runner)?;
         let workers = worker_count();
         let pool = plan
             .results
@@ -183,19 +173,4 @@ fn worker_count() -> u32 {
     u32::try_from(cores)
         .unwrap_or(MAX_WORKERS)
         .clamp(1, MAX_WORKERS)
-}
-
-fn check_open_files(plan: &Plan, runner: Shard) -> Result<(), SetUpError> {
-    let limit = sys::raise_open_files()?;
-    let users: u64 = plan
-        .scenarios
-        .iter()
-        .map(|s| runner.share(u64::from(s.load.max_users())))
-        .sum();
-    let needed = users + OTHER_FILES;
-    if needed > limit {
-        Err(SetUpError::OpenFiles { needed, limit })
-    } else {
-        Ok(())
-    }
 }

@@ -77,6 +77,7 @@ pub struct Driver {
     state: EngineState,
     start: Option<Nanos>,
     began: Option<Nanos>,
+    load_end: Nanos,
     stopped: bool,
     interrupted: bool,
     failure: Option<String>,
@@ -115,6 +116,7 @@ impl Driver {
             state: EngineState::Ready,
             start: None,
             began: None,
+            load_end: 0,
             stopped: false,
             interrupted: false,
             failure: None,
@@ -200,7 +202,10 @@ impl Driver {
                 }
             }
             FromWorker::Window(window) => self.add(window),
-            FromWorker::Ended(worker) => self.worker_ended(worker),
+            FromWorker::Ended { worker, load_end } => {
+                self.load_end = self.load_end.max(load_end);
+                self.worker_ended(worker);
+            }
             FromWorker::Failed(worker, error) => {
                 tracing::error!(worker, error, "a worker could not go on");
                 self.failure
@@ -213,7 +218,7 @@ impl Driver {
     }
 
     fn add(&mut self, window: Window) {
-        self.tally.add(&window.set);
+        self.tally.add(&window.set, window.warm_up.as_deref());
         self.health.add(&window);
         if let Some(users) = self.users.get_mut(window.worker) {
             *users = window.users;
@@ -223,6 +228,9 @@ impl Driver {
         }
         if let Some(crew) = &self.crew {
             crew.give_back(window.worker, window.set);
+            if let Some(warm_up) = window.warm_up {
+                crew.give_back(window.worker, warm_up);
+            }
         }
         self.write_intervals();
     }
@@ -255,6 +263,7 @@ impl Driver {
                 start_us: self.anchor.unix_micros(closed.begin),
                 end_us: self.anchor.unix_micros(closed.end),
                 partial: closed.partial,
+                stage: closed.stage,
                 set: closed.set,
                 users: self.users.iter().sum(),
                 records: pool.counts(),
@@ -294,7 +303,9 @@ impl Driver {
             epoch: self.tally.epoch(),
             delta: self.tally.delta().cloned(),
             began: self.began.and_then(|began| self.remote.to_remote(began)),
-            load_ended: None,
+            load_ended: (state == EngineState::Finished && self.began.is_some())
+                .then(|| self.remote.to_remote(self.load_end))
+                .flatten(),
             users: self.users.iter().sum(),
             records,
             health: self.health.read(high_water),

@@ -30,6 +30,8 @@ pub enum Detail {
     Said(Rc<str>),
     /// A timeout of this length.
     After(Nanos),
+    /// TLS was cut off.
+    NoCloseNotify,
     /// The outcome says all.
     Nothing,
 }
@@ -40,6 +42,40 @@ impl Failure {
         outcome: Outcome::Aborted,
         detail: Detail::Nothing,
     };
+
+    /// What came over TLS ended without its close notice, so nobody knows whether it was all.
+    pub const NO_CLOSE_NOTIFY: Self = Self {
+        outcome: Outcome::Reset,
+        detail: Detail::NoCloseNotify,
+    };
+
+    /// With a text that holds nothing that differs from one request to the next.
+    pub fn said(outcome: Outcome, text: String) -> Self {
+        Self {
+            outcome,
+            detail: Detail::Said(text.into()),
+        }
+    }
+
+    /// TLS failed.
+    pub fn tls(text: String) -> Self {
+        Self::said(Outcome::Tls, text)
+    }
+
+    /// The body is not what its coding says.
+    pub fn body(text: &str) -> Self {
+        Self::said(Outcome::Body, text.to_owned())
+    }
+
+    /// A redirect that cannot be followed.
+    pub fn redirect(text: String) -> Self {
+        Self::said(Outcome::Redirect, text)
+    }
+
+    /// Whether there is a whole answer all the same.
+    pub fn has_answer(&self) -> bool {
+        matches!(self.outcome, Outcome::Body | Outcome::Redirect)
+    }
 
     /// No connection could be made.
     pub fn connect(error: &io::Error) -> Self {
@@ -104,6 +140,7 @@ impl Failure {
                 | Outcome::ConnectRefused
                 | Outcome::ConnectTimeout
                 | Outcome::Connect
+                | Outcome::Tls
                 | Outcome::LocalPorts
                 | Outcome::LocalFiles
         )
@@ -126,6 +163,9 @@ impl Failure {
                     Outcome::ConnectTimeout => format!("no connection within {after}"),
                     _ => format!("no whole answer within {after}"),
                 }
+            }
+            Detail::NoCloseNotify => {
+                "the connection was closed without TLS's notice: the body may be cut".to_owned()
             }
             Detail::Nothing => match self.outcome {
                 Outcome::Aborted => "stopped while it was under way".to_owned(),

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use loadtest_core::report::GeneratorHealth;
 
 use super::meter::Window;
-use crate::clock::{MICRO, MILLI, Nanos};
+use crate::clock::{self, MICRO, MILLI, Nanos, SECOND};
 
 /// CPU shares of shorter windows say little: they are counted with the next one.
 const SHORTEST_WINDOW: Nanos = 500 * MILLI;
@@ -19,7 +19,15 @@ pub struct Health {
     workers: Vec<WorkerCpu>,
     cgroup: Option<Cgroup>,
     throttled_before_us: u64,
+    throttling: Throttling,
     now: GeneratorHealth,
+}
+
+/// Where the second began whose throttling is measured.
+#[derive(Debug, Clone, Copy)]
+struct Throttling {
+    since: Nanos,
+    throttled_us: u64,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -38,6 +46,10 @@ impl Health {
             workers: vec![WorkerCpu::default(); workers],
             cgroup,
             throttled_before_us,
+            throttling: Throttling {
+                since: clock::now(),
+                throttled_us: 0,
+            },
             now: GeneratorHealth::default(),
         }
     }
@@ -66,10 +78,28 @@ impl Health {
         self.now.cpu_max = self.now.cpu_max.max(self.now.cpu);
     }
 
+    /// Learns how long the cgroup has been throttled since the start.
+    fn throttled(&mut self, at: Nanos, throttled_us: u64) {
+        let length = at.saturating_sub(self.throttling.since);
+        if length < SECOND {
+            return;
+        }
+        let more = throttled_us.saturating_sub(self.throttling.throttled_us) * MICRO;
+        // A cgroup is throttled once per CPU that it uses.
+        let all = length as f64 * self.workers.len().max(1) as f64;
+        self.now.throttled_max = self.now.throttled_max.max((more as f64 / all).min(1.0));
+        self.throttling = Throttling {
+            since: at,
+            throttled_us,
+        };
+    }
+
     /// The state of things, read from the system where windows do not tell it.
     pub fn read(&mut self, pool_high_water: f64) -> GeneratorHealth {
         if let Some(throttled) = self.cgroup.as_ref().and_then(Cgroup::throttled_us) {
-            self.now.throttled_us = throttled.saturating_sub(self.throttled_before_us);
+            let throttled_us = throttled.saturating_sub(self.throttled_before_us);
+            self.now.throttled_us = throttled_us;
+            self.throttled(clock::now(), throttled_us);
         }
         self.now.rss = resident_bytes().unwrap_or(self.now.rss);
         self.now.pool_high_water = pool_high_water;
@@ -163,6 +193,17 @@ mod tests {
     }
 
     #[test]
+    fn the_worst_second_of_throttling_is_kept() {
+        let mut health = Health::new(2);
+        let begin = health.throttling.since;
+        health.throttled(begin + SECOND / 2, 900_000);
+        assert!(health.now.throttled_max < f64::EPSILON, "not a second yet");
+        health.throttled(begin + SECOND, 500_000);
+        health.throttled(begin + 2 * SECOND, 600_000);
+        assert!((health.now.throttled_max - 0.25).abs() < 1e-9);
+    }
+
+    #[test]
     fn a_short_first_second_is_counted_with_the_next() {
         let mut health = Health::new(2);
         let window = |begin, end, cpu_ns| Window {
@@ -170,6 +211,7 @@ mod tests {
             begin: begin * MILLI,
             end: end * MILLI,
             set: Box::default(),
+            warm_up: None,
             users: 0,
             cpu_ns: cpu_ns * MILLI,
             worst_lag: 3 * MICRO,

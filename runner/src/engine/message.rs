@@ -1,7 +1,7 @@
 //! A request as bytes with slots, ready to be rendered without looking anything up.
 
 use loadtest_core::{
-    plan::{Plan, Request},
+    plan::{Origin, Plan, Request},
     template::{Segment, Slot, Template},
 };
 
@@ -91,14 +91,34 @@ pub struct Message {
     body_slots: Vec<Slot>,
 }
 
+/// What a request's head has besides what the request says.
+#[derive(Debug, Clone, Copy)]
+pub struct Envelope<'a> {
+    /// Where it goes.
+    pub origin: &'a Origin,
+    /// The run's id.
+    pub run_id: &'a str,
+    /// Whether the connection is closed after the answer.
+    pub closes: bool,
+}
+
 impl Message {
-    /// Compiles a request. `Host`, `User-Agent` and `Content-Length` are added unless the request
-    /// has them.
+    /// Compiles a request of a plan.
     ///
     /// # Errors
     /// When a part of the head would break it apart.
-    pub fn compile(plan: &Plan, request: &Request) -> Result<Self, MessageError> {
+    pub fn compile(
+        plan: &Plan,
+        request: &Request,
+        envelope: Envelope<'_>,
+    ) -> Result<Self, MessageError> {
         validate(plan, request)?;
+        Ok(Self::new(request, envelope))
+    }
+
+    /// Of a request whose parts are known to be well-formed. `Host`, `User-Agent`,
+    /// `Content-Length` and `Connection: close` are added unless the request has them.
+    pub fn new(request: &Request, envelope: Envelope<'_>) -> Self {
         let mut pieces = Pieces::default();
         pieces.text(&request.method);
         pieces.text(" ");
@@ -111,14 +131,17 @@ impl Message {
                 .any(|(n, _)| n.eq_ignore_ascii_case(name))
         };
         if !has("host") {
-            pieces.text(&format!("Host: {}\r\n", plan.target.origin.authority()));
+            pieces.text(&format!("Host: {}\r\n", envelope.origin.authority()));
         }
         if !has("user-agent") {
             let version = env!("CARGO_PKG_VERSION");
             pieces.text(&format!(
                 "User-Agent: loadtest/{version} run/{}\r\n",
-                plan.run.id
+                envelope.run_id
             ));
+        }
+        if envelope.closes && !has("connection") {
+            pieces.text("Connection: close\r\n");
         }
         for (name, value) in &request.headers {
             pieces.text(&format!("{name}: "));
@@ -148,11 +171,17 @@ impl Message {
         }
         pieces.text("\r\n");
         pieces.template(body);
-        Ok(Self {
+        Self {
             pieces: pieces.finish(),
             body_bytes,
             body_slots,
-        })
+        }
+    }
+
+    /// Length of the rendered body.
+    pub fn body_length(&self, values: &Values<'_>) -> usize {
+        let slots: usize = self.body_slots.iter().map(|s| values.length(*s)).sum();
+        self.body_bytes + slots
     }
 
     /// Writes the request to the end of `out`.
@@ -162,13 +191,20 @@ impl Message {
                 Piece::Bytes(bytes) => out.extend_from_slice(bytes),
                 Piece::Slot(slot) => values.write(*slot, out),
                 Piece::BodyLength => {
-                    let slots: usize = self.body_slots.iter().map(|s| values.length(*s)).sum();
-                    let length = self.body_bytes + slots;
+                    let length = self.body_length(values);
                     out.extend_from_slice(itoa::Buffer::new().format(length).as_bytes());
                 }
             }
         }
     }
+}
+
+/// Path and query of a rendered request.
+pub fn request_target(rendered: &[u8]) -> &str {
+    let target = rendered.split(|byte| *byte == b' ').nth(1);
+    target
+        .and_then(|bytes| std::str::from_utf8(bytes).ok())
+        .unwrap_or("/")
 }
 
 /// Joins neighbouring texts.

@@ -40,7 +40,12 @@ pub enum FromWorker {
     /// A second of measurements, the last one perhaps less.
     Window(Window),
     /// All its users have ended; no more windows come from this worker.
-    Ended(usize),
+    Ended {
+        /// Which worker.
+        worker: usize,
+        /// When the last scenario stopped to begin iterations.
+        load_end: Nanos,
+    },
     /// It could not go on.
     Failed(usize, String),
 }
@@ -54,8 +59,10 @@ pub struct Window {
     pub begin: Nanos,
     /// When it was to end: a full second of the wall clock, or the end of the load.
     pub end: Nanos,
-    /// What was measured.
+    /// What was measured, without the warm-up.
     pub set: Box<SeriesSet>,
+    /// What was to begin within the warm-up.
+    pub warm_up: Option<Box<SeriesSet>>,
     /// Users of this worker at the end.
     pub users: u32,
     /// CPU time of the thread since its start.
@@ -73,6 +80,8 @@ pub struct Times {
     pub turned: Nanos,
     /// How long the target's name was looked up.
     pub dns: Nanos,
+    /// How long the TLS handshake took.
+    pub tls: Nanos,
     /// When there was a connection and sending began; the end if there never was one.
     pub sent: Nanos,
     /// When all was written.
@@ -104,6 +113,8 @@ pub struct Ended<'a> {
     pub bytes_received: u64,
     /// Whether the connection had served a request before.
     pub reused: bool,
+    /// A redirect that is followed: its answer is not judged.
+    pub followed: bool,
     /// Why there is no whole answer.
     pub failure: Option<Failure>,
 }
@@ -130,17 +141,24 @@ pub struct Meter {
 #[derive(Debug)]
 struct Inner {
     set: Box<SeriesSet>,
+    /// What was to begin within the warm-up, of a plan that has one.
+    warm_up: Option<Box<SeriesSet>>,
+    /// What is to begin before this is the warm-up's.
+    warm_until: Nanos,
     window_begin: Nanos,
     window_end: Nanos,
     anchor: WallAnchor,
     worker: usize,
     worst_lag: Nanos,
-    kinds: HashMap<(u32, Failure), Kind>,
+    kinds: HashMap<KindKey, Kind>,
     raw: RawLane,
     compiled: Arc<Compiled>,
     outbox: mpsc::Sender<FromWorker>,
     spares: std_mpsc::Receiver<Box<SeriesSet>>,
 }
+
+/// Warm-up or not, request name, failure.
+type KindKey = (bool, u32, Failure);
 
 #[derive(Debug)]
 struct Kind {
@@ -158,12 +176,18 @@ impl Meter {
         outbox: mpsc::Sender<FromWorker>,
         spares: std_mpsc::Receiver<Box<SeriesSet>>,
     ) -> Self {
-        let mut set = Box::<SeriesSet>::default();
-        prepare(&mut set, &compiled);
+        let new_set = || {
+            let mut set = Box::<SeriesSet>::default();
+            prepare(&mut set, &compiled);
+            set
+        };
+        let (set, warm_up) = (new_set(), (compiled.warm_up > 0).then(new_set));
         Self {
             users: Cell::new(0),
             inner: RefCell::new(Inner {
                 set,
+                warm_up,
+                warm_until: 0,
                 window_begin: 0,
                 window_end: Nanos::MAX,
                 anchor,
@@ -178,9 +202,10 @@ impl Meter {
         }
     }
 
-    /// Begins the first window and tells so.
-    pub fn begin(&self, now: Nanos) {
+    /// Begins the first window of a load that was to begin at `start`, and tells so.
+    pub fn begin(&self, now: Nanos, start: Nanos) {
         let mut inner = self.inner.borrow_mut();
+        inner.warm_until = start.saturating_add(inner.compiled.warm_up);
         inner.window_begin = now;
         inner.window_end = inner.anchor.next_boundary(now, SECOND);
         // Room is certain: it is the first message.
@@ -206,10 +231,16 @@ impl Meter {
         inner.worst_lag = inner.worst_lag.max(lag);
     }
 
-    /// Changes counters of the window that `now` lies in.
-    pub fn count(&self, now: Nanos, change: impl FnOnce(&mut SeriesSet)) {
+    /// Changes counters of the window that `now` lies in, for something that was to happen at
+    /// `intended`.
+    pub fn count(&self, now: Nanos, intended: Nanos, change: impl FnOnce(&mut SeriesSet)) {
         self.roll(now);
-        change(&mut self.inner.borrow_mut().set);
+        change(self.inner.borrow_mut().set_of(intended).1);
+    }
+
+    /// What was to begin before this belongs to the warm-up.
+    pub fn warm_until(&self) -> Nanos {
+        self.inner.borrow().warm_until
     }
 
     /// Records a request, exactly once for each that was begun. Returns how it ended.
@@ -222,7 +253,7 @@ impl Meter {
     }
 
     /// Hands the last window over, however long that takes.
-    pub async fn finish(&self, now: Nanos) {
+    pub async fn finish(&self, now: Nanos, load_end: Nanos) {
         let (outbox, worker, window) = {
             let mut inner = self.inner.borrow_mut();
             let begun = inner.window_end != Nanos::MAX;
@@ -233,15 +264,25 @@ impl Meter {
         if let Some(window) = window {
             drop(outbox.send(FromWorker::Window(window)).await);
         }
-        drop(outbox.send(FromWorker::Ended(worker)).await);
+        drop(outbox.send(FromWorker::Ended { worker, load_end }).await);
     }
 }
 
 impl Inner {
+    /// Whether something belongs to the warm-up, and where it is counted.
+    #[inline]
+    fn set_of(&mut self, intended: Nanos) -> (bool, &mut SeriesSet) {
+        match &mut self.warm_up {
+            Some(warm_up) if intended < self.warm_until => (true, warm_up),
+            _ => (false, &mut self.set),
+        }
+    }
+
     #[inline]
     fn record(&mut self, ended: &Ended<'_>) -> Outcome {
         let (failure, failed_checks) = match &ended.failure {
             Some(failure) => (Some(failure.clone()), 0),
+            None if ended.followed => (None, 0),
             None => self.judge(ended),
         };
         let outcome = failure
@@ -256,17 +297,18 @@ impl Inner {
             bytes_sent: ended.bytes_sent,
             bytes_received: ended.bytes_received,
         };
-        self.set.total.record(&sample, TOTAL_DIGITS);
-        if let Some(series) = self.set.by_name.get_mut(ended.request.series as usize) {
+        let (warm_up, set) = self.set_of(ended.times.intended);
+        set.total.record(&sample, TOTAL_DIGITS);
+        if let Some(series) = set.by_name.get_mut(ended.request.series as usize) {
             series.record(&sample, NAME_DIGITS);
         }
         let kind = failure.map(|failure| {
             let names = &self.compiled.check_names;
             let kind = self
                 .kinds
-                .entry((ended.request.series, failure))
-                .or_insert_with_key(|key| Kind {
-                    message: cut(key.1.message(names)),
+                .entry((warm_up, ended.request.series, failure))
+                .or_insert_with_key(|(.., failure)| Kind {
+                    message: cut(failure.message(names)),
                     count: 0,
                 });
             kind.count += 1;
@@ -280,6 +322,7 @@ impl Inner {
                 late_us: phases.late,
                 dns_us: phases.dns,
                 connect_us: phases.connect,
+                tls_us: phases.tls,
                 send_us: phases.send,
                 wait_us: phases.wait,
                 receive_us: phases.receive,
@@ -292,6 +335,7 @@ impl Inner {
                 bytes_sent: u32::try_from(ended.bytes_sent).unwrap_or(u32::MAX),
                 bytes_received: u32::try_from(ended.bytes_received).unwrap_or(u32::MAX),
                 reused: ended.reused,
+                warm_up,
                 error: kind
                     .filter(|_| !matches!(outcome, Outcome::Status | Outcome::Check))
                     .map(|kind| kind.message.as_str()),
@@ -312,7 +356,8 @@ impl Inner {
                     ended.body.is_some_and(|body| finder.find(body).is_some())
                 }
             };
-            if let Some(counts) = self.set.checks.get_mut(check.index as usize) {
+            let (_, set) = self.set_of(ended.times.intended);
+            if let Some(counts) = set.checks.get_mut(check.index as usize) {
                 counts.0 += u64::from(holds);
                 counts.1 += u64::from(!holds);
             }
@@ -344,12 +389,15 @@ impl Inner {
             // The control thread is a minute behind: what was measured goes on with the next one.
             self.window_begin = window.begin;
             self.set = window.set;
+            if let Some(warm_up) = window.warm_up {
+                self.warm_up = Some(warm_up);
+            }
             self.worst_lag = window.worst_lag;
         }
     }
 
     fn take_window(&mut self, end: Nanos, users: u32) -> Window {
-        for ((series, failure), kind) in &mut self.kinds {
+        for ((warm_up, series, failure), kind) in &mut self.kinds {
             let count = std::mem::take(&mut kind.count);
             if count > 0 {
                 let message = kind.message.clone();
@@ -358,7 +406,10 @@ impl Inner {
                     series: *series,
                     message,
                 };
-                self.set.count_error(key, count);
+                match &mut self.warm_up {
+                    Some(set) if *warm_up => set.count_error(key, count),
+                    _ => self.set.count_error(key, count),
+                }
             }
         }
         if self.kinds.len() > KINDS_KEPT {
@@ -367,17 +418,33 @@ impl Inner {
         if let RawLane::Counted(writer) | RawLane::All(writer) = &mut self.raw {
             writer.flush();
         }
-        let mut next = self.spares.try_recv().unwrap_or_default();
-        prepare(&mut next, &self.compiled);
+        let next = self.next_set();
+        let warm_up = match &self.warm_up {
+            Some(set) if !set.is_nothing() => {
+                let next = self.next_set();
+                self.warm_up.replace(next)
+            }
+            _ => None,
+        };
         Window {
             worker: self.worker,
             begin: self.window_begin,
             end,
             set: std::mem::replace(&mut self.set, next),
+            warm_up,
             users,
             cpu_ns: sys::thread_cpu_ns(),
             worst_lag: std::mem::take(&mut self.worst_lag),
         }
+    }
+}
+
+impl Inner {
+    /// An empty set, with the memory of one that came back if there is one.
+    fn next_set(&self) -> Box<SeriesSet> {
+        let mut set = self.spares.try_recv().unwrap_or_default();
+        prepare(&mut set, &self.compiled);
+        set
     }
 }
 
@@ -404,6 +471,7 @@ struct Phases {
     late: u32,
     dns: u32,
     connect: u32,
+    tls: u32,
     send: u32,
     wait: u32,
     receive: u32,
@@ -421,10 +489,14 @@ impl Phases {
         let dns = u32::try_from(times.dns / MICRO)
             .unwrap_or(u32::MAX)
             .min(before_send);
+        let tls = u32::try_from(times.tls / MICRO)
+            .unwrap_or(u32::MAX)
+            .min(before_send - dns);
         Self {
             late: between(us(times.intended), turned),
             dns,
-            connect: before_send - dns,
+            connect: before_send - dns - tls,
+            tls,
             send: between(sent, written),
             wait: between(written, first),
             receive: between(first, us(times.end)),
@@ -436,7 +508,8 @@ impl Phases {
     }
 
     fn latency_us(&self) -> u64 {
-        u64::from(self.late) + u64::from(self.dns) + u64::from(self.connect) + self.service_us()
+        let before_send = u64::from(self.dns) + u64::from(self.connect) + u64::from(self.tls);
+        u64::from(self.late) + before_send + self.service_us()
     }
 }
 
@@ -450,6 +523,7 @@ mod tests {
             intended: 1_999,
             turned: 3_001,
             dns: 2_500,
+            tls: 1_999,
             sent: 7_999,
             written: 9_000,
             first_byte: 19_999,
@@ -461,7 +535,8 @@ mod tests {
             Phases {
                 late: 2,
                 dns: 2,
-                connect: 2,
+                connect: 1,
+                tls: 1,
                 send: 2,
                 wait: 10,
                 receive: 1

@@ -18,13 +18,17 @@ mod deadlines;
 mod driver;
 mod failure;
 mod health;
+mod limits;
 mod message;
 mod meter;
+mod model;
+mod network;
 mod resolver;
 mod rng;
 mod scenario;
 mod tally;
 mod timers;
+mod tls;
 mod user;
 mod worker;
 

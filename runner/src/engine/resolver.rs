@@ -1,4 +1,4 @@
-//! The target's addresses, looked up per connection at most, never per request.
+//! An origin's addresses, looked up per connection at most, never per request.
 //!
 //! One lookup serves all users of a worker for a few seconds: short enough that a target that moves
 //! (a service, a failing-over name) is followed, long enough that a thousand users that connect at
@@ -20,7 +20,7 @@ const FOUND_FOR: Nanos = 5 * SECOND;
 /// How long a failure is believed, so that waiting users do not repeat it one after the other.
 const FAILED_FOR: Nanos = 500 * MILLI;
 
-/// Addresses of the target, or why there are none.
+/// Addresses of an origin, or why there are none.
 pub type Lookup = Result<Rc<[SocketAddr]>, Rc<str>>;
 
 /// Looks up one name.

@@ -30,6 +30,13 @@ impl Rng {
         ((u128::from(self.next()) * u128::from(bound)) >> 64) as u64
     }
 
+    /// A length with mean 1, as between independent events.
+    pub fn exponential(&mut self) -> f64 {
+        // 53 random bits: in (0, 1], so that the logarithm is finite.
+        let uniform = ((self.next() >> 11) + 1) as f64 / (1u64 << 53) as f64;
+        -uniform.ln()
+    }
+
     /// A number in `min..=max`.
     pub fn between(&mut self, min: u64, max: u64) -> u64 {
         min + self.below(max.saturating_sub(min) + 1)

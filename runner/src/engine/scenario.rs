@@ -2,18 +2,14 @@
 
 use std::{
     cell::{Cell, RefCell},
-    collections::VecDeque,
     task::{Context, Waker},
 };
 
-use loadtest_core::{
-    plan::Load,
-    schedule::{ARRIVAL, Schedule},
-    shard::Shard,
-};
+use loadtest_core::shard::Shard;
 
 use super::{
     compile::{Compiled, CompiledScenario},
+    model::{ClosedModel, Model, OpenModel},
     rng::{Deck, Rng},
 };
 use crate::clock::{Nanos, SECOND};
@@ -78,6 +74,9 @@ impl Seat {
     }
 }
 
+/// Tells the random numbers of arrivals from those of tasks and pauses.
+const ARRIVALS: u64 = 0x6172_7269;
+
 /// A scenario on a worker.
 #[derive(Debug)]
 pub struct ScenarioRun {
@@ -103,30 +102,11 @@ pub struct ScenarioRun {
     pub users: Shard,
     /// Most users of this worker.
     pub max_users: u32,
-    /// Open models only.
-    pub open: Option<OpenModel>,
+    /// How iterations come about.
+    pub model: Model,
+    /// When the last user ended, of a load that may end before its time.
+    pub ended: Cell<Nanos>,
 }
-
-/// What an open model needs besides.
-#[derive(Debug)]
-pub struct OpenModel {
-    /// This worker's part of the schedule.
-    pub arrivals: Schedule,
-    /// Number of the next arrival.
-    pub next: Cell<u64>,
-    /// Users that wait for an arrival; the one that came last goes first, so that as few
-    /// connections as possible are in use.
-    pub idle: RefCell<Vec<u32>>,
-    /// Intended starts that wait for a user.
-    pub queue: RefCell<VecDeque<Nanos>>,
-    /// Shortest time between two wake-ups for arrivals.
-    pub gap: Nanos,
-}
-
-/// Arrivals of one worker per second from which on wake-ups are bundled, and into what: arming
-/// the timer for each arrival costs 35 % of a core at 10,000/s.
-const BUNDLED_FROM: f64 = 1_000.0;
-const BUNDLE: Nanos = 100_000;
 
 /// After the end of a schedule, arrivals that wait for a user begin if they are no later than
 /// this: a short stall at the very end loses nothing, and a target that is overrun is not loaded
@@ -143,44 +123,35 @@ impl ScenarioRun {
         workers: u32,
     ) -> Option<Self> {
         let scenario = compiled.scenarios.get(index)?;
-        let (users, max_users, open) = match &scenario.load {
-            Load::ConstantUsers { users, .. } => {
-                let part = runner.split(worker, workers);
-                (part, part.share(u64::from(*users)), None)
-            }
-            Load::ConstantRate {
-                rate,
-                duration,
-                max_users,
-                ..
-            } => {
-                // Every worker that has arrivals needs a user for them.
-                let of_runner = runner.share(u64::from(*max_users)).max(1);
-                let workers = workers.min(u32::try_from(of_runner).unwrap_or(u32::MAX));
-                let part = runner.split(worker, workers);
-                if worker >= workers {
-                    (part, 0, None)
-                } else {
-                    let per_worker = rate.per_second() / f64::from(part.parts);
-                    let open = OpenModel {
-                        arrivals: Schedule::constant(*rate, *duration),
-                        next: Cell::new(0),
-                        idle: RefCell::default(),
-                        queue: RefCell::default(),
-                        gap: if per_worker > BUNDLED_FROM { BUNDLE } else { 0 },
-                    };
-                    (part, part.share(u64::from(*max_users)).max(1), Some(open))
-                }
-            }
-            _ => return None,
-        };
-        let weights = scenario.tasks.iter().map(|task| task.weight).collect();
         let seed = [
             compiled.seed,
             u64::from(runner.index),
             u64::from(worker),
             index as u64,
         ];
+        let load = &scenario.load;
+        let (users, max_users, model) = if let Some((schedule, arrivals)) = load.arrivals() {
+            // Every worker that has arrivals needs a user for them.
+            let of_runner = runner.share(u64::from(load.max_users())).max(1);
+            let workers = workers.min(u32::try_from(of_runner).unwrap_or(u32::MAX));
+            if worker >= workers {
+                return None;
+            }
+            let part = runner.split(worker, workers);
+            let rng = Rng::new(&[ARRIVALS, seed[0], seed[1], seed[2], seed[3]]);
+            let open = OpenModel::new(schedule, arrivals, part, rng);
+            let users = part.share(u64::from(load.max_users())).max(1);
+            (part, users, Model::Open(open))
+        } else {
+            let part = runner.split(worker, workers);
+            let users = part.share(u64::from(load.max_users()));
+            (
+                part,
+                users,
+                Model::Closed(ClosedModel::new(load, part, users)),
+            )
+        };
+        let weights = scenario.tasks.iter().map(|task| task.weight).collect();
         Some(Self {
             index,
             phase: Cell::new(Phase::Waiting),
@@ -193,7 +164,8 @@ impl ScenarioRun {
             deck: RefCell::new(Deck::new(weights, Rng::new(&seed))),
             users,
             max_users: u32::try_from(max_users).unwrap_or(u32::MAX),
-            open,
+            model,
+            ended: Cell::new(0),
         })
     }
 
@@ -219,26 +191,50 @@ impl ScenarioRun {
         }
     }
 
-    /// When its next arrival is due, if it is an open model and has one left.
-    pub fn next_arrival(&self) -> Option<Nanos> {
-        let open = self.open.as_ref()?;
-        let due = self.start.get().saturating_add(
-            open.arrivals
-                .due(u128::from(self.users.global(open.next.get())) * ARRIVAL)?,
-        );
+    /// When the next arrival is due, if there is one left.
+    pub fn next_arrival(&self, open: &OpenModel) -> Option<Nanos> {
+        let due = self.start.get().saturating_add(open.next()?);
         (due < self.stop.get()).then_some(due)
     }
 
     /// The intended start that has waited longest for a user, if it may begin now.
     pub fn take_waiting(&self, open: &OpenModel, now: Nanos) -> Option<Nanos> {
-        let mut queue = open.queue.borrow_mut();
-        let lateness = now.saturating_sub(*queue.front()?);
+        let intended = self.start.get().saturating_add(open.longest_waiting()?);
+        let lateness = now.saturating_sub(intended);
         let may_begin = match self.phase.get() {
             Phase::Running => true,
             Phase::Stopping => self.may_begin_late.get() && lateness <= LATEST_BEGIN,
             Phase::Waiting | Phase::Aborting => false,
         };
-        if may_begin { queue.pop_front() } else { None }
+        may_begin.then(|| {
+            open.end_wait();
+            intended
+        })
+    }
+
+    /// The open model, if it is one.
+    pub fn open(&self) -> Option<&OpenModel> {
+        match &self.model {
+            Model::Open(open) => Some(open),
+            Model::Closed(_) => None,
+        }
+    }
+
+    /// The closed model, if it is one.
+    pub fn closed(&self) -> Option<&ClosedModel> {
+        match &self.model {
+            Model::Open(_) => None,
+            Model::Closed(closed) => Some(closed),
+        }
+    }
+
+    /// When no more iterations began: its planned end, or before that the end of the last of a
+    /// number of iterations.
+    pub fn load_end(&self) -> Nanos {
+        match self.ended.get() {
+            0 => self.stop.get(),
+            ended => ended.min(self.stop.get()),
+        }
     }
 
     /// Whether nothing of it will happen any more.

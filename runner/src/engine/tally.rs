@@ -9,7 +9,10 @@ use loadtest_core::{
 };
 
 use super::meter::Window;
-use crate::clock::{Nanos, WallAnchor};
+use crate::{
+    clock::{Nanos, WallAnchor},
+    pool::Stage,
+};
 
 /// Everything that was measured, and what of it the coordinator does not know yet.
 ///
@@ -18,9 +21,9 @@ use crate::clock::{Nanos, WallAnchor};
 /// epoch knows nothing and gets everything.
 #[derive(Debug, Default)]
 pub struct Tally {
-    all: SeriesSet,
+    all: Measured,
     /// Measured since the frozen delta, or since the last acknowledged one.
-    fresh: SeriesSet,
+    fresh: Measured,
     frozen: Option<Delta>,
     sequence: u64,
     epoch: u64,
@@ -28,11 +31,32 @@ pub struct Tally {
     untold: bool,
 }
 
+/// As the coordinator is told it.
+#[derive(Debug, Clone, Default)]
+struct Measured {
+    set: SeriesSet,
+    /// Requests of the warm-up.
+    warm_up: Series,
+}
+
+impl Measured {
+    fn add(&mut self, set: &SeriesSet, warm_up: Option<&SeriesSet>) {
+        self.set.merge(set);
+        if let Some(warm_up) = warm_up {
+            self.warm_up.merge(&warm_up.total);
+        }
+    }
+
+    fn is_nothing(&self) -> bool {
+        self.set.is_nothing() && self.warm_up.requests == 0
+    }
+}
+
 impl Tally {
-    /// More was measured.
-    pub fn add(&mut self, set: &SeriesSet) {
-        self.all.merge(set);
-        self.fresh.merge(set);
+    /// More was measured, some of it perhaps in the warm-up.
+    pub fn add(&mut self, set: &SeriesSet, warm_up: Option<&SeriesSet>) {
+        self.all.add(set, warm_up);
+        self.fresh.add(set, warm_up);
     }
 
     /// The coordinator's epoch, 0 before its first answer.
@@ -59,22 +83,22 @@ impl Tally {
     pub fn delta(&mut self) -> Option<&Delta> {
         if self.frozen.is_none() && self.epoch != 0 {
             let full = self.untold;
-            let set = if full {
+            let measured = if full {
                 self.all.clone()
             } else {
                 std::mem::take(&mut self.fresh)
             };
-            if is_nothing(&set) {
+            if measured.is_nothing() {
                 return None;
             }
-            self.fresh.clear();
+            self.fresh = Measured::default();
             self.untold = false;
             self.sequence += 1;
             self.frozen = Some(Delta {
                 sequence: self.sequence,
                 full,
-                set,
-                warm_up: Series::default(),
+                set: measured.set,
+                warm_up: measured.warm_up,
             });
         }
         self.frozen.as_ref()
@@ -83,16 +107,11 @@ impl Tally {
     /// Whether the next report tells everything that was measured.
     pub fn is_all_told(&self) -> bool {
         match (self.epoch, &self.frozen) {
-            (0, _) => is_nothing(&self.all),
+            (0, _) => self.all.is_nothing(),
             (_, None) => true,
-            (_, Some(_)) => is_nothing(&self.fresh),
+            (_, Some(_)) => self.fresh.is_nothing(),
         }
     }
-}
-
-/// Stricter than [`SeriesSet::is_empty`]: a connection without a request is something, too.
-fn is_nothing(set: &SeriesSet) -> bool {
-    set.is_empty() && set.connections == 0 && set.started == 0
 }
 
 /// Sums windows to intervals on the wall-clock grid.
@@ -101,8 +120,8 @@ pub struct Intervals {
     anchor: WallAnchor,
     length: Nanos,
     began: Nanos,
-    /// By their end.
-    open: BTreeMap<Nanos, SeriesSet>,
+    /// By their end; those of the warm-up before others of the same time.
+    open: BTreeMap<(Nanos, Stage), SeriesSet>,
     /// Per worker: up to where its windows have come.
     reached: Vec<Nanos>,
     last_end: Nanos,
@@ -117,6 +136,8 @@ pub struct Closed {
     pub end: Nanos,
     /// The load began or ended within it.
     pub partial: bool,
+    /// Warm-up or load.
+    pub stage: Stage,
     /// What was measured.
     pub set: SeriesSet,
 }
@@ -140,7 +161,13 @@ impl Intervals {
         self.began = self.began.min(window.begin);
         self.last_end = self.last_end.max(window.end);
         let end = self.anchor.next_boundary(window.begin, self.length);
-        self.open.entry(end).or_default().merge(&window.set);
+        // A time in which nothing was measured is told as well.
+        let load = self.open.entry((end, Stage::Load));
+        load.or_default().merge(&window.set);
+        if let Some(warm_up) = &window.warm_up {
+            let open = self.open.entry((end, Stage::WarmUp));
+            open.or_default().merge(warm_up);
+        }
         if let Some(reached) = self.reached.get_mut(window.worker) {
             *reached = window.end;
         }
@@ -156,11 +183,11 @@ impl Intervals {
     /// The next interval that is complete.
     pub fn take_closed(&mut self) -> Option<Closed> {
         let everywhere = self.reached.iter().copied().min().unwrap_or(Nanos::MAX);
-        let end = *self.open.keys().next()?;
+        let (end, stage) = *self.open.keys().next()?;
         if end > everywhere {
             return None;
         }
-        let set = self.open.remove(&end)?;
+        let set = self.open.remove(&(end, stage))?;
         let grid_begin = end.saturating_sub(self.length);
         let begin = grid_begin.max(self.began);
         let actual_end = end.min(self.last_end.max(begin));
@@ -169,6 +196,7 @@ impl Intervals {
             begin,
             end: actual_end,
             partial,
+            stage,
             set,
         })
     }
@@ -208,13 +236,13 @@ mod tests {
     #[test]
     fn a_delta_is_frozen_until_it_is_acknowledged() {
         let mut tally = Tally::default();
-        tally.add(&measured(3));
+        tally.add(&measured(3), None);
         assert_eq!(told(&mut tally), None, "nobody is known to listen");
         assert!(!tally.is_all_told());
         tally.answered(&answer(9, None));
         assert!(tally.is_all_told());
         assert_eq!(told(&mut tally), Some((1, true, 3)));
-        tally.add(&measured(4));
+        tally.add(&measured(4), None);
         assert!(!tally.is_all_told());
         assert_eq!(told(&mut tally), Some((1, true, 3)));
         tally.answered(&answer(9, None));
@@ -230,12 +258,12 @@ mod tests {
     fn a_new_epoch_gets_everything() {
         let mut tally = Tally::default();
         tally.answered(&answer(1, None));
-        tally.add(&measured(3));
+        tally.add(&measured(3), None);
         assert_eq!(told(&mut tally), Some((1, true, 3)));
-        tally.add(&measured(4));
+        tally.add(&measured(4), None);
         tally.answered(&answer(2, None));
         assert_eq!(told(&mut tally), Some((2, true, 7)));
-        tally.add(&measured(1));
+        tally.add(&measured(1), None);
         tally.answered(&answer(2, Some(2)));
         assert_eq!(told(&mut tally), Some((3, false, 1)));
     }
@@ -246,7 +274,7 @@ mod tests {
         tally.answered(&answer(1, None));
         assert_eq!(told(&mut tally), None);
         assert!(tally.is_all_told());
-        tally.add(&measured(2));
+        tally.add(&measured(2), None);
         assert_eq!(told(&mut tally), Some((1, true, 2)));
     }
 
@@ -264,6 +292,7 @@ mod tests {
             begin: begin * tenth,
             end: end * tenth,
             set: Box::new(measured(requests)),
+            warm_up: None,
             users: 0,
             cpu_ns: 0,
             worst_lag: 0,

@@ -2,12 +2,16 @@
 
 use std::{future::poll_fn, rc::Rc, task::Poll};
 
+use loadtest_core::schedule::UserLevels;
+
 use super::{
-    compile::{CompiledRequest, CompiledStep, CompiledTask, Wait},
-    connection::Connection,
+    compile::{CompiledRequest, CompiledStep, CompiledTask, Rest, Sending, Wait},
+    connection::{Connection, Exchange, Hop},
+    failure::Failure,
     message::Values,
     meter::{Ended, Times},
-    scenario::{OpenModel, Phase, ScenarioRun, Seat},
+    model::{ClosedModel, Model, OpenModel},
+    scenario::{Phase, ScenarioRun, Seat},
     timers::Timers,
     worker::Worker,
 };
@@ -28,6 +32,16 @@ struct User {
     iteration: u32,
 }
 
+/// A request that ended.
+struct Sent {
+    /// When.
+    ended: Nanos,
+    /// Whether the user ought to rest.
+    rest: bool,
+    /// The redirect that is to be followed.
+    hop: Option<Box<Hop>>,
+}
+
 /// Lives until its scenario stops.
 pub async fn live(worker: Rc<Worker>, scenario: Rc<ScenarioRun>, seat: Rc<Seat>, index: u32) {
     let mut user = User {
@@ -39,9 +53,9 @@ pub async fn live(worker: Rc<Worker>, scenario: Rc<ScenarioRun>, seat: Rc<Seat>,
         iteration: 0,
     };
     let scenario = Rc::clone(&user.scenario);
-    match &scenario.open {
-        Some(open) => user.live_open(open).await,
-        None => user.live_closed().await,
+    match &scenario.model {
+        Model::Open(open) => user.live_open(open).await,
+        Model::Closed(closed) => user.live_closed(closed).await,
     }
     user.connection.close();
     user.worker.user_ended(&scenario);
@@ -57,21 +71,67 @@ impl User {
             };
             worker.user_is_busy(true);
             self.iterate(intended).await;
+            self.end_iteration(&worker);
             worker.user_is_busy(false);
         }
     }
 
     /// Closed model: begins the next iteration when the one before has ended.
-    async fn live_closed(&mut self) {
+    async fn live_closed(&mut self, closed: &ClosedModel) {
+        let worker = Rc::clone(&self.worker);
         let mut due = self.scenario.start.get();
-        while self.scenario.phase.get() == Phase::Running {
-            let (ended, think_time) = self.iterate(due).await;
-            due = ended;
-            if let Some(wait) = think_time {
-                due = self.draw_end(ended, wait);
-                self.wait_until(due, Phase::Stopping).await;
+        if let Some(levels) = &closed.levels {
+            while let Some(comes) = self.next_presence(levels).await {
+                let leaves = self.scenario.start.get() + levels.leaves(self.index, comes);
+                due = due.max(self.scenario.start.get() + comes);
+                worker.user_is_busy(true);
+                due = self.repeat(closed, due, leaves).await;
+                worker.user_is_busy(false);
+                self.connection.close();
+            }
+        } else {
+            worker.user_is_busy(true);
+            self.repeat(closed, due, Nanos::MAX).await;
+            worker.user_is_busy(false);
+        }
+    }
+
+    /// Iterations one after the other, none of which begins at `leaves` or later. Returns when the
+    /// next would have been due.
+    async fn repeat(&mut self, closed: &ClosedModel, begin: Nanos, leaves: Nanos) -> Nanos {
+        let worker = Rc::clone(&self.worker);
+        let mut due = begin;
+        while self.scenario.phase.get() == Phase::Running
+            && clock::now() < leaves
+            && closed.take(self.iteration.into())
+        {
+            if closed.counts_iterations() {
+                worker.meter.count(clock::now(), due, |set| {
+                    set.scheduled += 1;
+                    set.started += 1;
+                });
+            }
+            let (ended, rest) = self.iterate(due).await;
+            self.end_iteration(&worker);
+            due = match rest {
+                None => ended,
+                Some(Rest::Think(wait)) => self.draw_end(ended, wait),
+                Some(Rest::Pace(length)) => Timers::grid(due + length).max(ended),
+            };
+            if due > ended {
+                self.wait_until(due.min(leaves), Phase::Stopping).await;
             }
         }
+        due
+    }
+
+    /// When the user is there again, from the start of the load; waits for it. `None` when it
+    /// never is, or the load is over.
+    async fn next_presence(&self, levels: &UserLevels) -> Option<Nanos> {
+        let start = self.scenario.start.get();
+        let comes = levels.next_presence(self.index, clock::now().saturating_sub(start))?;
+        self.wait_until(start + comes, Phase::Stopping).await;
+        (self.scenario.phase.get() == Phase::Running).then_some(comes)
     }
 
     /// The intended start of the next iteration; `None` when no more begin.
@@ -98,8 +158,8 @@ impl User {
         .await
     }
 
-    /// One pass through a task. Returns when it ended and what to wait for afterwards.
-    async fn iterate(&mut self, intended: Nanos) -> (Nanos, Option<Wait>) {
+    /// One pass through a task. Returns when it ended and how to rest afterwards.
+    async fn iterate(&mut self, intended: Nanos) -> (Nanos, Option<Rest>) {
         let worker = Rc::clone(&self.worker);
         let Some(task) = self.draw_task(&worker) else {
             return (clock::now(), None);
@@ -128,9 +188,17 @@ impl User {
             }
         }
         if self.scenario.phase.get() != Phase::Aborting {
-            worker.meter.count(clock::now(), |set| set.iterations += 1);
+            worker
+                .meter
+                .count(clock::now(), intended, |set| set.iterations += 1);
         }
-        (due, task.think_time)
+        (due, task.rest)
+    }
+
+    fn end_iteration(&mut self, worker: &Worker) {
+        if let Some(compiled) = worker.compiled.scenarios.get(self.scenario.index) {
+            self.connection.end_iteration(compiled);
+        }
     }
 
     fn draw_task<'w>(&self, worker: &'w Worker) -> Option<&'w CompiledTask> {
@@ -152,14 +220,54 @@ impl User {
         }
     }
 
-    /// One request, recorded whatever happens. Returns when it ended, and whether the user ought
-    /// to rest.
+    /// One request and the redirects that it leads to. Returns when it ended, and whether the
+    /// user ought to rest.
     async fn request(
         &mut self,
         request: &CompiledRequest,
         due: Nanos,
         iteration: u32,
     ) -> (Nanos, bool) {
+        let sending = &request.sending;
+        let sent = self.send(request, sending, None, due, iteration).await;
+        match sent.hop {
+            None => (sent.ended, sent.rest),
+            // Rare, therefore boxed: its state is not part of every user.
+            Some(hop) => Box::pin(self.follow(request, hop, sent.ended, iteration)).await,
+        }
+    }
+
+    /// Sends what redirects lead to, each a request of its own.
+    async fn follow(
+        &mut self,
+        request: &CompiledRequest,
+        mut hop: Box<Hop>,
+        mut due: Nanos,
+        iteration: u32,
+    ) -> (Nanos, bool) {
+        while self.scenario.phase.get() != Phase::Aborting {
+            let before = Some(&*hop);
+            let sent = self
+                .send(request, &hop.sending, before, due, iteration)
+                .await;
+            due = sent.ended;
+            match sent.hop {
+                None => return (due, sent.rest),
+                Some(next) => hop = next,
+            }
+        }
+        (due, false)
+    }
+
+    /// One request, recorded whatever happens. `before` is the redirect that made it, if any.
+    async fn send(
+        &mut self,
+        request: &CompiledRequest,
+        sending: &Sending,
+        before: Option<&Hop>,
+        due: Nanos,
+        iteration: u32,
+    ) -> Sent {
         let Self {
             worker,
             scenario,
@@ -180,16 +288,23 @@ impl User {
             runner: worker.runner,
             run_id: &worker.compiled.run_id,
         };
-        let result = connection
-            .exchange(worker, scenario, seat, request, &values, &mut times)
-            .await;
+        let exchange = Exchange {
+            worker,
+            scenario,
+            seat,
+            request,
+            sending,
+            values,
+        };
+        let result = connection.exchange(&exchange, &mut times).await;
         worker.clear_deadline(seat);
-        let failure = result.err();
-        let rest = scenario.open.is_none()
-            && failure
-                .as_ref()
-                .is_some_and(super::failure::Failure::before_connection);
-        let answered = failure.is_none();
+        let (hop, failure) = match result.and_then(|()| connection.next_hop(&exchange, before)) {
+            Ok(hop) => (hop, None),
+            Err(failure) => (None, Some(failure)),
+        };
+        let rest =
+            scenario.closed().is_some() && failure.as_ref().is_some_and(Failure::before_connection);
+        let answered = failure.as_ref().is_none_or(Failure::has_answer);
         let (bytes_sent, bytes_received) = connection.bytes();
         worker.meter.record(&Ended {
             request,
@@ -201,9 +316,14 @@ impl User {
             bytes_sent,
             bytes_received,
             reused: connection.reused(),
+            followed: hop.is_some(),
             failure,
         });
-        (times.end, rest)
+        Sent {
+            ended: times.end,
+            rest,
+            hop,
+        }
     }
 
     /// Waits until a time, or until the scenario has reached a phase.

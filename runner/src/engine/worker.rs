@@ -20,15 +20,19 @@ use tokio::{
 };
 
 use super::{
-    compile::{Compiled, CompiledRequest},
+    compile::{Compiled, CompiledRequest, needs_general},
     deadlines::Deadlines,
     meter::{FromWorker, Meter, RawLane},
-    resolver::Resolver,
-    scenario::{OpenModel, Phase, ScenarioRun, Seat},
+    model::{Model, OpenModel},
+    network::Network,
+    scenario::{Phase, ScenarioRun, Seat},
     timers::Timers,
     user,
 };
-use crate::clock::{self, MICRO, MILLI, Nanos, WallAnchor};
+use crate::{
+    clock::{self, MICRO, MILLI, Nanos, WallAnchor},
+    http::HeadMemory,
+};
 
 /// Room for one read. Shared by all users of a worker, since a read is parsed at once.
 const READ_BUFFER: usize = 64 << 10;
@@ -86,12 +90,14 @@ pub struct Worker {
     pub meter: Meter,
     /// All waiting.
     pub timers: Timers,
-    /// The target's addresses.
-    pub resolver: Resolver,
+    /// Where connections go and how they are made.
+    pub network: Network,
     /// For rendering one request.
     pub render: RefCell<Vec<u8>>,
     /// For one read.
     pub read: RefCell<Box<[u8]>>,
+    /// Heads of the last answers, by the index of the request's name: most are the same again.
+    pub heads: RefCell<Box<[HeadMemory]>>,
     deadlines: RefCell<Deadlines>,
     next_sweep: Cell<Nanos>,
     run_start: Cell<Nanos>,
@@ -104,16 +110,23 @@ pub struct Worker {
 /// # Errors
 /// When the system refuses the loop its descriptors.
 pub fn run(assignment: Assignment) -> io::Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_io()
-        // Lookups of the target's name; there is one at a time.
-        .max_blocking_threads(1)
-        .build_local(tokio::runtime::LocalOptions::default())?;
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    // Lookups of names; there is one at a time for each, so one that hangs holds up no other.
+    builder.enable_io().max_blocking_threads(4);
+    if needs_general(&assignment.compiled.target) {
+        // The general client has timers of its own; nothing else here uses the runtime's.
+        builder.enable_time();
+    }
+    let runtime = builder.build_local(tokio::runtime::LocalOptions::default())?;
     runtime.block_on(async {
         let mut commands = assignment.commands.clone();
         let worker = Rc::new(Worker::new(assignment)?);
         worker.turn_until_over(&mut commands).await?;
-        worker.meter.finish(clock::now()).await;
+        let load_end = worker.scenarios.iter().map(|scenario| scenario.load_end());
+        worker
+            .meter
+            .finish(clock::now(), load_end.max().unwrap_or(0))
+            .await;
         Ok(())
     })
 }
@@ -147,9 +160,10 @@ impl Worker {
             runner: runner.index,
             meter,
             timers: Timers::new()?,
-            resolver: Resolver::new(&compiled.host, compiled.port),
+            network: Network::new(&compiled),
             render: RefCell::default(),
             read: RefCell::new(vec![0; READ_BUFFER].into_boxed_slice()),
+            heads: RefCell::new((0..compiled.series).map(|_| HeadMemory::new()).collect()),
             deadlines: RefCell::new(Deadlines::new(compiled.timeouts.len())),
             next_sweep: Cell::new(0),
             run_start: Cell::new(Nanos::MAX),
@@ -186,7 +200,8 @@ impl Worker {
         self.deadlines.borrow_mut().remove(seat.slot);
     }
 
-    /// An open-model user has begun or ended an iteration.
+    /// A user of an open model has begun or ended an iteration; one of a closed model has come or
+    /// gone.
     pub fn user_is_busy(&self, busy: bool) {
         let users = self.meter.users.get();
         self.meter.users.set(if busy {
@@ -199,10 +214,7 @@ impl Worker {
     /// A user has ended for good.
     pub fn user_ended(&self, scenario: &ScenarioRun) {
         scenario.alive.set(scenario.alive.get().saturating_sub(1));
-        if scenario.open.is_none() {
-            self.user_is_busy(false);
-        }
-        if scenario.alive.get() == 0 && scenario.phase.get() >= Phase::Stopping {
+        if scenario.alive.get() == 0 {
             // The loop may be waiting for this alone.
             self.timers.arm(clock::now());
         }
@@ -211,7 +223,7 @@ impl Worker {
     /// Counts an arrival that begins now.
     pub fn count_start(&self, intended: Nanos, now: Nanos, waited_for_user: bool) {
         let lateness = now.saturating_sub(intended);
-        self.meter.count(now, |set| {
+        self.meter.count(now, intended, |set| {
             set.started += 1;
             set.worst_lateness_us = set.worst_lateness_us.max(lateness / MICRO);
             set.late_by_generator += u64::from(!waited_for_user && lateness > LATE_START);
@@ -234,7 +246,7 @@ impl Worker {
             }
             if !begun && self.run_start.get() <= now {
                 begun = true;
-                self.meter.begin(now);
+                self.meter.begin(now, self.run_start.get());
             }
             let mut next = self.turn(now);
             if !begun {
@@ -315,21 +327,29 @@ impl Worker {
     fn advance(self: &Rc<Self>, scenario: &Rc<ScenarioRun>, now: Nanos) -> Nanos {
         if scenario.phase.get() == Phase::Waiting && now >= scenario.start.get() {
             scenario.phase.set(Phase::Running);
-            if scenario.open.is_none() && now < scenario.stop.get() {
+            if scenario.closed().is_some() && now < scenario.stop.get() {
                 for _ in 0..scenario.max_users {
                     self.add_user(scenario, None);
-                    self.user_is_busy(true);
                 }
             }
         }
         if scenario.phase.get() == Phase::Running {
-            if let Some(open) = &scenario.open {
+            match &scenario.model {
                 // Before the stop: an arrival that was due before the end counts, however late
                 // this turn is.
-                self.dispatch(scenario, open, now);
+                Model::Open(open) => self.dispatch(scenario, open, now),
+                Model::Closed(closed) => {
+                    if closed.counts_iterations() && scenario.alive.get() == 0 {
+                        scenario.ended.set(now);
+                        self.change_phase(scenario, Phase::Stopping);
+                    }
+                }
             }
             if now >= scenario.stop.get() {
                 self.change_phase(scenario, Phase::Stopping);
+            }
+            if scenario.phase.get() == Phase::Stopping {
+                self.count_never_begun(scenario, now);
             }
         }
         if scenario.phase.get() == Phase::Stopping && now >= scenario.abort.get() {
@@ -338,11 +358,11 @@ impl Worker {
         match scenario.phase.get() {
             Phase::Waiting => scenario.start.get(),
             Phase::Running => {
-                let gap = scenario.open.as_ref().map_or(0, |open| open.gap);
-                let arrival = scenario
-                    .next_arrival()
-                    .map_or(Nanos::MAX, |at| at.max(now + gap));
-                arrival.min(scenario.stop.get())
+                let arrival = scenario.open().and_then(|open| {
+                    let due = scenario.next_arrival(open)?;
+                    Some(due.max(now + open.gap()))
+                });
+                arrival.unwrap_or(Nanos::MAX).min(scenario.stop.get())
             }
             Phase::Stopping => scenario.abort.get(),
             Phase::Aborting => Nanos::MAX,
@@ -361,28 +381,50 @@ impl Worker {
         }
     }
 
+    /// Iterations of a number of them that did not begin in time.
+    fn count_never_begun(&self, scenario: &ScenarioRun, now: Nanos) {
+        if let Some(closed) = scenario.closed() {
+            let left = closed.give_up();
+            self.meter.count(now, now, |set| set.scheduled += left);
+        }
+    }
+
     /// Begins an iteration for every arrival that is due, or lets it wait for a user.
     fn dispatch(self: &Rc<Self>, scenario: &Rc<ScenarioRun>, open: &OpenModel, now: Nanos) {
-        while let Some(intended) = scenario.next_arrival().filter(|due| *due <= now) {
-            open.next.set(open.next.get() + 1);
+        while let Some(intended) = scenario.next_arrival(open).filter(|due| *due <= now) {
             let idle = open.idle.borrow_mut().pop();
-            let can_grow = scenario.made.get() < scenario.max_users;
-            self.meter.count(now, |set| {
-                set.scheduled += 1;
-                set.late_by_target += u64::from(idle.is_none() && !can_grow);
-            });
-            if let Some(slot) = idle {
-                self.count_start(intended, now, false);
-                if let Some(seat) = self.seats.borrow().get(slot as usize) {
-                    seat.arrival.set(Some(intended));
-                    seat.wake();
-                }
-            } else if can_grow {
-                self.count_start(intended, now, false);
-                self.add_user(scenario, Some(intended));
-            } else {
-                open.queue.borrow_mut().push_back(intended);
+            if idle.is_none() && scenario.made.get() >= scenario.max_users {
+                return self.let_wait(scenario, open, now);
             }
+            open.advance();
+            self.meter.count(now, intended, |set| set.scheduled += 1);
+            self.count_start(intended, now, false);
+            match idle {
+                Some(slot) => {
+                    if let Some(seat) = self.seats.borrow().get(slot as usize) {
+                        seat.arrival.set(Some(intended));
+                        seat.wake();
+                    }
+                }
+                None => self.add_user(scenario, Some(intended)),
+            }
+        }
+    }
+
+    /// Nobody is free and nobody can be added: all arrivals that are due wait. Not looked at one
+    /// by one, since a rate may be beyond all machines; those of the warm-up are counted apart.
+    fn let_wait(&self, scenario: &ScenarioRun, open: &OpenModel, now: Nanos) {
+        let last = now.min(scenario.stop.get().saturating_sub(1));
+        let of_warm_up = last.min(self.meter.warm_until().saturating_sub(1));
+        for until in [of_warm_up, last] {
+            let Some(after_start) = until.checked_sub(scenario.start.get()) else {
+                continue;
+            };
+            let come = open.let_wait(after_start);
+            self.meter.count(now, until, |set| {
+                set.scheduled += come;
+                set.late_by_target += come;
+            });
         }
     }
 

@@ -22,6 +22,10 @@ struct Notes {
     aggregates_verified: Option<bool>,
     /// Problems that stay: what was lost and why.
     lasting: Vec<String>,
+    /// Why blocks cannot go to disk, now.
+    spool_trouble: String,
+    /// Why they last could not.
+    last_spool_trouble: String,
     finished: bool,
 }
 
@@ -55,6 +59,23 @@ impl Account {
         self.notes(|notes| {
             if !notes.lasting.contains(&problem) {
                 notes.lasting.push(problem);
+            }
+        });
+    }
+
+    /// Blocks cannot go to disk, or can again.
+    pub(super) fn trouble_of_spool(&self, trouble: Option<&str>) {
+        self.notes(|notes| {
+            let trouble = trouble.unwrap_or_default();
+            if notes.spool_trouble == trouble {
+                return;
+            }
+            trouble.clone_into(&mut notes.spool_trouble);
+            if trouble.is_empty() {
+                tracing::info!("blocks go to disk again");
+            } else {
+                tracing::warn!(problem = trouble, "blocks have to wait in memory");
+                trouble.clone_into(&mut notes.last_spool_trouble);
             }
         });
     }
@@ -106,11 +127,30 @@ impl Account {
         if !now.is_empty() && !problems.iter().any(|problem| problem.contains(&now)) {
             problems.push(now);
         }
+        let dropped = self.pool.get().map_or(0, |pool| pool.counts().dropped);
+        if dropped > 0 {
+            problems.push(dropped_because(dropped, &notes.last_spool_trouble));
+        } else if !notes.spool_trouble.is_empty() {
+            problems.push(notes.spool_trouble.clone());
+        }
         problems.join("; ")
     }
 
     fn notes<T>(&self, look: impl FnOnce(&mut Notes) -> T) -> T {
         look(&mut self.notes.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+fn dropped_because(dropped: u64, spool_trouble: &str) -> String {
+    let records = if dropped == 1 {
+        "record was"
+    } else {
+        "records were"
+    };
+    let because = "the memory for them was full";
+    match spool_trouble {
+        "" => format!("{dropped} {records} dropped: {because}"),
+        trouble => format!("{dropped} {records} dropped: {because}, and {trouble}"),
     }
 }
 

@@ -1,7 +1,10 @@
 //! Takes what the pool holds to the sinks, until the engine has ended and nothing is left, or
 //! time is up.
 
-use std::{collections::HashSet, sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use loadtest_core::{plan::Plan, scalar::format_duration, view::RunView};
 use tokio::{
@@ -12,7 +15,9 @@ use tokio::{
 use super::{
     LOOK,
     account::Account,
+    background::Background,
     batch::{Batch, Fate, Stream},
+    intake::{Intake, Ticket},
     interval::IntervalEncoder,
     request::RequestEncoder,
     run::RunEncoder,
@@ -20,7 +25,7 @@ use super::{
     sink::GiveUpSwitch,
     sinks::Sinks,
 };
-use crate::pool::{AggregateReader, BlockId, Ledger, Next, Pool, PoolError};
+use crate::pool::{AggregateReader, Block, Ledger, Next, Pool, PoolError};
 
 /// Intervals are sent together up to this size, after a time without a server.
 const AGGREGATE_BYTES: usize = 1 << 20;
@@ -40,6 +45,16 @@ pub(super) struct Identity {
     pub(super) plan_hash: String,
 }
 
+/// All that a drain connects.
+pub(super) struct Line {
+    pub(super) pool: Pool,
+    pub(super) intake: Arc<Intake>,
+    pub(super) sinks: Sinks,
+    pub(super) background: Background,
+    pub(super) account: Arc<Account>,
+    pub(super) give_up: GiveUpSwitch,
+}
+
 /// How a drain came to its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Ended {
@@ -55,18 +70,21 @@ pub(super) struct Drain {
     identity: Identity,
     timeout: Duration,
     pool: Pool,
+    intake: Arc<Intake>,
     ledger: Ledger,
     sinks: Sinks,
+    background: Background,
     account: Arc<Account>,
     give_up: GiveUpSwitch,
-    requests: RequestEncoder,
+    requests: Arc<Mutex<RequestEncoder>>,
     intervals: IntervalEncoder,
     run: RunEncoder,
     lane: AggregateReader,
     /// From where the lane must be read to know the histograms under way.
     window: u64,
     running: JoinSet<Done>,
-    blocks: HashSet<BlockId>,
+    /// Blocks under way.
+    blocks: usize,
     aggregates_running: bool,
     /// Whether the document of the start was sent, whatever became of it.
     start_sent: bool,
@@ -88,11 +106,13 @@ struct Done {
     what: What,
     batch: Arc<Batch>,
     fate: Fate,
+    /// What is still to be written to the files.
+    copy: Option<Vec<u8>>,
 }
 
 #[derive(Debug, Clone, Copy)]
 enum What {
-    Block(BlockId),
+    Block(Ticket),
     /// The lane up to this offset, histograms under way from that one, and intervals that could
     /// not be read.
     Intervals {
@@ -104,32 +124,38 @@ enum What {
 }
 
 impl Drain {
-    pub(super) fn new(
-        plan: &Plan,
-        identity: &Identity,
-        pool: Pool,
-        sinks: Sinks,
-        account: Arc<Account>,
-        give_up: GiveUpSwitch,
-    ) -> Result<Self, PoolError> {
-        let ledger = pool.ledger();
+    pub(super) fn new(plan: &Plan, identity: &Identity, line: Line) -> Result<Self, PoolError> {
+        let Line {
+            pool,
+            intake,
+            sinks,
+            background,
+            account,
+            give_up,
+        } = line;
+        let mut ledger = pool.ledger();
+        ledger.exporters += 1;
+        pool.write_ledger(&ledger);
         let wall_ns = pool.anchor().wall_ns;
+        let requests = RequestEncoder::new(plan, identity.runner, &identity.host, wall_ns);
         Ok(Self {
             run_id: plan.run.id.clone(),
             identity: identity.clone(),
             timeout: plan.results.drain_timeout,
-            requests: RequestEncoder::new(plan, identity.runner, &identity.host, wall_ns),
+            requests: Arc::new(Mutex::new(requests)),
             intervals: IntervalEncoder::new(plan, identity.runner, &identity.host),
             run: RunEncoder::new(plan, &identity.plan_hash),
             lane: pool.aggregates_from(ledger.aggregates_window)?,
             window: ledger.aggregates_window,
             running: JoinSet::new(),
-            blocks: HashSet::new(),
+            blocks: 0,
             aggregates_running: false,
             start_sent: ledger.run_documents & START != 0,
             pool,
+            intake,
             ledger,
             sinks,
+            background,
             account,
             give_up,
         })
@@ -336,23 +362,19 @@ impl Drain {
     }
 
     fn take_blocks(&mut self, engine: Engine) {
-        let free = |drain: &Self| drain.sinks.window().saturating_sub(drain.blocks.len());
-        if free(self) == 0 {
+        if self.give_up.given_up() && !self.sinks.copies_requests() {
+            return; // What is left is counted, not read.
+        }
+        let free = self.sinks.window().saturating_sub(self.blocks);
+        if free == 0 {
             return;
         }
-        let mut waiting = self.pool.full_blocks();
-        if engine == Engine::Gone {
-            waiting.extend(self.pool.unfinished_blocks());
-        }
-        waiting.retain(|id| !self.blocks.contains(id));
-        for id in waiting.into_iter().take(free(self)) {
-            let block = self.pool.read(id);
+        for (ticket, block) in self.intake.take(free, engine == Engine::Gone) {
             if block.intact {
-                let batch = self.requests.batch(&block);
-                self.spawn(What::Block(id), batch);
+                self.spawn_block(ticket, block);
             } else {
                 self.ledger.lost += u64::from(block.count);
-                self.pool.settle(id, &mut self.ledger);
+                self.intake.settle(ticket, &mut self.ledger);
                 self.account.lasting_problem(format!(
                     "{} records are lost: their block is damaged",
                     block.count
@@ -361,30 +383,52 @@ impl Drain {
         }
     }
 
+    /// Makes a block's documents and delivers them.
+    fn spawn_block(&mut self, ticket: Ticket, block: Block) {
+        self.blocks += 1;
+        let (encoder, background) = (self.requests.clone(), self.background.clone());
+        let (deliver, give_up) = (self.sinks.clone(), self.give_up.listen());
+        self.running.spawn(async move {
+            let encode = move || {
+                let mut encoder = encoder.lock().unwrap_or_else(PoisonError::into_inner);
+                encoder.batch(&block)
+            };
+            let batch = Arc::new(background.run(encode).await);
+            let (fate, copy) = deliver.deliver(batch.clone(), give_up).await;
+            Done {
+                what: What::Block(ticket),
+                batch,
+                fate,
+                copy,
+            }
+        });
+    }
+
+    /// Delivers documents that are not of requests.
     fn spawn(&mut self, what: What, batch: Batch) {
-        match what {
-            What::Block(id) => {
-                self.blocks.insert(id);
-            }
-            What::Intervals { .. } | What::Run(_) => {
-                self.aggregates_running = true;
-                self.account.aggregates_under_way(batch.len() as u64);
-            }
-        }
+        self.aggregates_running = true;
+        self.account.aggregates_under_way(batch.len() as u64);
         let batch = Arc::new(batch);
         let delivery = self.sinks.deliver(batch.clone(), self.give_up.listen());
         self.running.spawn(async move {
+            let (fate, copy) = delivery.await;
             Done {
                 what,
-                fate: delivery.await,
                 batch,
+                fate,
+                copy,
             }
         });
     }
 
     /// One step: the copy in the files, the ledger, the block.
     fn settle(&mut self, done: Result<Done, JoinError>) {
-        let Done { what, batch, fate } = match done.map_err(JoinError::try_into_panic) {
+        let Done {
+            what,
+            batch,
+            fate,
+            copy,
+        } = match done.map_err(JoinError::try_into_panic) {
             Ok(done) => done,
             // Its block would be waited for for ever.
             Err(Ok(panic)) => std::panic::resume_unwind(panic),
@@ -392,17 +436,17 @@ impl Drain {
             Err(Err(_)) => return,
         };
         let ledger = &mut self.ledger;
-        self.sinks.copy(&batch, ledger);
+        self.sinks.copy(&batch, copy.as_deref(), ledger);
         if let Some(problem) = self.sinks.files_problem() {
             self.account.lasting_problem(problem);
         }
-        if let What::Block(id) = what {
+        if let What::Block(ticket) = what {
             ledger.indexed += fate.indexed;
             ledger.rejected += fate.rejected;
             ledger.lost += fate.lost;
             ledger.retries += fate.retries;
-            self.pool.settle(id, ledger);
-            self.blocks.remove(&id);
+            self.intake.settle(ticket, ledger);
+            self.blocks -= 1;
             return;
         }
         ledger.aggregates_produced += batch.len() as u64;

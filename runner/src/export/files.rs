@@ -13,6 +13,7 @@ use std::{
 use flate2::{Compression, write::GzEncoder};
 
 use super::{
+    background::Background,
     batch::{Batch, Fate, Stream},
     sink::{GiveUp, Sink},
 };
@@ -29,6 +30,7 @@ pub(super) struct FilesError {
 #[derive(Debug)]
 pub(super) struct Files {
     inner: Mutex<Inner>,
+    background: Background,
 }
 
 #[derive(Debug)]
@@ -70,7 +72,12 @@ impl Files {
     ///
     /// # Errors
     /// When the directory or a file cannot be made.
-    pub(super) fn open(dir: &Path, raw: bool, settled: Lengths) -> Result<Self, FilesError> {
+    pub(super) fn open(
+        dir: &Path,
+        raw: bool,
+        settled: Lengths,
+        background: Background,
+    ) -> Result<Self, FilesError> {
         std::fs::create_dir_all(dir).map_err(|error| FilesError {
             path: dir.to_owned(),
             error,
@@ -87,7 +94,19 @@ impl Files {
         };
         Ok(Self {
             inner: Mutex::new(inner),
+            background,
         })
+    }
+
+    /// What a batch is in its file; compressed where it costs nobody anything.
+    pub(super) async fn form(&self, batch: &Arc<Batch>) -> Vec<u8> {
+        match batch.stream {
+            Stream::Requests => {
+                let batch = batch.clone();
+                self.background.run(move || form(&batch)).await
+            }
+            Stream::Metrics | Stream::Runs => form(batch),
+        }
     }
 
     /// How long the files are now.
@@ -99,18 +118,16 @@ impl Files {
         }
     }
 
-    /// Writes a batch; a disk is asked once.
-    pub(super) fn write(&self, batch: &Batch) -> Fate {
+    /// Writes a batch in its [form](form); a disk is asked once.
+    pub(super) fn write(&self, batch: &Batch, form: &[u8]) -> Fate {
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         let documents = batch.len() as u64;
         let written = match batch.stream {
             Stream::Requests => match &mut inner.requests {
-                Some(output) => output.append(&gzip_member(batch)),
+                Some(output) => output.append(form),
                 None => Ok(()),
             },
-            Stream::Metrics => inner
-                .intervals
-                .append(&batch.documents().collect::<Vec<_>>().concat()),
+            Stream::Metrics => inner.intervals.append(form),
             // The end of a run is the directory's summary, which its owner writes.
             Stream::Runs => Ok(()),
         };
@@ -133,7 +150,8 @@ impl Files {
 
 impl Sink for Files {
     async fn deliver(&self, batch: Arc<Batch>, _give_up: GiveUp) -> Fate {
-        self.write(&batch)
+        let form = self.form(&batch).await;
+        self.write(&batch, &form)
     }
 
     fn problem(&self) -> String {
@@ -179,6 +197,15 @@ impl Output {
     }
 }
 
+/// What a batch is in its file: requests are a gzip member, intervals lines.
+fn form(batch: &Batch) -> Vec<u8> {
+    match batch.stream {
+        Stream::Requests => gzip_member(batch),
+        Stream::Metrics => batch.documents().collect::<Vec<_>>().concat(),
+        Stream::Runs => Vec::new(),
+    }
+}
+
 fn gzip_member(batch: &Batch) -> Vec<u8> {
     let mut gzip = GzEncoder::new(Vec::with_capacity(batch.bytes() / 8), Compression::fast());
     for document in batch.documents() {
@@ -218,18 +245,18 @@ mod tests {
     fn a_restart_cuts_what_was_not_settled_and_loses_nothing() {
         let scratch = Scratch::new();
         let path = scratch.0.join("requests.ndjson.gz");
-        let files = Files::open(&scratch.0, true, Lengths::default()).unwrap();
-        assert_eq!(
-            files.write(&batch(Stream::Requests, &["a", "b"])).indexed,
-            2
-        );
-        files.write(&batch(Stream::Metrics, &["m"]));
+        let open =
+            |settled| Files::open(&scratch.0, true, settled, Background::start().unwrap()).unwrap();
+        let write = |files: &Files, batch: &Batch| files.write(batch, &form(batch)).indexed;
+        let files = open(Lengths::default());
+        assert_eq!(write(&files, &batch(Stream::Requests, &["a", "b"])), 2);
+        write(&files, &batch(Stream::Metrics, &["m"]));
         let settled = files.lengths();
-        files.write(&batch(Stream::Requests, &["c"]));
+        write(&files, &batch(Stream::Requests, &["c"]));
         drop(files);
 
-        let files = Files::open(&scratch.0, true, settled).unwrap();
-        files.write(&batch(Stream::Requests, &["c"]));
+        let files = open(settled);
+        write(&files, &batch(Stream::Requests, &["c"]));
         assert_eq!(
             read_gz(&path),
             "{\"name\":\"a\"}\n{\"name\":\"b\"}\n{\"name\":\"c\"}\n"
@@ -240,7 +267,9 @@ mod tests {
 
     #[test]
     fn a_directory_that_cannot_be_made_is_named() {
-        let error = Files::open(Path::new("/proc/none"), true, Lengths::default()).unwrap_err();
+        let background = Background::start().unwrap();
+        let dir = Path::new("/proc/none");
+        let error = Files::open(dir, true, Lengths::default(), background).unwrap_err();
         assert!(error.to_string().contains("/proc/none"), "{error}");
     }
 }

@@ -13,7 +13,7 @@ use loadtest_core::{
 use serde_json::{Map, Value, json};
 
 use super::{batch::Batch, ids, json::timestamp};
-use crate::pool::Interval;
+use crate::pool::{Interval, Stage};
 
 /// Histograms of names cover the wall-clock grid of this length.
 const HISTOGRAM_GRID_US: i64 = 60_000_000;
@@ -30,8 +30,20 @@ pub(super) struct IntervalEncoder {
     id_prefix: String,
     /// Histograms of names since the minute began, by index of the series.
     minute: BTreeMap<usize, (Histogram, Histogram)>,
-    /// Begin of the first and end of the last interval in `minute`, and its sequence.
-    covered: Option<(UnixMicros, UnixMicros, u64)>,
+    /// The intervals in `minute`.
+    covered: Option<Covered>,
+}
+
+/// Intervals of one stage that follow each other.
+#[derive(Debug, Clone, Copy)]
+struct Covered {
+    /// Begin of the first.
+    start: UnixMicros,
+    /// End of the last.
+    end: UnixMicros,
+    /// Of the last.
+    sequence: u64,
+    stage: Stage,
 }
 
 impl IntervalEncoder {
@@ -53,6 +65,9 @@ impl IntervalEncoder {
 
     /// Adds the documents of an interval.
     pub(super) fn push(&mut self, batch: &mut Batch, interval: &Interval, export: &ExportCounts) {
+        if self.covered.is_some_and(|c| c.stage != interval.stage) {
+            self.finish(batch);
+        }
         batch.push_value(
             &ids::interval_total(&self.id_prefix, interval.sequence),
             &self.total(interval, export),
@@ -69,7 +84,7 @@ impl IntervalEncoder {
         let minute = |us: UnixMicros| us.div_euclid(HISTOGRAM_GRID_US);
         if self
             .covered
-            .is_some_and(|(start, end, _)| minute(start) != minute(end))
+            .is_some_and(|covered| minute(covered.start) != minute(covered.end))
         {
             self.finish(batch);
         }
@@ -77,11 +92,18 @@ impl IntervalEncoder {
 
     /// Adds the documents of the histograms under way.
     pub(super) fn finish(&mut self, batch: &mut Batch) {
-        let Some((start, end, sequence)) = self.covered.take() else {
+        let Some(covered) = self.covered.take() else {
             return;
         };
+        let Covered {
+            start,
+            end,
+            sequence,
+            stage,
+        } = covered;
         for (index, (latency, service_time)) in std::mem::take(&mut self.minute) {
             let mut loadtest = self.loadtest("histogram", "name", Some(index));
+            loadtest.insert("stage".into(), json!(stage.name()));
             loadtest.insert("interval".into(), span(start, end, sequence));
             loadtest.insert("latency".into(), latency_fields(&latency, true));
             loadtest.insert("service_time".into(), latency_fields(&service_time, true));
@@ -91,8 +113,12 @@ impl IntervalEncoder {
     }
 
     fn collect(&mut self, interval: &Interval) {
-        let start = self.covered.map_or(interval.start_us, |(start, ..)| start);
-        self.covered = Some((start, interval.end_us, interval.sequence));
+        self.covered = Some(Covered {
+            start: self.covered.map_or(interval.start_us, |c| c.start),
+            end: interval.end_us,
+            sequence: interval.sequence,
+            stage: interval.stage,
+        });
         for (index, series) in interval.set.by_name.iter().enumerate() {
             if series.requests > 0 {
                 let (latency, service_time) = self.minute.entry(index).or_default();
@@ -210,6 +236,7 @@ fn insert_interval(loadtest: &mut Map<String, Value>, interval: &Interval) {
     if let Some(fields) = span.as_object_mut() {
         fields.insert("partial".into(), json!(interval.partial));
     }
+    loadtest.insert("stage".into(), json!(interval.stage.name()));
     loadtest.insert("interval".into(), span);
 }
 

@@ -3,18 +3,24 @@
 //!
 //! ```text
 //! blocks ─► request documents ─┐                                    ┌─► ledger in the pool
-//! intervals ─► their documents ┼─► batch ─► sink: verdict per item ─┤
-//! run ─► start, end ───────────┘      (again, until all are known)  └─► block is free again
+//!  │  ▲     (an idle thread)    │                                    │
+//!  ▼  │                         │                                    │
+//! spool on disk                 │                                    │
+//! intervals ─► their documents ─┼─► batch ─► sink: verdict per item ─┤
+//! run ─► start, end ────────────┘      (again, until all are known)  └─► block is forgotten
 //! ```
+//! Three threads: deliveries, aggregates and reports here; the [encoder](background) only when the
+//! CPU has nothing else to do; the [block writer](intake), which moves blocks to the
+//! [spool] before a ring fills.
 //!
 //! Laws
 //! - `produced = indexed + rejected + sampledOut + dropped + lost + pending` in every report; at
 //!   the end `pending` is 0, and what was given up is `lost` with the reason in the problem.
 //! - Every document's id is derived from what it is about, and documents are only ever created:
 //!   sending one again changes nothing.
-//! - A block stays in the pool until the fate of each of its records is known. An exporter that is
-//!   killed continues from there; at most the request counts (`retries`) of deliveries that were
-//!   under way are not known any more.
+//! - A block stays in the pool or the spool until the fate of each of its records is known. An
+//!   exporter that is killed continues from there; at most the request counts (`retries`) of
+//!   deliveries that were under way are not known any more.
 //! - Aggregates go before requests.
 //!
 //! A data stream that rolls over between a delivery whose answer was lost and its repetition takes
@@ -23,11 +29,13 @@
 //! [`pool`]: crate::pool
 
 mod account;
+mod background;
 mod batch;
 mod drain;
 mod elastic;
 mod files;
 mod ids;
+mod intake;
 mod interval;
 mod json;
 mod privacy;
@@ -37,6 +45,7 @@ mod run;
 mod signals;
 mod sink;
 mod sinks;
+mod spool;
 mod templates;
 
 use std::{
@@ -57,8 +66,10 @@ use crate::{
     pool::Pool,
 };
 use account::Account;
-use drain::{Drain, Ended};
+use background::Background;
+use drain::{Drain, Ended, Line};
 use elastic::Elastic;
+use intake::{BlockWriter, Intake};
 use reporter::{Known, Reporter, SILENCE};
 use signals::Signals;
 use sink::GiveUpSwitch;
@@ -73,6 +84,10 @@ pub struct Args {
     /// Directory of the result files, when the plan asks for files.
     #[arg(long, env = "LOADTEST_OUT", value_name = "DIR")]
     pub out: Option<PathBuf>,
+    /// Directory on a disk for records that wait for the search server; default: below the
+    /// directory of the result files, else below the pool.
+    #[arg(long, env = "LOADTEST_SPOOL", value_name = "DIR")]
+    pub spool: Option<PathBuf>,
 }
 
 /// The plan, an address or a directory cannot be used.
@@ -109,9 +124,11 @@ fn try_run(args: Args) -> anyhow::Result<()> {
     if let (Some(out), Some(_)) = (&args.out, &plan.results.files) {
         files::check(out)?;
     }
+    let background = Background::start()?;
     let elastic = match &plan.results.elasticsearch {
         Some(settings) => {
-            let elastic = Elastic::new(settings, &plan.run.namespace, args.runner.index)?;
+            let (namespace, index) = (&plan.run.namespace, args.runner.index);
+            let elastic = Elastic::new(settings, namespace, index, background.clone())?;
             Some(Arc::new(elastic))
         }
         None => None,
@@ -124,6 +141,7 @@ fn try_run(args: Args) -> anyhow::Result<()> {
         args,
         plan,
         elastic,
+        background,
         account: account.clone(),
         known,
     };
@@ -149,6 +167,7 @@ struct Exporter {
     args: Args,
     plan: Plan,
     elastic: Option<Arc<Elastic>>,
+    background: Background,
     account: Arc<Account>,
     known: watch::Receiver<Known>,
 }
@@ -187,31 +206,51 @@ impl Exporter {
     }
 
     async fn deliver_all(&self, pool: Pool, signals: &Signals) -> anyhow::Result<()> {
-        pool.free_settled();
         let sinks = Sinks::new(
             &self.plan,
             self.elastic.clone(),
             self.args.out.as_deref(),
             &pool.ledger(),
+            &self.background,
         )?;
         self.account.opened(&pool);
+        let intake = Arc::new(Intake::open(
+            pool.clone(),
+            Some(self.spool_dir()),
+            self.plan.results.spool_limit,
+            self.account.clone(),
+        ));
+        let block_writer = BlockWriter::start(intake.clone())?;
         let identity = drain::Identity {
             runner: self.args.runner.index,
             host: host_name(),
             plan_hash: self.args.runner.plan_hash.clone(),
         };
-        let give_up = GiveUpSwitch::new();
-        let mut drain = Drain::new(
-            &self.plan,
-            &identity,
+        let line = Line {
             pool,
+            intake: intake.clone(),
             sinks,
-            self.account.clone(),
-            give_up,
-        )?;
+            background: self.background.clone(),
+            account: self.account.clone(),
+            give_up: GiveUpSwitch::new(),
+        };
+        let mut drain = Drain::new(&self.plan, &identity, line)?;
         let ended = drain.run(signals).await?;
         self.conclude(&mut drain, ended, signals).await;
+        drop(block_writer);
+        intake.remove_spool();
         Ok(())
+    }
+
+    /// Where this runner's blocks wait on disk: in a directory of its own, below the one that was
+    /// named, else beside what else it writes.
+    fn spool_dir(&self) -> PathBuf {
+        let Args { runner, out, spool } = &self.args;
+        match (spool, out) {
+            (Some(spool), _) => spool.join(format!("{}-{}", self.plan.run.id, runner.index)),
+            (None, Some(out)) => out.join("spool"),
+            (None, None) => runner.pool.join("spool"),
+        }
     }
 
     /// What comes after the last record: verification, and the document of the run's end.

@@ -145,8 +145,17 @@ fn push_loadtest(
         push_number(out, record.dns_us);
         out.extend_from_slice(br#","connect_us":"#);
         push_number(out, record.connect_us);
+        // Without TLS there is no such phase.
+        if record.tls_us != 0 {
+            out.extend_from_slice(br#","tls_us":"#);
+            push_number(out, record.tls_us);
+        }
     }
-    out.extend_from_slice(b"}}");
+    out.extend_from_slice(if record.warm_up {
+        &br#"}},"stage":"warm-up""#[..]
+    } else {
+        &br#"}},"stage":"load""#[..]
+    });
     if record.failed_checks != 0 {
         out.extend_from_slice(br#","check":{"failed_names":["#);
         for (i, name) in step.failed_checks(record).enumerate() {
@@ -261,9 +270,13 @@ fn http_head(method: &str) -> String {
 
 fn url(plan: &Plan, request: Option<&Request>) -> Value {
     let mut url = Map::new();
-    url.insert("scheme".into(), json!("http"));
-    url.insert("domain".into(), json!(plan.target.origin.host));
-    url.insert("port".into(), json!(plan.target.origin.port));
+    let other = request
+        .and_then(|request| request.origin)
+        .and_then(|index| plan.target.other_origins.get(index as usize));
+    let origin = other.unwrap_or(&plan.target.origin);
+    url.insert("scheme".into(), json!(origin.scheme.name()));
+    url.insert("domain".into(), json!(origin.host));
+    url.insert("port".into(), json!(origin.port));
     if let Some(request) = request {
         let display = request.path.to_display();
         let (path, query) = display.split_once('?').unwrap_or((&display, ""));

@@ -9,6 +9,7 @@ use std::{path::Path, sync::Arc};
 use loadtest_core::plan::{Plan, RawMode};
 
 use super::{
+    background::Background,
     batch::{Batch, Fate, Stream},
     elastic::Elastic,
     files::{Files, FilesError, Lengths},
@@ -17,7 +18,7 @@ use super::{
 use crate::pool::Ledger;
 
 /// All sinks of a run.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Sinks {
     pub(super) elastic: Option<Arc<Elastic>>,
     elastic_raw: bool,
@@ -33,6 +34,7 @@ impl Sinks {
         elastic: Option<Arc<Elastic>>,
         out: Option<&Path>,
         ledger: &Ledger,
+        background: &Background,
     ) -> Result<Self, FilesError> {
         let results = &plan.results;
         let elastic_raw = results
@@ -48,7 +50,10 @@ impl Sinks {
             intervals: ledger.intervals_file,
         };
         let files = match (out, &results.files) {
-            (Some(dir), Some(_)) => Some(Arc::new(Files::open(dir, files_raw, settled)?)),
+            (Some(dir), Some(_)) => {
+                let files = Files::open(dir, files_raw, settled, background.clone())?;
+                Some(Arc::new(files))
+            }
             _ => None,
         };
         let files_raw = files_raw && files.is_some();
@@ -74,34 +79,52 @@ impl Sinks {
         self.elastic.is_some() && (self.elastic_raw || stream != Stream::Requests)
     }
 
-    /// Delivers to the sink that counts.
+    /// Whether files get requests that the search server is given.
+    pub(super) fn copies_requests(&self) -> bool {
+        self.files_raw
+    }
+
+    /// Delivers to the sink that counts; then makes what [`Self::copy`] writes.
     pub(super) fn deliver(
         &self,
         batch: Arc<Batch>,
         give_up: GiveUp,
-    ) -> impl Future<Output = Fate> + Send + 'static {
+    ) -> impl Future<Output = (Fate, Option<Vec<u8>>)> + Send + 'static {
         let elastic = self
             .elastic
             .clone()
             .filter(|_| self.searchable(batch.stream));
         let files = self.files.clone();
+        let copied = self.files_raw || batch.stream != Stream::Requests;
         async move {
             match (elastic, files) {
-                (Some(elastic), _) => elastic.deliver(batch, give_up).await,
-                (None, Some(files)) => files.deliver(batch, give_up).await,
-                (None, None) => Fate {
-                    lost: batch.len() as u64,
-                    ..Fate::default()
-                },
+                (Some(elastic), files) => {
+                    let fate = elastic.deliver(batch.clone(), give_up).await;
+                    match files.filter(|_| copied) {
+                        Some(files) => (fate, Some(files.form(&batch).await)),
+                        None => (fate, None),
+                    }
+                }
+                (None, Some(files)) => (files.deliver(batch, give_up).await, None),
+                (None, None) => {
+                    let lost = batch.len() as u64;
+                    (
+                        Fate {
+                            lost,
+                            ..Fate::default()
+                        },
+                        None,
+                    )
+                }
             }
         }
     }
 
     /// Copies a delivered batch to the files, and notes in the ledger how long they are.
-    pub(super) fn copy(&self, batch: &Batch, ledger: &mut Ledger) {
+    pub(super) fn copy(&self, batch: &Batch, copy: Option<&[u8]>, ledger: &mut Ledger) {
         let Some(files) = &self.files else { return };
-        if self.searchable(batch.stream) && (self.files_raw || batch.stream != Stream::Requests) {
-            files.write(batch);
+        if let Some(copy) = copy {
+            files.write(batch, copy);
         }
         let Lengths {
             requests,

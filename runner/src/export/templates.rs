@@ -58,6 +58,7 @@ const COMMON: Fields = &[
 ];
 
 const REQUESTS: Fields = &[
+    ("loadtest.stage", Keyword),
     ("event.outcome", Keyword),
     ("event.duration", Long),
     ("host.name", Keyword),
@@ -88,6 +89,7 @@ const REQUESTS: Fields = &[
     ("loadtest.request.time.scheduled_delay_us", Long),
     ("loadtest.request.time.dns_us", Long),
     ("loadtest.request.time.connect_us", Long),
+    ("loadtest.request.time.tls_us", Long),
     ("loadtest.request.time.send_us", Long),
     ("loadtest.request.time.wait_us", Long),
     ("loadtest.request.time.receive_us", Long),
@@ -107,6 +109,7 @@ const COUNTS: Fields = &[
 ];
 
 const METRICS: Fields = &[
+    ("loadtest.stage", Keyword),
     ("host.name", Keyword),
     ("http.request.method", Keyword),
     ("loadtest.runner.index", Integer),

@@ -1,7 +1,7 @@
 //! Bodies in chunks (RFC 9112, 7.1): a machine that takes bytes as they come and keeps a few
 //! numbers, never bytes.
 
-use super::{MAX_HEAD_BYTES, MAX_HEADERS, ProtocolError, head::is_token};
+use super::{MAX_HEAD_BYTES, MAX_HEADERS, ProtocolError, scan::is_token};
 
 /// Longest extensions of one chunk. Nobody uses them; the bound is hyper's.
 const MAX_EXTENSION_BYTES: u32 = 16 << 10;
@@ -64,6 +64,16 @@ impl Chunked {
     ) -> Result<Option<usize>, ProtocolError> {
         let mut rest = bytes;
         loop {
+            if self.place == Place::Size
+                && let Some((size, after)) = usual_size_line(rest)
+            {
+                rest = after;
+                self.left = size;
+                self.place = match size {
+                    0 => Place::TrailerStart,
+                    _ => Place::Data,
+                };
+            }
             if self.place == Place::Data {
                 let here = usize::try_from(self.left).map_or(rest.len(), |n| n.min(rest.len()));
                 let (data, after) = rest.split_at(here);
@@ -76,6 +86,12 @@ impl Chunked {
                     return Ok(None);
                 }
                 self.place = Place::DataReturn;
+                if let Some(after) = rest.strip_prefix(b"\r\n") {
+                    rest = after;
+                    self.line_bytes = 0;
+                    self.place = Place::Size;
+                    continue;
+                }
             }
             let Some((byte, after)) = rest.split_first() else {
                 return Ok(None);
@@ -186,4 +202,22 @@ impl Chunked {
             _ => Err(ProtocolError::Trailer),
         }
     }
+}
+
+/// A size line that is all there and has nothing but at most eight digits, and what follows it.
+/// Others are left to the machine, which takes these too.
+#[inline]
+fn usual_size_line(bytes: &[u8]) -> Option<(u64, &[u8])> {
+    let mut size = 0;
+    let mut rest = bytes;
+    while let Some((byte, after)) = rest.split_first() {
+        let digits = bytes.len() - rest.len();
+        match char::from(*byte).to_digit(16) {
+            Some(digit) if digits < 8 => size = size << 4 | u64::from(digit),
+            None if digits > 0 => return Some((size, rest.strip_prefix(b"\r\n")?)),
+            _ => return None,
+        }
+        rest = after;
+    }
+    None
 }

@@ -1,10 +1,10 @@
-//! The head of a response: status, where the body ends, whether the connection stays.
-
-use std::mem::MaybeUninit;
+//! The head of a response: one pass over its bytes, each of which is looked at.
 
 use super::{
     ProtocolError,
-    headers::{ContentEncoding, list},
+    fields::{Fields, Framing},
+    headers::{ContentEncoding, Notable},
+    scan,
 };
 
 /// Most headers that a response may have.
@@ -12,17 +12,6 @@ pub const MAX_HEADERS: usize = 64;
 
 /// Longest head of a response, its last line end included.
 pub const MAX_HEAD_BYTES: usize = 32 << 10;
-
-/// How the end of a body is found.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Framing {
-    /// So many bytes; 0 also where a body is forbidden.
-    Length(u64),
-    /// Chunks.
-    Chunked,
-    /// All until the server closes.
-    UntilClose,
-}
 
 /// What is needed of a head.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,8 +22,20 @@ pub(super) struct Head {
     pub framing: Framing,
     pub keep_alive: bool,
     pub content_encoding: ContentEncoding,
-    pub has_cookies: bool,
-    pub has_location: bool,
+    pub notable: Notable,
+}
+
+/// Why there is no head.
+enum Stop {
+    /// It goes on beyond the bytes that are there.
+    Incomplete,
+    Malformed(ProtocolError),
+}
+
+impl From<ProtocolError> for Stop {
+    fn from(error: ProtocolError) -> Self {
+        Self::Malformed(error)
+    }
 }
 
 /// Reads a head from the beginning of `bytes`; `None` when it goes on beyond them.
@@ -44,31 +45,18 @@ pub(super) struct Head {
 pub(super) fn parse(bytes: &[u8], head_request: bool) -> Result<Option<Head>, ProtocolError> {
     // The same window for every way of cutting the input, so that the outcome is the same too.
     let window = bytes.get(..MAX_HEAD_BYTES).unwrap_or(bytes);
-    // httparse skips empty lines first, as a server should; a client has no reason to.
-    if matches!(window.first(), Some(b'\r' | b'\n')) {
-        return Err(ProtocolError::NotHttp);
+    match read(window, head_request) {
+        Ok(head) => Ok(Some(head)),
+        Err(Stop::Incomplete) if window.len() == MAX_HEAD_BYTES => Err(ProtocolError::HeadTooLarge),
+        Err(Stop::Incomplete) => Ok(None),
+        Err(Stop::Malformed(error)) => Err(error),
     }
-    let mut headers = [const { MaybeUninit::uninit() }; MAX_HEADERS];
-    let mut response = httparse::Response::new(&mut []);
-    let parsed = httparse::ParserConfig::default().parse_response_with_uninit_headers(
-        &mut response,
-        window,
-        &mut headers,
-    );
-    let len = match parsed {
-        Ok(httparse::Status::Complete(len)) => len,
-        Ok(httparse::Status::Partial) if window.len() == MAX_HEAD_BYTES => {
-            return Err(ProtocolError::HeadTooLarge);
-        }
-        Ok(httparse::Status::Partial) => return Ok(None),
-        Err(error) => return Err(name_error(error, window)),
-    };
-    let status = response.code.unwrap_or(0);
-    if status < 100 {
-        return Err(ProtocolError::StatusLine);
-    }
-    let http_10 = response.version == Some(0);
-    let fields = Fields::read(response.headers);
+}
+
+fn read(window: &[u8], head_request: bool) -> Result<Head, Stop> {
+    let (http_10, status, first) = status_line(window)?;
+    let mut fields = Fields::default();
+    let body = headers(first, &mut fields)?;
     let framing = if head_request || status < 200 || status == 204 || status == 304 {
         // Such a response ends with its head, whatever that says (RFC 9112, 6.3).
         Framing::Length(0)
@@ -77,203 +65,112 @@ pub(super) fn parse(bytes: &[u8], head_request: bool) -> Result<Option<Head>, Pr
     };
     let keep_alive =
         !fields.close && (!http_10 || fields.keep_alive) && framing != Framing::UntilClose;
-    Ok(Some(Head {
-        len,
+    Ok(Head {
+        len: window.len() - body.len(),
         status,
         framing,
         keep_alive,
         content_encoding: fields.content_encoding,
-        has_cookies: fields.has_cookies,
-        has_location: fields.has_location,
-    }))
-}
-
-/// The headers that decide about framing and reuse, and what is worth knowing of others.
-#[derive(Debug, Default)]
-struct Fields {
-    content_length: ContentLength,
-    transfer_encoding: TransferEncoding,
-    close: bool,
-    keep_alive: bool,
-    content_encoding: ContentEncoding,
-    has_cookies: bool,
-    has_location: bool,
-}
-
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-enum ContentLength {
-    #[default]
-    Absent,
-    Is(u64),
-    /// Only an error where the length matters.
-    Refused(ProtocolError),
-}
-
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-enum TransferEncoding {
-    #[default]
-    Absent,
-    Chunked,
-    Other,
-}
-
-impl Fields {
-    fn read(headers: &[httparse::Header<'_>]) -> Self {
-        let mut fields = Self::default();
-        for header in headers {
-            // Most headers are told apart by the length of their name alone.
-            let name = header.name.as_bytes();
-            match name.len() {
-                8 => fields.has_location |= is(name, b"location"),
-                10 if is(name, b"set-cookie") => fields.has_cookies = true,
-                10 if is(name, b"connection") => fields.read_connection(header.value),
-                14 if is(name, b"content-length") => {
-                    fields.content_length = fields.content_length.and(header.value);
-                }
-                16 if is(name, b"content-encoding") => {
-                    fields.content_encoding = fields.content_encoding.and(header.value);
-                }
-                17 if is(name, b"transfer-encoding") => {
-                    fields.transfer_encoding = fields.transfer_encoding.and(header.value);
-                }
-                _ => {}
-            }
-        }
-        fields
-    }
-
-    fn read_connection(&mut self, value: &[u8]) {
-        for option in list(value) {
-            if option.eq_ignore_ascii_case(b"close") {
-                self.close = true;
-            } else if option.eq_ignore_ascii_case(b"keep-alive") {
-                self.keep_alive = true;
-            }
-        }
-    }
-
-    fn framing(&self, http_10: bool) -> Result<Framing, ProtocolError> {
-        match (self.transfer_encoding, self.content_length) {
-            (TransferEncoding::Absent, ContentLength::Absent) => Ok(Framing::UntilClose),
-            (TransferEncoding::Absent, ContentLength::Is(length)) => Ok(Framing::Length(length)),
-            (TransferEncoding::Absent, ContentLength::Refused(error)) => Err(error),
-            (_, ContentLength::Is(_) | ContentLength::Refused(_)) => {
-                Err(ProtocolError::ContentLengthWithTransferEncoding)
-            }
-            _ if http_10 => Err(ProtocolError::TransferEncodingInHttp10),
-            (TransferEncoding::Chunked, ContentLength::Absent) => Ok(Framing::Chunked),
-            (TransferEncoding::Other, ContentLength::Absent) => Err(ProtocolError::TransferCoding),
-        }
-    }
-}
-
-impl ContentLength {
-    /// With one more header; repeated equal values are one (RFC 9110, 8.6).
-    fn and(self, value: &[u8]) -> Self {
-        match (self, decimal(value)) {
-            (Self::Absent, Some(length)) => Self::Is(length),
-            _ => self.and_list(value),
-        }
-    }
-
-    #[cold]
-    fn and_list(mut self, value: &[u8]) -> Self {
-        for item in value.split(|byte| *byte == b',') {
-            let Some(length) = decimal(item.trim_ascii()) else {
-                return Self::Refused(ProtocolError::ContentLength);
-            };
-            self = match self {
-                Self::Absent => Self::Is(length),
-                Self::Is(known) if known == length => self,
-                Self::Is(_) => Self::Refused(ProtocolError::ConflictingContentLengths),
-                Self::Refused(_) => return self,
-            };
-        }
-        self
-    }
-}
-
-impl TransferEncoding {
-    /// With one more header. Only `chunked`, once, is understood: nothing else was asked for.
-    fn and(mut self, value: &[u8]) -> Self {
-        for coding in list(value) {
-            self = if self == Self::Absent && coding.eq_ignore_ascii_case(b"chunked") {
-                Self::Chunked
-            } else {
-                Self::Other
-            };
-        }
-        // A header without a coding is still a header that nobody can act on.
-        if self == Self::Absent {
-            Self::Other
-        } else {
-            self
-        }
-    }
-}
-
-/// Whether a header's name is `lower`, in any case; of the same length. In a name there are only
-/// token bytes, of which no two but a letter's cases differ in that bit alone and meet in a letter
-/// or a hyphen, so the compiler may compare many at once.
-fn is<const N: usize>(name: &[u8], lower: &[u8; N]) -> bool {
-    name.first_chunk::<N>().is_some_and(|name| {
-        name.iter()
-            .zip(lower)
-            .fold(0, |differ, (byte, lower)| differ | ((byte | 0x20) ^ lower))
-            == 0
+        notable: fields.notable,
     })
 }
 
-/// Digits only: no sign, no space, no more than 64 bits.
-fn decimal(digits: &[u8]) -> Option<u64> {
-    if digits.is_empty() {
-        return None;
+/// The status line: whether it is HTTP/1.0, the status, and what follows the line.
+#[inline]
+fn status_line(window: &[u8]) -> Result<(bool, u16, &[u8]), Stop> {
+    // Nearly every answer begins so.
+    if let Some(first) = window.strip_prefix(b"HTTP/1.1 200 OK\r\n") {
+        return Ok((false, 200, first));
     }
-    digits.iter().try_fold(0u64, |value, byte| {
-        let digit = byte.wrapping_sub(b'0');
-        if digit > 9 {
-            return None;
-        }
-        value.checked_mul(10)?.checked_add(u64::from(digit))
-    })
+    any_status_line(window)
 }
 
-/// Gives httparse's errors the names that people need.
-#[cold]
-fn name_error(error: httparse::Error, head: &[u8]) -> ProtocolError {
-    match error {
-        httparse::Error::Version if !head.starts_with(b"HTTP/") => ProtocolError::NotHttp,
-        httparse::Error::Version
-            if !head.starts_with(b"HTTP/1.0") && !head.starts_with(b"HTTP/1.1") =>
-        {
-            ProtocolError::Version
+fn any_status_line(window: &[u8]) -> Result<(bool, u16, &[u8]), Stop> {
+    for (index, byte) in window.iter().take(13).enumerate() {
+        let (fits, otherwise) = match index {
+            0..5 => (b"HTTP/".get(index) == Some(byte), ProtocolError::NotHttp),
+            5..7 => (b"1.".get(index - 5) == Some(byte), ProtocolError::Version),
+            7 => (matches!(byte, b'0' | b'1'), ProtocolError::Version),
+            8 => (*byte == b' ', ProtocolError::StatusLine),
+            9 => (matches!(byte, b'1'..=b'9'), ProtocolError::StatusLine),
+            10 | 11 => (byte.is_ascii_digit(), ProtocolError::StatusLine),
+            _ => (
+                matches!(byte, b' ' | b'\r' | b'\n'),
+                ProtocolError::StatusLine,
+            ),
+        };
+        if !fits {
+            return Err(otherwise.into());
         }
-        httparse::Error::Version | httparse::Error::Status | httparse::Error::Token => {
-            ProtocolError::StatusLine
+    }
+    let (line, reason) = window.split_first_chunk::<12>().ok_or(Stop::Incomplete)?;
+    let [.., minor, _, hundreds, tens, ones] = *line;
+    let digit = |byte: u8| u16::from(byte - b'0');
+    let status = 100 * digit(hundreds) + 10 * digit(tens) + digit(ones);
+    let (_, line_end) = scan::value(reason);
+    let first = after_line_end(line_end, ProtocolError::StatusLine)?;
+    Ok((minor == b'0', status, first))
+}
+
+/// Reads header lines; returns what follows the head.
+#[inline]
+fn headers<'a>(mut rest: &'a [u8], fields: &mut Fields) -> Result<&'a [u8], Stop> {
+    let mut count = 0;
+    while !matches!(rest, [b'\r', ..]) {
+        let Some((name, after)) = name(rest) else {
+            break;
+        };
+        if name.is_empty() {
+            return Err(ProtocolError::HeaderName.into());
         }
-        httparse::Error::HeaderName if folds(head) => ProtocolError::FoldedHeader,
-        httparse::Error::HeaderName => ProtocolError::HeaderName,
-        httparse::Error::HeaderValue => ProtocolError::HeaderValue,
-        httparse::Error::NewLine => ProtocolError::LineEnd,
-        httparse::Error::TooManyHeaders => ProtocolError::TooManyHeaders,
+        let (value, next) = value(after)?;
+        count += 1;
+        if count > MAX_HEADERS {
+            return Err(ProtocolError::TooManyHeaders.into());
+        }
+        fields.note(name, value);
+        rest = next;
+    }
+    after_headers(rest)
+}
+
+/// A header's name, and what follows its colon.
+#[inline]
+fn name(line: &[u8]) -> Option<(&[u8], &[u8])> {
+    if let Some((name, [b':', after @ ..])) = line.split_at_checked(scan::letters(line)) {
+        return Some((name, after));
+    }
+    let (name, after) = scan::name(line);
+    Some((name, after.strip_prefix(b":")?))
+}
+
+/// A header's value with the white space around it, and the lines that follow.
+#[inline]
+fn value(rest: &[u8]) -> Result<(&[u8], &[u8]), Stop> {
+    if let Some((value, [b'\r', b'\n', next @ ..])) = rest.split_at_checked(scan::text(rest)) {
+        return Ok((value, next));
+    }
+    let (value, line_end) = scan::value(rest);
+    Ok((value, after_line_end(line_end, ProtocolError::HeaderValue)?))
+}
+
+/// At a line that is no header: what follows the empty line that ends the head, or an error.
+fn after_headers(line: &[u8]) -> Result<&[u8], Stop> {
+    match line {
+        [b'\r', b'\n', after @ ..] | [b'\n', after @ ..] => Ok(after),
+        [] | [b'\r'] => Err(Stop::Incomplete),
+        [b'\r', ..] => Err(ProtocolError::LineEnd.into()),
+        [b' ' | b'\t', ..] => Err(ProtocolError::FoldedHeader.into()),
+        _ if scan::name(line).1.is_empty() => Err(Stop::Incomplete),
+        _ => Err(ProtocolError::HeaderName.into()),
     }
 }
 
-/// Whether the first line with a malformed name is one that begins with white space.
-fn folds(head: &[u8]) -> bool {
-    for line in head.split(|byte| *byte == b'\n').skip(1) {
-        if matches!(line.first(), Some(b' ' | b'\t')) {
-            return true;
-        }
-        let name = line.split(|byte| *byte == b':').next().unwrap_or_default();
-        if name.len() == line.len() || name.is_empty() || !name.iter().all(|byte| is_token(*byte)) {
-            return false;
-        }
+/// What follows the line's end that is here.
+fn after_line_end(rest: &[u8], otherwise: ProtocolError) -> Result<&[u8], Stop> {
+    match rest {
+        [b'\r', b'\n', after @ ..] | [b'\n', after @ ..] => Ok(after),
+        [] | [b'\r'] => Err(Stop::Incomplete),
+        _ => Err(otherwise.into()),
     }
-    false
-}
-
-/// A byte of a header name (RFC 9110, 5.6.2).
-pub(super) fn is_token(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }

@@ -24,6 +24,20 @@ impl Keep {
         cookies: false,
         location: false,
     };
+
+    #[inline]
+    pub(super) fn wants(self, status: u16, notable: Notable) -> bool {
+        self.all
+            || (self.cookies && notable.cookies)
+            || (self.location && notable.location && (300..400).contains(&status))
+    }
+}
+
+/// Headers that are worth a look later, if a caller says so.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Notable {
+    pub cookies: bool,
+    pub location: bool,
 }
 
 /// How the bytes of a body are coded (RFC 9110, 8.4).

@@ -14,11 +14,15 @@
 
 mod chunked;
 mod error;
+mod fields;
 mod head;
 mod headers;
+mod memory;
 mod response;
+mod scan;
 
 pub use error::ProtocolError;
 pub use head::{MAX_HEAD_BYTES, MAX_HEADERS};
 pub use headers::{ContentEncoding, Headers, Keep};
+pub use memory::HeadMemory;
 pub use response::{Progress, ResponseParser};

@@ -3,8 +3,10 @@
 use super::{
     MAX_HEAD_BYTES, ProtocolError,
     chunked::Chunked,
-    head::{self, Framing, Head},
+    fields::Framing,
+    head::{self, Head},
     headers::{ContentEncoding, Headers, Keep},
+    memory::HeadMemory,
 };
 
 /// Interim responses before a final one: nobody sends more than a few, and no end of them would
@@ -108,9 +110,9 @@ impl ResponseParser {
             head = Vec::new();
         }
         *self = Self {
+            head,
             head_request,
             keep,
-            head,
             ..Self::new()
         };
     }
@@ -126,12 +128,27 @@ impl ResponseParser {
     pub fn feed(
         &mut self,
         bytes: &[u8],
+        body: impl FnMut(&[u8]),
+    ) -> Result<Progress, ProtocolError> {
+        self.feed_remembering(bytes, None, body)
+    }
+
+    /// As [`feed`](Self::feed), and saves the reading of a head that was read before. What comes of
+    /// it is the same.
+    ///
+    /// # Errors
+    /// As [`feed`](Self::feed).
+    #[inline]
+    pub fn feed_remembering(
+        &mut self,
+        bytes: &[u8],
+        memory: Option<&mut HeadMemory>,
         mut body: impl FnMut(&[u8]),
     ) -> Result<Progress, ProtocolError> {
         let mut consumed = 0;
         self.started |= !bytes.is_empty();
-        if self.state == State::Head {
-            match self.feed_heads(bytes) {
+        if matches!(self.state, State::Head) {
+            match self.feed_heads(bytes, memory) {
                 Ok(Some(taken)) => consumed = taken,
                 Ok(None) => return Ok(Progress::NeedMore),
                 Err(error) => return Err(self.fail(error)),
@@ -226,13 +243,17 @@ impl ResponseParser {
 
     /// Reads heads up to and including the final one; returns how many bytes they took, `None`
     /// when they took all and more is needed.
-    fn feed_heads(&mut self, bytes: &[u8]) -> Result<Option<usize>, ProtocolError> {
+    fn feed_heads(
+        &mut self,
+        bytes: &[u8],
+        mut memory: Option<&mut HeadMemory>,
+    ) -> Result<Option<usize>, ProtocolError> {
         let mut consumed = 0;
         loop {
             let rest = bytes.get(consumed..).unwrap_or_default();
             let before = self.head.len();
             let parsed = if before == 0 {
-                head::parse(rest, self.head_request)?
+                self.recall_or_parse(rest, memory.as_deref_mut())?
             } else {
                 self.parse_with_beginning(rest)?
             };
@@ -260,6 +281,26 @@ impl ResponseParser {
         }
     }
 
+    #[inline]
+    fn recall_or_parse(
+        &self,
+        bytes: &[u8],
+        memory: Option<&mut HeadMemory>,
+    ) -> Result<Option<Head>, ProtocolError> {
+        let Some(memory) = memory else {
+            return head::parse(bytes, self.head_request);
+        };
+        let recalled = memory.recall(bytes, self.head_request);
+        if recalled.is_some() {
+            return Ok(recalled);
+        }
+        let parsed = head::parse(bytes, self.head_request)?;
+        if let Some(head) = parsed {
+            memory.remember(bytes, self.head_request, head);
+        }
+        Ok(parsed)
+    }
+
     /// Goes on with a head that began in earlier input.
     ///
     /// All of it is parsed anew, which 32 KiB bound even if every byte comes alone; in return there
@@ -277,9 +318,7 @@ impl ResponseParser {
 
     /// Keeps the final head if it is one of those, whose last part is at the beginning of `bytes`.
     fn keep_head(&mut self, head: &Head, bytes: &[u8]) {
-        let keep = self.keep.all
-            || (self.keep.cookies && head.has_cookies)
-            || (self.keep.location && head.has_location && (300..400).contains(&head.status));
+        let keep = self.keep.wants(head.status, head.notable);
         if keep && self.head.is_empty() {
             self.head
                 .extend_from_slice(bytes.get(..head.len).unwrap_or(bytes));

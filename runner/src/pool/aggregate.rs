@@ -32,6 +32,8 @@ pub struct Interval {
     pub end_us: UnixMicros,
     /// Whether it is shorter than the grid: the first and the last.
     pub partial: bool,
+    /// Warm-up or load; a time that has some of both has an interval for each.
+    pub stage: Stage,
     /// What was measured, by time of completion.
     pub set: SeriesSet,
     /// Users at its end.
@@ -40,6 +42,25 @@ pub struct Interval {
     pub records: RecordCounts,
     /// The generator at its end.
     pub health: GeneratorHealth,
+}
+
+/// The part of a run that something belongs to, by when it was to begin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Stage {
+    /// In no summary and no threshold.
+    WarmUp,
+    /// What is judged.
+    Load,
+}
+
+impl Stage {
+    /// The word in documents.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::WarmUp => "warm-up",
+            Self::Load => "load",
+        }
+    }
 }
 
 fn path(dir: &Path) -> PathBuf {

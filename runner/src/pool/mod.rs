@@ -34,7 +34,8 @@ use std::{
 
 use loadtest_core::report::RecordCounts;
 
-pub use aggregate::{AggregateReader, AggregateWriter, Interval, Next};
+pub use aggregate::{AggregateReader, AggregateWriter, Interval, Next, Stage};
+pub(crate) use reader::BlockParts;
 pub use reader::{Block, BlockId, Ledger};
 pub use record::{MAX_ERROR_BYTES, Record, Records};
 pub use writer::RecordWriter;

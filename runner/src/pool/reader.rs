@@ -36,10 +36,58 @@ pub struct Block {
 }
 
 impl Block {
+    /// A block that was kept elsewhere; it has no place in the ring any more.
+    pub(crate) fn restored(parts: &BlockParts, bytes: Vec<u8>, intact: bool) -> Self {
+        let BlockParts {
+            worker,
+            generation,
+            count,
+            begin_ns,
+            first_n,
+        } = *parts;
+        let id = BlockId {
+            worker,
+            generation,
+            index: u32::MAX,
+        };
+        let mut block = Self {
+            id,
+            count,
+            begin_ns,
+            first_n,
+            bytes,
+            intact: false,
+        };
+        block.intact = intact && block.records().count() == count as usize;
+        block
+    }
+
+    /// What must be kept of it to [restore](Self::restored) it, and its bytes.
+    pub(crate) fn parts(&self) -> (BlockParts, &[u8]) {
+        let parts = BlockParts {
+            worker: self.id.worker,
+            generation: self.id.generation,
+            count: self.count,
+            begin_ns: self.begin_ns,
+            first_n: self.first_n,
+        };
+        (parts, &self.bytes)
+    }
+
     /// Its records in the order in which they ended.
     pub fn records(&self) -> Records<'_> {
         Records::new(&self.bytes, Context::new(self.begin_ns, self.first_n))
     }
+}
+
+/// All of a block but its bytes and its place.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct BlockParts {
+    pub(crate) worker: u32,
+    pub(crate) generation: u64,
+    pub(crate) count: u32,
+    pub(crate) begin_ns: u64,
+    pub(crate) first_n: u64,
 }
 
 macro_rules! ledger {
@@ -98,6 +146,12 @@ ledger! {
     last_worker,
     /// The block settled last.
     last_generation,
+    /// Number of the first block of the exporter's spool that is not settled.
+    spool_low,
+    /// Of the 64 blocks of the spool from there on: a bit for each that is settled.
+    spool_done,
+    /// Exporters that were started on this pool.
+    exporters,
 }
 
 impl Pool {
@@ -201,6 +255,33 @@ impl Pool {
         {
             self.free(id);
         }
+    }
+
+    /// Gives a block back whose records are safe elsewhere.
+    pub fn release(&self, id: BlockId) {
+        self.free(id);
+    }
+
+    /// The oldest block that waits for the reader in a ring of which more than `share` is taken:
+    /// what a writer has begun since the oldest block that is not free again, because a ring is
+    /// filled in order.
+    pub fn oldest_under_pressure(&self, share: f64) -> Option<BlockId> {
+        let full = self.full_blocks();
+        let filling = self.unfinished_blocks();
+        let most = f64::from(self.geometry().blocks_per_worker) * share;
+        (0..self.workers()).find_map(|worker| {
+            let of = |ids: &[BlockId]| -> Vec<BlockId> {
+                ids.iter()
+                    .copied()
+                    .filter(|id| id.worker == worker)
+                    .collect()
+            };
+            let (full, filling) = (of(&full), of(&filling));
+            let oldest = full.first().copied()?;
+            let newest = full.iter().chain(&filling).map(|id| id.generation).max()?;
+            let taken = newest - oldest.generation + 1;
+            (taken as f64 > most).then_some(oldest)
+        })
     }
 
     fn free(&self, id: BlockId) {

@@ -4,7 +4,7 @@
 //! header   one byte of presence bits
 //! always   Δ sent ns (zigzag), wait µs, receive µs, step, user, iteration
 //! if set   gap in n · late µs · send µs · failed checks · status, outcome · bytes sent ·
-//!          bytes received · ext: flags, dns µs, connect µs, error text
+//!          bytes received · ext: flags, dns µs, connect µs, tls µs, error text
 //! ```
 //! All numbers are LEB128 varints. `Δ` and the two byte counts refer to the record before in the
 //! same block; a block starts anew and so decodes alone.
@@ -21,7 +21,7 @@ const MAX_FIXED_BYTES: usize = 160;
 ///
 /// The phases follow each other without gaps, so that
 /// [`latency_us`](Self::latency_us) is exactly what the engine counts in its histograms:
-/// intended start → `late` → `dns` → `connect` → (`sent_ns`) → `send` → `wait` → `receive` → end.
+/// intended start → `late` → `dns` → `connect` → `tls` → (`sent_ns`) → `send` → `wait` → `receive` → end.
 /// Truncate the *times* to microseconds, then subtract: differences of truncated times add up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Record<'a> {
@@ -33,6 +33,8 @@ pub struct Record<'a> {
     pub dns_us: u32,
     /// Connecting, for the first request of a connection.
     pub connect_us: u32,
+    /// TLS handshake, for the first request of a connection.
+    pub tls_us: u32,
     /// From the send to the last byte written.
     pub send_us: u32,
     /// From the last byte written to the first byte read.
@@ -57,6 +59,8 @@ pub struct Record<'a> {
     pub bytes_received: u32,
     /// Whether the connection had served a request before.
     pub reused: bool,
+    /// Whether it was to begin within the warm-up.
+    pub warm_up: bool,
     /// What was said, when the outcome, status and checks do not say it all.
     pub error: Option<&'a str>,
 }
@@ -74,7 +78,8 @@ impl Record<'_> {
 
     /// From the intended start to the actual send, microseconds.
     pub fn before_send_us(&self) -> u64 {
-        u64::from(self.late_us) + u64::from(self.dns_us) + u64::from(self.connect_us)
+        let connecting = [self.dns_us, self.connect_us, self.tls_us].map(u64::from);
+        u64::from(self.late_us) + connecting.iter().sum::<u64>()
     }
 }
 
@@ -94,6 +99,8 @@ mod ext {
     pub(super) const DNS: u8 = 1 << 1;
     pub(super) const CONNECT: u8 = 1 << 2;
     pub(super) const ERROR: u8 = 1 << 3;
+    pub(super) const WARM_UP: u8 = 1 << 4;
+    pub(super) const TLS: u8 = 1 << 5;
 }
 
 /// What a block's next record is relative to.
@@ -199,6 +206,7 @@ impl Packed {
         self.byte(flags);
         self.optional(flags, ext::DNS, record.dns_us.into());
         self.optional(flags, ext::CONNECT, record.connect_us.into());
+        self.optional(flags, ext::TLS, record.tls_us.into());
         if let Some(text) = record.error {
             let text = text
                 .get(..text.floor_char_boundary(MAX_ERROR_BYTES))
@@ -244,7 +252,9 @@ fn ext_flags(record: &Record<'_>) -> u8 {
     flag(!record.reused, ext::FRESH)
         | flag(record.dns_us != 0, ext::DNS)
         | flag(record.connect_us != 0, ext::CONNECT)
+        | flag(record.tls_us != 0, ext::TLS)
         | flag(record.error.is_some(), ext::ERROR)
+        | flag(record.warm_up, ext::WARM_UP)
 }
 
 fn zigzag(value: i64) -> u64 {
@@ -343,6 +353,7 @@ impl<'a> Records<'a> {
         };
         let dns_us = self.optional_number(ext, ext::DNS, 0)?;
         let connect_us = self.optional_number(ext, ext::CONNECT, 0)?;
+        let tls_us = self.optional_number(ext, ext::TLS, 0)?;
         let error = if ext & ext::ERROR == 0 {
             None
         } else {
@@ -359,6 +370,7 @@ impl<'a> Records<'a> {
             late_us,
             dns_us,
             connect_us,
+            tls_us,
             send_us,
             wait_us,
             receive_us,
@@ -371,6 +383,7 @@ impl<'a> Records<'a> {
             bytes_sent,
             bytes_received,
             reused: ext & ext::FRESH == 0,
+            warm_up: ext & ext::WARM_UP != 0,
             error,
         };
         Some((n, record))

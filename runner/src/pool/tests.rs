@@ -54,6 +54,7 @@ pub(crate) fn record(sent_ns: u64) -> Record<'static> {
         late_us: 2,
         dns_us: 0,
         connect_us: 0,
+        tls_us: 0,
         send_us: 10,
         wait_us: 500,
         receive_us: 5,
@@ -66,6 +67,7 @@ pub(crate) fn record(sent_ns: u64) -> Record<'static> {
         bytes_sent: 100,
         bytes_received: 200,
         reused: true,
+        warm_up: false,
         error: None,
     }
 }
@@ -269,6 +271,7 @@ fn interval(sequence: u64) -> Interval {
         start_us: 5_000_000 * sequence.cast_signed(),
         end_us: 5_000_000 * (sequence.cast_signed() + 1),
         partial: sequence == 0,
+        stage: Stage::Load,
         set,
         users: 3,
         records: RecordCounts::default(),

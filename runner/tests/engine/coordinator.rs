@@ -18,6 +18,7 @@ use loadtest_core::{
     plan::Plan,
     report::{EngineReport, UnixMicros, decode, encode},
     series::SeriesSet,
+    view::RunView,
 };
 
 pub const TOKEN: &str = "a-token-of-this-test";
@@ -112,6 +113,11 @@ impl Server {
 
     pub fn cancel(&self) {
         self.inner.lock().unwrap().coordinator.cancel(now());
+    }
+
+    /// What the coordinator knows now.
+    pub fn view(&self) -> RunView {
+        self.inner.lock().unwrap().coordinator.view(now())
     }
 
     pub fn merged(&self) -> SeriesSet {

@@ -10,6 +10,7 @@ use loadtest_core::{
     },
     series::SeriesSet,
     template::{Position, Template},
+    view::RunView,
 };
 use tokio::process::{Child, Command};
 
@@ -49,6 +50,7 @@ pub fn plan(address: SocketAddr, scenarios: Vec<Scenario>) -> Plan {
             elasticsearch: None,
             files: None,
             drain_timeout: Duration::from_secs(1),
+            spool_limit: 0,
         },
     };
     number(&mut plan);
@@ -172,6 +174,7 @@ impl Drop for Run {
 pub struct Ended {
     pub codes: Vec<Option<i32>>,
     pub merged: SeriesSet,
+    pub view: RunView,
 }
 
 impl Run {
@@ -233,12 +236,22 @@ impl Run {
         }
         let merged = self.server.merged();
         assert_lawful(&merged);
-        Ended { codes, merged }
+        let view = self.server.view();
+        Ended {
+            codes,
+            merged,
+            view,
+        }
     }
 }
 
 /// Runs a plan to its end, which must be a good one.
 pub async fn run(plan: Plan) -> SeriesSet {
+    run_to_end(plan).await.merged
+}
+
+/// The same, with what the coordinator makes of it.
+pub async fn run_to_end(plan: Plan) -> Ended {
     let mut run = Run::start(plan).await;
     let ended = run.end().await;
     assert!(
@@ -246,7 +259,7 @@ pub async fn run(plan: Plan) -> SeriesSet {
         "{:?}",
         ended.codes
     );
-    ended.merged
+    ended
 }
 
 /// What holds for everything that was ever measured.

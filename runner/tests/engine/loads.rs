@@ -2,10 +2,15 @@
 
 use std::time::Duration;
 
-use loadtest_core::{plan::Step, template::Template};
+use loadtest_core::{
+    plan::{Arrivals, Load, RateStage, Step, UserStage},
+    template::Template,
+};
 
 use crate::{
-    harness::{RUN_ID, get, pause, plan, rate, run, scenario, step, task, template, users},
+    harness::{
+        RUN_ID, get, pause, plan, rate, run, run_to_end, scenario, step, task, template, users,
+    },
     target::Target,
 };
 
@@ -274,4 +279,214 @@ async fn arrivals_that_wait_a_moment_at_the_end_still_begin() {
     assert_eq!((measured.scheduled, measured.started), (10, 10));
     assert_eq!((measured.total.requests, target.count()), (10, 10));
     assert!(measured.late_by_target > 0);
+}
+
+fn rate_stage(millis: u64, rate: &str) -> RateStage {
+    RateStage {
+        duration: Duration::from_millis(millis),
+        rate: rate.parse().unwrap(),
+    }
+}
+
+fn user_stage(millis: u64, users: u32) -> UserStage {
+    UserStage {
+        duration: Duration::from_millis(millis),
+        users,
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_ramping_rate_sends_the_integral_of_its_stages() {
+    let target = Target::start().await;
+    let load = Load::RampingRate {
+        start_rate: "0/s".parse().unwrap(),
+        stages: vec![
+            rate_stage(1_000, "200/s"),
+            rate_stage(500, "200/s"),
+            rate_stage(0, "0/s"),
+            rate_stage(500, "0/s"),
+            rate_stage(0, "100/s"),
+            rate_stage(500, "0/s"),
+        ],
+        max_users: 20,
+        arrivals: Arrivals::Even,
+    };
+    let tasks = vec![task("only", 1, vec![step(get("/ok"))])];
+    let measured = run(plan(target.address, vec![scenario(load, tasks)])).await;
+    // 100 while it rises, 100 on the plateau, 25 while it falls.
+    assert_eq!((measured.scheduled, measured.started), (225, 225));
+    assert_eq!((measured.total.requests, target.count()), (225, 225));
+    let seen = target.seen();
+    let quiet = seen[200].at - seen[199].at;
+    assert!(quiet >= Duration::from_millis(450), "{quiet:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn poisson_arrivals_are_counted_as_they_come() {
+    let target = Target::start().await;
+    let load = Load::ConstantRate {
+        rate: "400/s".parse().unwrap(),
+        duration: SECOND,
+        max_users: 50,
+        arrivals: Arrivals::Poisson,
+    };
+    let tasks = vec![task("only", 1, vec![step(get("/ok"))])];
+    let measured = run(plan(target.address, vec![scenario(load, tasks)])).await;
+    // Five standard deviations around the mean.
+    assert!(
+        (300..=500).contains(&measured.scheduled),
+        "{}",
+        measured.scheduled
+    );
+    assert_eq!(measured.started, measured.scheduled);
+    assert_eq!(
+        (measured.total.requests, target.count()),
+        (measured.started, measured.started)
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ramping_users_come_and_go() {
+    let target = Target::start().await;
+    let load = Load::RampingUsers {
+        start_users: 0,
+        stages: vec![
+            user_stage(1_000, 4),
+            user_stage(500, 4),
+            user_stage(1_000, 0),
+        ],
+    };
+    let steps = vec![step(get("/slow/5?u=$(user.index)"))];
+    let measured = run(plan(
+        target.address,
+        vec![scenario(load, vec![task("only", 1, steps)])],
+    ))
+    .await;
+    assert_eq!(measured.total.failures, 0, "{:?}", measured.errors);
+    assert_eq!(measured.total.requests, target.count());
+    assert_eq!(measured.connections, 4);
+    let seen = target.seen();
+    let begin = seen.first().unwrap().at;
+    let times = |user: u32| {
+        let path = format!("/slow/5?u={user}");
+        let of_user: Vec<_> = seen.iter().filter(|seen| seen.path == path).collect();
+        let after = |index: usize| (of_user[index].at - begin).as_millis();
+        (after(0), after(of_user.len() - 1))
+    };
+    for user in 0..4 {
+        let (first, last) = times(user);
+        let (comes, leaves) = (u128::from(user) * 250, 2_500 - u128::from(user) * 250);
+        assert!(
+            (comes.saturating_sub(50)..comes + 150).contains(&first),
+            "user {user} came at {first} ms"
+        );
+        assert!(
+            (leaves - 150..leaves + 100).contains(&last),
+            "user {user} left at {last} ms"
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_number_of_iterations_is_made_exactly_and_then_the_run_is_over() {
+    let target = Target::start().await;
+    let shared = Load::SharedIterations {
+        users: 7,
+        iterations: 100,
+        max_duration: Duration::from_mins(1),
+    };
+    let each = Load::PerUserIterations {
+        users: 3,
+        iterations: 20,
+        max_duration: Duration::from_mins(1),
+    };
+    let tasks = |path: &str| vec![task("only", 1, vec![step(get(path))])];
+    let mut second = scenario(each, tasks("/each?u=$(user.index)"));
+    second.name = "each".to_owned();
+    let mut plan = plan(
+        target.address,
+        vec![scenario(shared, tasks("/shared")), second],
+    );
+    plan.runners = 2;
+    plan.max_duration = Duration::from_mins(2);
+    let begun = std::time::Instant::now();
+    let ended = run_to_end(plan).await;
+    let (measured, summary) = (ended.merged, ended.view.summary.unwrap());
+    assert!(summary.duration < 5 * SECOND, "{:?}", summary.duration);
+    assert!(
+        begun.elapsed() < Duration::from_secs(20),
+        "{:?}",
+        begun.elapsed()
+    );
+    assert_eq!((measured.scheduled, measured.started), (160, 160));
+    assert_eq!((measured.iterations, measured.total.requests), (160, 160));
+    let paths = target.by_path();
+    let expected = [
+        ("/shared", 100),
+        ("/each?u=0", 20),
+        ("/each?u=1", 20),
+        ("/each?u=2", 20),
+    ];
+    assert_eq!(paths, expected.map(|(path, n)| (path.to_owned(), n)).into());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn iterations_that_did_not_begin_in_time_are_counted() {
+    let target = Target::start().await;
+    let load = Load::SharedIterations {
+        users: 2,
+        iterations: 1_000,
+        max_duration: SECOND,
+    };
+    let tasks = vec![task("only", 1, vec![step(get("/slow/50"))])];
+    let measured = run(plan(target.address, vec![scenario(load, tasks)])).await;
+    assert_eq!(measured.scheduled, 1_000);
+    assert!(
+        (10..=42).contains(&measured.started),
+        "{}",
+        measured.started
+    );
+    assert_eq!(measured.started, target.count());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pacing_is_from_start_to_start() {
+    let target = Target::start().await;
+    let mut paced = task("only", 1, vec![step(get("/slow/30"))]);
+    paced.pacing = Some(Duration::from_millis(100));
+    let measured = run(plan(
+        target.address,
+        vec![scenario(users(1, 2 * SECOND), vec![paced])],
+    ))
+    .await;
+    assert_eq!(measured.total.requests, target.count());
+    assert!((19..=21).contains(&target.count()), "{}", target.count());
+    // Without the pauses of 70 ms, and without drift.
+    assert!(measured.total.latency.quantile(0.5) < 70_000);
+    let seen = target.seen();
+    let mean = (seen.last().unwrap().at - seen[0].at).as_secs_f64() / (seen.len() - 1) as f64;
+    assert!((0.099..0.102).contains(&mean), "{mean}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_warm_up_is_recorded_but_not_summed_up() {
+    let target = Target::start().await;
+    let tasks = vec![task("only", 1, vec![step(get("/ok"))])];
+    let load = rate("100/s", 3 * SECOND, 10);
+    let mut plan = plan(target.address, vec![scenario(load, tasks)]);
+    plan.warm_up = SECOND;
+    let ended = run_to_end(plan).await;
+    let (measured, summary) = (ended.merged, ended.view.summary.unwrap());
+    assert_eq!(target.count(), 300);
+    assert_eq!(
+        (summary.warm_up_requests, summary.total.requests),
+        (100, 200)
+    );
+    assert_eq!(summary.duration, 2 * SECOND);
+    assert_eq!(summary.offered_rate, Some(100.0));
+    assert_eq!((measured.scheduled, measured.started), (200, 200));
+    assert_eq!(
+        (measured.iterations, measured.by_name[0].requests),
+        (200, 200)
+    );
 }

@@ -4,9 +4,14 @@
 
 mod coordinator;
 mod harness;
+mod site;
 mod target;
 
+mod answers;
+mod connections;
 mod failures;
+mod general;
+mod https;
 mod loads;
 mod records;
 mod reports;

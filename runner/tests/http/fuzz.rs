@@ -1,10 +1,15 @@
 //! Mutated responses by the ten thousand: nothing panics, nothing loops, nothing is made up.
 //! Deterministic: the seed of a failing input is printed and gives it again.
 
-use std::time::{Duration, Instant};
+use std::{
+    cell::RefCell,
+    time::{Duration, Instant},
+};
+
+use loadtest_runner::http::HeadMemory;
 
 use crate::{
-    outcome,
+    corpus, outcome,
     samples::{BAD, GOOD},
 };
 
@@ -48,14 +53,15 @@ const TOKENS: &[&[u8]] = &[
     b"\xff\xfe",
 ];
 
-fn mutated(chance: &mut Chance) -> Vec<u8> {
-    let all = GOOD.len() + BAD.len();
-    let pick = |n: usize| {
-        GOOD.iter()
-            .chain(BAD)
-            .nth(n)
-            .map_or(&b""[..], |text| text.as_bytes())
-    };
+/// The samples and the corpus.
+fn seeds() -> Vec<Vec<u8>> {
+    let samples = GOOD.iter().chain(BAD).map(|text| text.as_bytes().to_vec());
+    samples.chain(corpus::answers().into_values()).collect()
+}
+
+fn mutated(seeds: &[Vec<u8>], chance: &mut Chance) -> Vec<u8> {
+    let all = seeds.len();
+    let pick = |n: usize| seeds[n].as_slice();
     let mut input = pick(chance.below(all)).to_vec();
     for _ in 0..=chance.below(4) {
         let at = chance.below(input.len() + 1);
@@ -83,17 +89,23 @@ fn mutated(chance: &mut Chance) -> Vec<u8> {
 #[test]
 fn mutated_responses_never_panic_or_loop_and_any_split_gives_the_same_result() {
     let began = Instant::now();
+    let seeds = seeds();
+    // Shared by all: what it remembers of one must never show in another.
+    let memory = RefCell::new(HeadMemory::new());
     for seed in 0..INPUTS {
         let mut chance = Chance(seed);
-        let input = mutated(&mut chance);
+        let input = mutated(&seeds, &mut chance);
         let head_request = chance.below(8) == 0;
         let size = 1 + chance.below(input.len().max(1));
-        let checked = std::panic::catch_unwind(|| {
+        let checked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             let whole = outcome::of_pieces(head_request, [input.as_slice()]);
             assert_eq!(outcome::of_pieces(head_request, input.chunks(size)), whole);
+            let memory = &mut memory.borrow_mut();
+            let remembered = outcome::remembering(head_request, [input.as_slice()], memory);
+            assert_eq!(remembered, whole, "with a memory of heads");
             assert!(whole.body.len() <= input.len(), "a body was made up");
             assert!(!whole.keep_alive || matches!(whole.end, Ok(Some(end)) if end == input.len()));
-        });
+        }));
         assert!(
             checked.is_ok(),
             "seed {seed}: {:?}",

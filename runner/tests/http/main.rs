@@ -4,9 +4,17 @@
 //! The modules say `cfg(test)` so that clippy knows their helpers for test code.
 
 #[cfg(test)]
+mod bytes;
+#[cfg(test)]
 mod cases;
 #[cfg(test)]
+mod corpus;
+#[cfg(test)]
+mod endless;
+#[cfg(test)]
 mod fuzz;
+#[cfg(test)]
+mod headers;
 #[cfg(test)]
 mod oracle;
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! Everything that can be seen of a parser after some input.
 
-use loadtest_runner::http::{Progress, ProtocolError, ResponseParser};
+use loadtest_runner::http::{HeadMemory, Progress, ProtocolError, ResponseParser};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Outcome {
@@ -15,13 +15,38 @@ pub struct Outcome {
 
 /// Feeds the pieces one after the other.
 pub fn of_pieces<'a>(head_request: bool, pieces: impl IntoIterator<Item = &'a [u8]>) -> Outcome {
+    of_fed(head_request, pieces, |parser, piece, body| {
+        parser.feed(piece, body)
+    })
+}
+
+/// The same with a memory of heads.
+pub fn remembering<'a>(
+    head_request: bool,
+    pieces: impl IntoIterator<Item = &'a [u8]>,
+    memory: &mut HeadMemory,
+) -> Outcome {
+    of_fed(head_request, pieces, |parser, piece, body| {
+        parser.feed_remembering(piece, Some(&mut *memory), body)
+    })
+}
+
+fn of_fed<'a>(
+    head_request: bool,
+    pieces: impl IntoIterator<Item = &'a [u8]>,
+    mut feed: impl FnMut(
+        &mut ResponseParser,
+        &[u8],
+        &mut dyn FnMut(&[u8]),
+    ) -> Result<Progress, ProtocolError>,
+) -> Outcome {
     let mut parser = ResponseParser::new();
     parser.reset(head_request);
     let mut body = Vec::new();
     let mut end = Ok(None);
     let mut taken = 0;
     for piece in pieces {
-        let progress = parser.feed(piece, |part| {
+        let progress = feed(&mut parser, piece, &mut |part| {
             assert!(!part.is_empty(), "empty pieces of a body are not handed on");
             body.extend_from_slice(part);
         });

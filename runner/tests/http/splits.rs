@@ -1,5 +1,6 @@
 //! The codec's law: any split of the input gives the same result.
 
+use loadtest_runner::http::HeadMemory;
 use proptest::prelude::*;
 
 use crate::{
@@ -75,7 +76,15 @@ proptest! {
     ) {
         let whole = outcome::of_pieces(head_request, [input.as_slice()]);
         prop_assert_eq!(outcome::of_pieces(head_request, pieces(&input, &cuts)), whole.clone());
-        prop_assert_eq!(outcome::of_pieces(head_request, input.chunks(1)), whole);
+        prop_assert_eq!(outcome::of_pieces(head_request, input.chunks(1)), whole.clone());
+
+        // The second time the head is known, if it comes in one piece; the third it is another.
+        let mut memory = HeadMemory::new();
+        for head_request in [head_request, head_request, !head_request] {
+            let plain = outcome::of_pieces(head_request, pieces(&input, &cuts));
+            let seen = outcome::remembering(head_request, pieces(&input, &cuts), &mut memory);
+            prop_assert_eq!(seen, plain);
+        }
     }
 }
 

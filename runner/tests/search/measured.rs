@@ -5,9 +5,9 @@ use std::time::Duration;
 use loadtest_core::{
     identity,
     plan::{
-        Check, Condition, Connections, Cookies, Elasticsearch, Flavor, Load, Origin, PauseRange,
-        Plan, RawMode, Request, Results, RunIdentity, Scenario, Scheme, SeriesKey, Step, Target,
-        Task,
+        Check, Condition, Connections, Cookies, DEFAULT_SPOOL_LIMIT, Elasticsearch, Flavor, Load,
+        Origin, PauseRange, Plan, RawMode, Request, Results, RunIdentity, Scenario, Scheme,
+        SeriesKey, Step, Target, Task,
     },
     report::{ExportCounts, GeneratorHealth, RecordCounts},
     series::{ErrorKey, Outcome, Sample, Series, SeriesSet},
@@ -16,7 +16,7 @@ use loadtest_core::{
     verdict::{Judgement, Reason, Verdict},
     view::{Delivery, Generator, Phase, RunView, RunnerCounts, Summary},
 };
-use loadtest_runner::pool::{Interval, Record};
+use loadtest_runner::pool::{Interval, Record, Stage};
 
 /// Requests of a run.
 pub const RECORDS: u64 = 10_000;
@@ -30,6 +30,7 @@ pub fn record(k: u64) -> Record<'static> {
         sent_ns: k * 1_000_000,
         late_us: 50,
         dns_us: 0,
+        tls_us: 0,
         connect_us: 0,
         send_us: 20,
         wait_us: (k * 100) as u32,
@@ -43,6 +44,7 @@ pub fn record(k: u64) -> Record<'static> {
         bytes_sent: 120,
         bytes_received: 400,
         reused: k >= 64,
+        warm_up: false,
         error: (k % 1_000 == 13).then_some("it said: \"no\"\n\u{1}"),
     }
 }
@@ -129,6 +131,7 @@ pub fn plan(url: &str, namespace: &str) -> Plan {
             }),
             files: None,
             drain_timeout: Duration::from_mins(1),
+            spool_limit: DEFAULT_SPOOL_LIMIT,
         },
     }
 }
@@ -171,6 +174,7 @@ pub fn interval(sequence: u64) -> Interval {
         start_us,
         end_us: start_us + 1_000_000,
         partial: sequence == 0,
+        stage: Stage::Load,
         set,
         users: 64,
         records: RecordCounts {
@@ -218,6 +222,7 @@ pub fn view(plan: &Plan) -> RunView {
             expr: "latency.p99 < 1ms".to_owned(),
             observed: Some("990ms".to_owned()),
             passed: false,
+            first_breach: None,
         }],
         export: Some(ExportCounts::default()),
         aggregates: None,

@@ -42,6 +42,7 @@ fn scene(run_object: Option<Value>) -> Scene {
     }
     let (wake, _) = futures::channel::mpsc::unbounded();
     let gate = Gate {
+        leadership: Leadership::held(),
         authenticator: Authenticator::with_keys(client, &signer.jwks()),
         registry: Arc::new(Registry::new(wake)),
         pods: pods.as_reader(),
@@ -125,6 +126,20 @@ async fn a_runner_of_the_run_is_heard() {
     let scene = scene(Some(stored(&json!({}))));
     scene.coordinate("shop");
     assert_eq!(scene.send(0, EngineState::Ready).await, Ok(Desired::Wait));
+}
+
+#[tokio::test]
+async fn without_the_lease_no_runner_is_answered() {
+    let scene = scene(Some(stored(&json!({}))));
+    scene.coordinate("shop");
+    let gate = Gate {
+        leadership: Leadership::none(),
+        ..scene.gate
+    };
+    let standby = Scene { gate, ..scene };
+    let message = "this replica does not hold the lease, try again".to_owned();
+    let answer = standby.send(0, EngineState::Ready).await;
+    assert_eq!(answer, Err((503, message)));
 }
 
 #[tokio::test]

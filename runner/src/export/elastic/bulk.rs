@@ -1,6 +1,9 @@
 //! Delivers a batch: again and again, only what is still open, always with the same ids.
 
-use std::{io::Write, sync::atomic::Ordering};
+use std::{
+    io::Write,
+    sync::{Arc, atomic::Ordering},
+};
 
 use elasticsearch::http::Method;
 use flate2::{Compression, write::GzEncoder};
@@ -12,7 +15,7 @@ use super::{
     client::Body,
 };
 use crate::export::{
-    batch::{Batch, Fate},
+    batch::{Batch, Fate, Stream},
     sink::GiveUp,
 };
 
@@ -20,12 +23,12 @@ use crate::export::{
 const FILTER: &str = "errors,took,items.*.status,items.*.error.type,items.*.error.reason,\
                       items.*.failure_store";
 
-pub(super) async fn deliver(elastic: &Elastic, batch: &Batch, mut give_up: GiveUp) -> Fate {
+pub(super) async fn deliver(elastic: &Elastic, batch: Arc<Batch>, mut give_up: GiveUp) -> Fate {
     let mut delivery = Delivery {
         elastic,
-        batch,
         path: format!("{}/_bulk", elastic.data_stream(batch.stream)),
         open: (0..batch.len() as u32).collect(),
+        batch,
         fate: Fate::default(),
         backoff: Backoff::new(),
     };
@@ -40,7 +43,7 @@ pub(super) async fn deliver(elastic: &Elastic, batch: &Batch, mut give_up: GiveU
 
 struct Delivery<'a> {
     elastic: &'a Elastic,
-    batch: &'a Batch,
+    batch: Arc<Batch>,
     path: String,
     /// Items whose fate is not known.
     open: Vec<u32>,
@@ -52,7 +55,7 @@ impl Delivery<'_> {
     /// One request with as many open items as it may have. Waits afterwards when it did not help.
     async fn attempt(&mut self) {
         let count = self.fitting();
-        let body = self.body(count);
+        let body = self.body(count).await;
         let query = [("filter_path", FILTER)];
         let answer = self
             .elastic
@@ -116,16 +119,18 @@ impl Delivery<'_> {
             .sum()
     }
 
-    fn body(&self, count: usize) -> Vec<u8> {
-        let mut gzip = GzEncoder::new(
-            Vec::with_capacity(self.batch.bytes() / 8),
-            Compression::fast(),
-        );
-        for item in self.open.iter().take(count) {
-            // Writing to a vector does not fail.
-            let _ = gzip.write_all(self.batch.action(*item));
+    /// The first open items, compressed: requests where it costs nobody anything, the few others
+    /// at once.
+    async fn body(&self, count: usize) -> Vec<u8> {
+        let batch = self.batch.clone();
+        let items: Vec<u32> = self.open.iter().take(count).copied().collect();
+        match batch.stream {
+            Stream::Requests => {
+                let compress = move || compress(&batch, &items);
+                self.elastic.background.run(compress).await
+            }
+            Stream::Metrics | Stream::Runs => compress(&batch, &items),
         }
-        gzip.finish().unwrap_or_default()
     }
 
     /// Takes the verdicts of the first open items; answers how many of them stay open.
@@ -159,4 +164,13 @@ impl Delivery<'_> {
         let reason = format!("413: a single document of {bytes} bytes is too large");
         self.elastic.note_rejected(self.batch.id(item), &reason);
     }
+}
+
+fn compress(batch: &Batch, items: &[u32]) -> Vec<u8> {
+    let mut gzip = GzEncoder::new(Vec::with_capacity(batch.bytes() / 8), Compression::fast());
+    for item in items {
+        // Writing to a vector does not fail.
+        let _ = gzip.write_all(batch.action(*item));
+    }
+    gzip.finish().unwrap_or_default()
 }

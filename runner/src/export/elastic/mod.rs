@@ -19,6 +19,7 @@ use loadtest_core::plan;
 use tokio::sync::Notify;
 
 use super::{
+    background::Background,
     batch::{Batch, Fate, Stream},
     sink::{GiveUp, Sink},
 };
@@ -47,6 +48,8 @@ const KEPT_REASONS: usize = 5;
 #[derive(Debug)]
 pub(super) struct Elastic {
     client: Client,
+    /// Compresses requests.
+    background: Background,
     namespace: String,
     /// Runner 0 installs templates at once, the others give it a moment.
     first: bool,
@@ -82,8 +85,10 @@ impl Elastic {
         settings: &plan::Elasticsearch,
         namespace: &str,
         runner: u32,
+        background: Background,
     ) -> Result<Self, ClientError> {
         Ok(Self {
+            background,
             client: Client::new(settings)?,
             namespace: namespace.to_owned(),
             first: runner == 0,
@@ -171,7 +176,7 @@ impl Elastic {
 
 impl Sink for Elastic {
     async fn deliver(&self, batch: Arc<Batch>, give_up: GiveUp) -> Fate {
-        bulk::deliver(self, &batch, give_up).await
+        bulk::deliver(self, batch, give_up).await
     }
 
     fn problem(&self) -> String {

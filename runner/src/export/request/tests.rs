@@ -94,6 +94,7 @@ fn a_document_says_what_happened() {
         late_us: 1_500,
         dns_us: 20,
         connect_us: 300,
+        tls_us: 900,
         send_us: 10,
         wait_us: 2_000,
         receive_us: 5,
@@ -132,10 +133,10 @@ fn a_document_says_what_happened() {
             "request": {
                 "name": "shop", "step": 0, "user": 1, "iteration": 2, "outcome": "check",
                 "connection_reused": false,
-                "scheduled": "2026-11-23T02:13:21.121636789Z",
+                "scheduled": "2026-11-23T02:13:21.120736789Z",
                 "time": {
-                    "total_us": 2_015, "from_schedule_us": 3_835, "scheduled_delay_us": 1_500,
-                    "dns_us": 20, "connect_us": 300, "send_us": 10, "wait_us": 2_000,
+                    "total_us": 2_015, "from_schedule_us": 4_735, "scheduled_delay_us": 1_500,
+                    "dns_us": 20, "connect_us": 300, "tls_us": 900, "send_us": 10, "wait_us": 2_000,
                     "receive_us": 5,
                 },
             },

@@ -4,12 +4,11 @@ mod faults;
 mod runner;
 mod server;
 
-use std::collections::BTreeMap;
-
 use loadtest_core::{
     plan::{
-        Connections, Cookies, Elasticsearch, Files, Flavor, Load, Origin, Plan, RawMode, Request,
-        Results, RunIdentity, Scenario, Scheme, SeriesKey, Step, Target, Task,
+        Connections, Cookies, DEFAULT_SPOOL_LIMIT, Elasticsearch, Files, Flavor, Load, Origin,
+        Plan, RawMode, Request, Results, RunIdentity, Scenario, Scheme, SeriesKey, Step, Target,
+        Task,
     },
     template::Template,
 };
@@ -77,6 +76,7 @@ pub(super) fn plan() -> Plan {
             elasticsearch: None,
             files: None,
             drain_timeout: Duration::from_secs(30),
+            spool_limit: DEFAULT_SPOOL_LIMIT,
         },
     }
 }

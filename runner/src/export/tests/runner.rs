@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::*;
 use crate::pool::{
-    Anchor, Interval, PoolOptions, Record, RecordWriter,
+    Anchor, Interval, PoolOptions, Record, RecordWriter, Stage,
     tests::{Scratch, record},
 };
 
@@ -65,26 +65,39 @@ impl Runner {
         self.scratch.0.join("out")
     }
 
+    pub(super) fn spool(&self) -> PathBuf {
+        self.scratch.0.join("spool")
+    }
+
+    /// An exporter as it is when it has just been started.
     pub(super) fn drain(&self) -> (Drain, Arc<Account>) {
         let pool = Pool::open(&self.scratch.0).unwrap();
-        pool.free_settled();
-        let results = &self.plan.results;
-        let elastic = results
-            .elasticsearch
-            .as_ref()
-            .map(|settings| Arc::new(Elastic::new(settings, &self.plan.run.namespace, 0).unwrap()));
+        let background = Background::start().unwrap();
+        let elastic = self.plan.results.elasticsearch.as_ref().map(|settings| {
+            let namespace = &self.plan.run.namespace;
+            Arc::new(Elastic::new(settings, namespace, 0, background.clone()).unwrap())
+        });
         let out = self.out();
-        let sinks = Sinks::new(&self.plan, elastic.clone(), Some(&out), &pool.ledger()).unwrap();
+        let (ledger, out) = (pool.ledger(), Some(out.as_path()));
+        let sinks = Sinks::new(&self.plan, elastic.clone(), out, &ledger, &background).unwrap();
         let account = Arc::new(Account::new(elastic));
         account.opened(&pool);
+        let limit = self.plan.results.spool_limit;
+        let intake = Intake::open(pool.clone(), Some(self.spool()), limit, account.clone());
         let identity = drain::Identity {
             runner: 0,
             host: "host".to_owned(),
             plan_hash: "ff".to_owned(),
         };
-        let give_up = GiveUpSwitch::new();
-        let drain =
-            Drain::new(&self.plan, &identity, pool, sinks, account.clone(), give_up).unwrap();
+        let line = Line {
+            pool,
+            intake: Arc::new(intake),
+            sinks,
+            background,
+            account: account.clone(),
+            give_up: GiveUpSwitch::new(),
+        };
+        let drain = Drain::new(&self.plan, &identity, line).unwrap();
         (drain, account)
     }
 
@@ -146,6 +159,7 @@ pub(super) fn interval(sequence: u64) -> Interval {
         start_us: 1_795_400_000_000_000 + sequence.cast_signed() * 5_000_000,
         end_us: 1_795_400_005_000_000 + sequence.cast_signed() * 5_000_000,
         partial: sequence == 0,
+        stage: Stage::Load,
         set,
         users: 1,
         records: RecordCounts::default(),
@@ -159,7 +173,7 @@ pub(super) fn view() -> RunView {
     let duration = Duration::from_secs(5);
     let summary = Summary {
         total: RequestStats::new(&set.total, duration),
-        ..Summary::new(&plan(), &set, duration, None)
+        ..Summary::new(&plan(), &set, 0, duration, None)
     };
     RunView {
         phase: Phase::Exporting,

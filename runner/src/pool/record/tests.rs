@@ -16,7 +16,8 @@ pub(crate) fn any_record() -> impl Strategy<Value = Owned> {
     );
     let ends = (
         prop_oneof![Just(200_u16), any::<u16>()],
-        0..13_u8,
+        0..16_u8,
+        any::<bool>(),
         any::<bool>(),
     );
     let checks = prop_oneof![3 => Just(0_u64), 1 => any::<u64>()];
@@ -29,6 +30,7 @@ pub(crate) fn any_record() -> impl Strategy<Value = Owned> {
                 late_us: late,
                 dns_us: dns,
                 connect_us: connect,
+                tls_us: connect / 2,
                 send_us: send,
                 wait_us: wait,
                 receive_us: receive,
@@ -41,6 +43,7 @@ pub(crate) fn any_record() -> impl Strategy<Value = Owned> {
                 bytes_sent,
                 bytes_received,
                 reused: ends.2,
+                warm_up: ends.3,
                 error: None,
             };
             (record, error)
@@ -97,6 +100,7 @@ fn a_usual_record_takes_about_13_bytes() {
             late_us: 3,
             dns_us: 0,
             connect_us: 0,
+            tls_us: 0,
             send_us: 11,
             wait_us: 950 + n % 100,
             receive_us: 9,
@@ -109,6 +113,7 @@ fn a_usual_record_takes_about_13_bytes() {
             bytes_sent: 120,
             bytes_received: 400 + n % 3,
             reused: true,
+            warm_up: false,
             error: None,
         };
         packed.pack(&record, n.into(), &mut context);

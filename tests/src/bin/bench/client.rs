@@ -1,9 +1,10 @@
-//! The clients: ours and wrk, each as a process tree with one core.
+//! A load generator as a process tree on one core: ours or another's.
 
 use std::{
-    fs,
+    fs::{self, File},
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::{Child, ExitStatus, Stdio},
+    sync::atomic::{AtomicU32, Ordering::Relaxed},
     thread,
     time::{Duration, Instant},
 };
@@ -11,42 +12,52 @@ use std::{
 use anyhow::{Context, Result, bail};
 
 use crate::{
-    Settings,
-    machine::{Cores, children_cpu_seconds},
-    statistics::slope,
+    machine::{Cores, children_cpu_seconds, tree_cpu_seconds},
     target::Target,
 };
 
-/// What both ask for: a short answer, the same for everybody.
-const PATH: &str = "/bytes/100";
+/// Load before anything is counted: programs start, connections open, buffers grow.
+pub const WARM_UP: Duration = Duration::from_secs(1);
 
-/// How often memory is read.
-const SAMPLE_EVERY: Duration = Duration::from_millis(250);
+/// How long a client may take to send its first request.
+const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Memory in this time is that of the start: connections are opened, buffers grow.
-const SETTLING: Duration = Duration::from_secs(3);
+/// Directory of everything that clients write, in the build directory: on a real disk.
+const PLACES: &str = "target/bench";
+
+/// How a client says how many requests it sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Says {
+    /// `summary.requests` of the status that ours prints.
+    Status,
+    /// wrk's `N requests in`.
+    Wrk,
+    /// Not read: only the target's word counts.
+    Unread,
+}
 
 /// A client that can be run again and again.
 #[derive(Debug)]
 pub struct Client {
-    program: PathBuf,
-    args: Vec<String>,
-    seconds: u32,
-    /// Manifest and results, removed with the value.
-    place: Option<PathBuf>,
+    /// What it is called on the page.
+    pub name: String,
+    pub program: PathBuf,
+    pub args: Vec<String>,
+    pub says: Says,
+    /// Length of its load after the warm-up.
+    pub seconds: u32,
+    /// Where it runs.
+    pub place: Place,
 }
 
-/// One run.
+/// One run, without its warm-up.
 #[derive(Debug, Clone, Copy)]
 pub struct Measured {
     /// As the target counted them.
     pub requests: u64,
-    /// As the client said.
-    pub reported: u64,
     /// User and system time of the client's process tree.
     pub cpu_seconds: f64,
-    /// Length of the load, without starting up and ending.
-    pub load_seconds: u32,
+    pub seconds: u32,
 }
 
 impl Measured {
@@ -55,184 +66,84 @@ impl Measured {
     }
 
     pub fn per_second(&self) -> f64 {
-        self.requests as f64 / f64::from(self.load_seconds)
+        self.requests as f64 / f64::from(self.seconds)
     }
-}
-
-/// Resident memory of the engine over a run, bytes.
-#[derive(Debug, Clone, Copy)]
-pub struct Memory {
-    pub seconds: u32,
-    /// Once all users are connected.
-    pub settled: u64,
-    pub last: u64,
-    pub highest: u64,
-    /// Bytes a second, by least squares over everything after the start.
-    pub slope: f64,
 }
 
 impl Client {
-    pub fn ours(settings: &Settings, target: &Target) -> Result<Self> {
-        Self::ours_for(settings, target, settings.seconds)
-    }
-
-    pub fn ours_for(settings: &Settings, target: &Target, seconds: u32) -> Result<Self> {
-        let place =
-            std::env::temp_dir().join(format!("loadtest-bench-{}-{seconds}", std::process::id()));
-        fs::create_dir_all(&place).with_context(|| format!("cannot make {}", place.display()))?;
-        let manifest = place.join("bench.yaml");
-        let text = format!(
-            "apiVersion: loadtest.dev/v1alpha1
-kind: LoadTest
-metadata: {{ name: bench }}
-spec:
-  target: {{ url: \"{}\" }}
-  scenarios:
-    - name: main
-      load: {{ constantUsers: {{ users: {}, duration: {seconds}s }} }}
-      tasks:
-        - steps:
-            - request: {{ url: {PATH} }}
-",
-            target.url, settings.connections
-        );
-        let client = Self {
-            program: settings.loadtest.canonicalize().with_context(|| {
-                format!(
-                    "no {}; cargo build --release -p loadtest-cli",
-                    settings.loadtest.display()
-                )
-            })?,
-            args: [
-                "run",
-                "bench.yaml",
-                "--raw",
-                "none",
-                "--out",
-                "out",
-                "--quiet",
-                "-o",
-                "json",
-            ]
-            .map(str::to_owned)
-            .to_vec(),
-            seconds,
-            place: Some(place),
-        };
-        fs::write(manifest, text)?;
-        Ok(client)
-    }
-
-    pub fn wrk(settings: &Settings, target: &Target) -> Self {
-        Self {
-            program: "wrk".into(),
-            args: vec![
-                "-t1".into(),
-                format!("-c{}", settings.connections),
-                format!("-d{}s", settings.seconds),
-                format!("{}{PATH}", target.url),
-            ],
-            seconds: settings.seconds,
-            place: None,
-        }
-    }
-
     /// Runs it to the end.
     pub fn run(&self, target: &Target, cores: &Cores) -> Result<Measured> {
         let (requests, cpu) = (target.requests()?, children_cpu_seconds()?);
-        let output = self
-            .command(cores)?
-            .output()
-            .with_context(|| format!("{self}"))?;
-        let text = String::from_utf8_lossy(&output.stdout);
-        if !output.status.success() {
-            bail!(
-                "{self}: {}\n{text}{}",
-                output.status,
-                String::from_utf8_lossy(&output.stderr)
-            );
-        }
-        let measured = Measured {
-            requests: target.requests()?.saturating_sub(requests),
-            reported: self
-                .reported(&text)
-                .with_context(|| format!("{self} said:\n{text}"))?,
-            cpu_seconds: children_cpu_seconds()? - cpu,
-            load_seconds: self.seconds,
-        };
-        // wrk drops what is under way at its end; more than that would be another target's count.
-        if measured.requests.abs_diff(measured.reported) > measured.requests / 100 + 64 {
-            bail!(
-                "{self} speaks of {} requests, the target of {}",
-                measured.reported,
-                measured.requests
-            );
-        }
-        Ok(measured)
-    }
-
-    /// Runs it to the end and reads its engine's memory on the way.
-    pub fn watch_memory(&self, cores: &Cores) -> Result<Memory> {
-        let mut command = self.command(cores)?;
-        let mut child = command
-            .stdout(Stdio::null())
-            .spawn()
-            .with_context(|| format!("{self}"))?;
-        let samples = sample_memory(&mut child);
-        let status = child.wait()?;
-        let samples = samples?;
-        if !status.success() {
-            bail!("{self}: {status}");
-        }
-        let settled: Vec<_> = samples
-            .iter()
-            .copied()
-            .filter(|(at, _)| *at >= SETTLING.as_secs_f64())
-            .collect();
-        let (Some((_, first)), Some((_, last))) = (settled.first(), settled.last()) else {
-            bail!("too few readings of the engine's memory: {}", samples.len());
-        };
-        Ok(Memory {
+        let mut running = self.start(cores)?;
+        let warm = running.warm_up(target, requests)?;
+        let warm_cpu = tree_cpu_seconds(running.id());
+        running.end()?;
+        let all = target.requests()?;
+        self.check_count(all - requests)?;
+        Ok(Measured {
+            requests: all - warm,
+            cpu_seconds: children_cpu_seconds()? - cpu - warm_cpu,
             seconds: self.seconds,
-            settled: *first as u64,
-            last: *last as u64,
-            highest: samples
-                .iter()
-                .fold(0.0f64, |highest, (_, rss)| highest.max(*rss)) as u64,
-            slope: slope(&settled),
         })
     }
 
-    fn command(&self, cores: &Cores) -> Result<Command> {
-        let mut command = Cores::command(&cores.client, &self.program);
-        command.args(&self.args).stdin(Stdio::null());
-        if let Some(place) = &self.place {
-            let out = place.join("out");
-            if out.exists() {
-                fs::remove_dir_all(&out)?;
-            }
-            command.current_dir(place);
+    /// Starts it in an empty directory.
+    pub fn start(&self, cores: &Cores) -> Result<Running<'_>> {
+        let out = self.place.0.join("out");
+        if out.exists() {
+            fs::remove_dir_all(&out)?;
         }
-        Ok(command)
+        let mut command = Cores::command(&cores.client, &self.program);
+        let child = command
+            .args(&self.args)
+            .current_dir(&self.place.0)
+            .stdin(Stdio::null())
+            .stdout(File::create(self.place.0.join("stdout"))?)
+            .stderr(File::create(self.place.0.join("stderr"))?)
+            .spawn()
+            .with_context(|| format!("cannot start {self}"))?;
+        Ok(Running {
+            client: self,
+            child,
+        })
     }
 
-    fn reported(&self, text: &str) -> Result<u64> {
-        if self.place.is_some() {
-            let status: serde_json::Value = serde_json::from_str(text)?;
-            return status
-                .pointer("/summary/requests")
-                .and_then(serde_json::Value::as_u64)
-                .context("no summary.requests");
+    /// What it printed.
+    pub fn output(&self) -> Result<String> {
+        Ok(fs::read_to_string(self.place.0.join("stdout"))?)
+    }
+
+    /// What it says is what the target counted. wrk drops what is under way at its end; more than
+    /// that would be another target's count.
+    fn check_count(&self, counted: u64) -> Result<()> {
+        let text = self.output()?;
+        let (said, slack) = match self.says {
+            Says::Unread => return Ok(()),
+            Says::Status => (status_number(&text, "/summary/requests"), 0),
+            Says::Wrk => (wrk_requests(&text), counted / 100 + 64),
+        };
+        let said =
+            said.with_context(|| format!("{self} did not say how many requests:\n{text}"))?;
+        if counted.abs_diff(said) > slack {
+            bail!("{self} speaks of {said} requests, the target of {counted}");
         }
-        text.lines()
-            .find_map(|line| line.trim().split_once(" requests in "))
-            .context("no line with the number of requests")?
-            .0
-            .parse()
-            .context("not a number of requests")
+        Ok(())
     }
 }
 
+/// A number of a status.
+fn status_number(text: &str, pointer: &str) -> Option<u64> {
+    let status: serde_json::Value = serde_json::from_str(text).ok()?;
+    status.pointer(pointer)?.as_u64()
+}
+
+fn wrk_requests(text: &str) -> Option<u64> {
+    let mut lines = text.lines();
+    let line = lines.find_map(|line| line.trim().split_once(" requests in "))?;
+    line.0.parse().ok()
+}
+
+/// Its command line, without what is different each time.
 impl std::fmt::Display for Client {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let program = self.program.file_name().unwrap_or_default().display();
@@ -240,60 +151,87 @@ impl std::fmt::Display for Client {
     }
 }
 
-impl Drop for Client {
+/// A client at work; killed when it is dropped before its end.
+#[derive(Debug)]
+pub struct Running<'a> {
+    client: &'a Client,
+    child: Child,
+}
+
+impl Running<'_> {
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Waits until it has sent load for as long as the warm-up; returns the target's count then.
+    pub fn warm_up(&mut self, target: &Target, before: u64) -> Result<u64> {
+        let begun = Instant::now();
+        while target.requests()? == before {
+            if self.has_ended()? || begun.elapsed() > PATIENCE {
+                bail!("{} sent nothing:\n{}", self.client, self.said());
+            }
+            thread::sleep(Duration::from_millis(20));
+        }
+        thread::sleep(WARM_UP);
+        target.requests()
+    }
+
+    pub fn has_ended(&mut self) -> Result<bool> {
+        Ok(self.child.try_wait()?.is_some())
+    }
+
+    /// Waits for its good end.
+    pub fn end(mut self) -> Result<()> {
+        let status: ExitStatus = self.child.wait()?;
+        if !status.success() {
+            bail!("{}: {status}\n{}", self.client, self.said());
+        }
+        Ok(())
+    }
+
+    fn said(&self) -> String {
+        let read = |name| fs::read_to_string(self.client.place.0.join(name)).unwrap_or_default();
+        format!("{}{}", read("stdout"), read("stderr"))
+    }
+}
+
+impl Drop for Running<'_> {
     fn drop(&mut self) {
-        if let Some(place) = &self.place {
-            let _ = fs::remove_dir_all(place);
-        }
+        // After the end there is nothing left to kill or to wait for.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 
-/// Seconds since the engine was first seen, and its resident bytes then, until the child ends.
-fn sample_memory(child: &mut Child) -> Result<Vec<(f64, f64)>> {
-    let mut samples = Vec::new();
-    let mut seen: Option<(u32, Instant)> = None;
-    while child.try_wait()?.is_none() {
-        if seen.is_none() {
-            seen = engine_under(child.id()).map(|pid| (pid, Instant::now()));
-        }
-        if let Some((pid, since)) = seen
-            && let Some(rss) = resident_bytes(pid)
-        {
-            samples.push((since.elapsed().as_secs_f64(), rss as f64));
-        }
-        thread::sleep(SAMPLE_EVERY);
+/// A directory that is gone with the value.
+#[derive(Debug)]
+pub struct Place(PathBuf);
+
+impl Place {
+    pub fn new() -> Result<Self> {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let name = format!(
+            "place-{}-{}",
+            std::process::id(),
+            NEXT.fetch_add(1, Relaxed)
+        );
+        let path = std::env::current_dir()?.join(PLACES).join(name);
+        fs::create_dir_all(&path).with_context(|| format!("cannot make {}", path.display()))?;
+        Ok(Self(path))
     }
-    Ok(samples)
+
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// Writes a file that the client reads.
+    pub fn write(&self, name: &str, text: &str) -> Result<()> {
+        Ok(fs::write(self.0.join(name), text)?)
+    }
 }
 
-/// The engine process among a process's descendants.
-fn engine_under(pid: u32) -> Option<u32> {
-    let tasks = fs::read_dir(format!("/proc/{pid}/task")).ok()?;
-    let children = tasks
-        .flatten()
-        .filter_map(|task| fs::read_to_string(task.path().join("children")).ok())
-        .flat_map(|list| {
-            list.split_whitespace()
-                .filter_map(|pid| pid.parse().ok())
-                .collect::<Vec<u32>>()
-        });
-    for child in children {
-        let command = fs::read(Path::new("/proc").join(child.to_string()).join("cmdline"));
-        if command.ok()?.split(|byte| *byte == 0).nth(1) == Some(b"engine") {
-            return Some(child);
-        }
-        if let Some(engine) = engine_under(child) {
-            return Some(engine);
-        }
+impl Drop for Place {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
     }
-    None
-}
-
-fn resident_bytes(pid: u32) -> Option<u64> {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmRSS:"))?;
-    let kib: u64 = line.trim().strip_suffix(" kB")?.trim().parse().ok()?;
-    Some(kib << 10)
 }

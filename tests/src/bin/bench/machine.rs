@@ -3,7 +3,7 @@
 use std::{
     fs,
     path::Path,
-    process::Command,
+    process::{Command, Stdio},
     thread,
     time::{Duration, Instant},
 };
@@ -68,19 +68,89 @@ fn expand(list: &str) -> Vec<u32> {
 
 /// CPU seconds, user and system, of all children that were waited for, and of theirs.
 pub fn children_cpu_seconds() -> Result<f64> {
-    let stat = fs::read_to_string("/proc/self/stat").context("/proc/self/stat")?;
-    // The second field is a name in parentheses that may have spaces; the fourteenth after it is
-    // cutime, then comes cstime (proc_pid_stat(5)).
-    let (_, fields) = stat
-        .rsplit_once(')')
-        .context("/proc/self/stat has no name")?;
-    let ticks: Vec<u64> = fields
+    let times = cpu_ticks("self").context("/proc/self/stat")?;
+    Ok(times.children as f64 / TICKS_PER_SECOND)
+}
+
+/// CPU seconds of a process; 0 when it is gone.
+pub fn cpu_seconds(pid: u32) -> f64 {
+    cpu_ticks(&pid.to_string()).map_or(0.0, |times| times.own as f64 / TICKS_PER_SECOND)
+}
+
+/// CPU seconds of a process, of all that it started, and of those of them that are over.
+pub fn tree_cpu_seconds(pid: u32) -> f64 {
+    let own = cpu_ticks(&pid.to_string()).map_or(0, |times| times.own + times.children);
+    own as f64 / TICKS_PER_SECOND + children(pid).into_iter().map(tree_cpu_seconds).sum::<f64>()
+}
+
+/// User and system time of a process and of the children that it waited for.
+struct Ticks {
+    own: u64,
+    children: u64,
+}
+
+fn cpu_ticks(process: &str) -> Option<Ticks> {
+    let stat = fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
+    // The second field is a name in parentheses that may have spaces; utime, stime, cutime and
+    // cstime are the twelfth to fifteenth after it (proc_pid_stat(5)).
+    let (_, fields) = stat.rsplit_once(')')?;
+    let mut ticks = fields
         .split_whitespace()
-        .skip(13)
-        .take(2)
-        .filter_map(|field| field.parse().ok())
-        .collect();
-    Ok(ticks.iter().sum::<u64>() as f64 / TICKS_PER_SECOND)
+        .skip(11)
+        .map_while(|field| field.parse::<u64>().ok());
+    Some(Ticks {
+        own: ticks.next()? + ticks.next()?,
+        children: ticks.next()? + ticks.next()?,
+    })
+}
+
+/// Processes that a process started and that live.
+fn children(pid: u32) -> Vec<u32> {
+    let tasks = fs::read_dir(format!("/proc/{pid}/task"))
+        .into_iter()
+        .flatten()
+        .flatten();
+    let lists = tasks.filter_map(|task| fs::read_to_string(task.path().join("children")).ok());
+    lists
+        .flat_map(|list| {
+            list.split_whitespace()
+                .filter_map(|pid| pid.parse().ok())
+                .collect::<Vec<_>>()
+        })
+        .collect()
+}
+
+/// The process among a process's descendants whose first argument this is.
+pub fn descendant(pid: u32, argument: &str) -> Option<u32> {
+    children(pid).into_iter().find_map(|child| {
+        let command = fs::read(format!("/proc/{child}/cmdline")).ok()?;
+        if command.split(|byte| *byte == 0).nth(1) == Some(argument.as_bytes()) {
+            return Some(child);
+        }
+        descendant(child, argument)
+    })
+}
+
+/// Moves a process with all its threads to other cores.
+pub fn move_to(cores: &str, pid: u32) -> Result<()> {
+    let status = Command::new("taskset")
+        .args(["--all-tasks", "--cpu-list", "--pid", cores])
+        .arg(pid.to_string())
+        .stdout(Stdio::null())
+        .status()
+        .context("cannot start taskset")?;
+    anyhow::ensure!(status.success(), "taskset: {status}");
+    Ok(())
+}
+
+/// Resident memory of a process.
+pub fn resident_bytes(pid: u32) -> Option<u64> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let kib: u64 = line.trim().strip_suffix(" kB")?.trim().parse().ok()?;
+    Some(kib << 10)
 }
 
 /// Waits until others leave the CPUs alone; returns the share that they used in the last second.

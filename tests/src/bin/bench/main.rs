@@ -1,13 +1,17 @@
-//! Our engine beside wrk, in alternating pairs on the same target.
+//! Our engine beside other load generators, in alternating pairs on the same target, and what it
+//! needs of memory and time by itself. The numbers become docs/performance.md.
 //!
-//! What counts is requests per CPU second of the client: both clients have one core, the target has
-//! another, requests are those that the *target* counted, and CPU seconds are those of the client's
-//! whole process tree from its start to its end. Ratios of neighbouring runs are robust against
-//! what else a machine does; absolute numbers are not.
+//! What counts is requests per CPU second of the client: each client has one core, the target has
+//! the others, requests are those that the *target* counted, and CPU seconds are those of the
+//! client's whole process tree. Ratios of neighbouring runs are robust against what else a machine
+//! does; absolute numbers are not.
 
 mod client;
+mod clients;
+mod engine;
 mod machine;
 mod page;
+mod pairs;
 mod statistics;
 mod target;
 
@@ -15,8 +19,11 @@ use std::{fs, path::PathBuf, process::ExitCode};
 
 use anyhow::{Context, Result, bail};
 
-use client::{Client, Measured};
-use statistics::Spread;
+use client::Client;
+use clients::{Clients, Export, Job};
+use engine::{ExportCost, Memory, Punctuality, UserMemory};
+use machine::Cores;
+use pairs::{Compared, Comparison};
 use target::Target;
 
 /// What is measured, and where the page goes.
@@ -25,9 +32,12 @@ struct Settings {
     loadtest: PathBuf,
     out: Option<PathBuf>,
     pairs: usize,
+    /// Length of each load after its warm-up.
     seconds: u32,
-    connections: u32,
-    rss_seconds: u32,
+    /// Length of the run that watches memory grow.
+    growth_seconds: u32,
+    /// Only what has this in its name.
+    only: String,
 }
 
 impl Settings {
@@ -37,10 +47,14 @@ impl Settings {
             out: None,
             pairs: 5,
             seconds: 5,
-            connections: 64,
-            rss_seconds: 60,
+            growth_seconds: 600,
+            only: String::new(),
         };
         while let Some(name) = args.next() {
+            if name == "--quick" {
+                (settings.pairs, settings.seconds, settings.growth_seconds) = (2, 2, 30);
+                continue;
+            }
             let value = args
                 .next()
                 .with_context(|| format!("{name} needs a value"))?;
@@ -49,44 +63,40 @@ impl Settings {
                 "--out" => settings.out = Some(value.into()),
                 "--pairs" => settings.pairs = value.parse().context("--pairs")?,
                 "--seconds" => settings.seconds = value.parse().context("--seconds")?,
-                "--connections" => settings.connections = value.parse().context("--connections")?,
-                "--rss-seconds" => settings.rss_seconds = value.parse().context("--rss-seconds")?,
+                "--growth-seconds" => {
+                    settings.growth_seconds = value.parse().context("--growth-seconds")?;
+                }
+                "--only" => settings.only = value,
                 _ => bail!(
-                    "unknown argument {name}; there are --loadtest, --out, --pairs, --seconds, \
-                     --connections, --rss-seconds"
+                    "unknown argument {name}; there are --quick, --loadtest, --out, --pairs, \
+                     --seconds, --growth-seconds, --only"
                 ),
             }
         }
-        if settings.pairs == 0 || settings.seconds == 0 || settings.connections == 0 {
-            bail!("--pairs, --seconds and --connections must be at least 1");
+        if settings.pairs == 0 || settings.seconds < 2 || settings.growth_seconds < 10 {
+            bail!("--pairs must be at least 1, --seconds 2 and --growth-seconds 10");
         }
+        let loadtest = settings.loadtest.canonicalize();
+        settings.loadtest = loadtest.with_context(|| {
+            let path = settings.loadtest.display();
+            format!("no {path}; cargo build --release -p loadtest-cli")
+        })?;
         Ok(settings)
     }
-}
 
-/// One run of each, in the order in which they ran.
-#[derive(Debug)]
-struct Pair {
-    ours: Measured,
-    wrk: Measured,
-}
-
-impl Pair {
-    fn ratio(&self) -> f64 {
-        self.ours.per_cpu_second() / self.wrk.per_cpu_second()
+    fn wants(&self, name: &str) -> bool {
+        name.contains(&self.only)
     }
 }
 
 /// All that was measured.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Results {
-    pairs: Vec<Pair>,
-    ratio: Spread,
-    /// The better of two neighbouring wrk runs over the worse, less one: what chance does here.
-    noise: Spread,
-    memory: client::Memory,
-    /// Highest share of CPU time that something else used while it was waited for quiet.
-    busy: f64,
+    compared: Vec<Compared>,
+    users: Vec<UserMemory>,
+    growth: Option<Memory>,
+    punctuality: Vec<Punctuality>,
+    export: Option<ExportCost>,
 }
 
 fn main() -> ExitCode {
@@ -111,68 +121,96 @@ fn bench(settings: &Settings) -> Result<()> {
 }
 
 fn measure(settings: &Settings) -> Result<Results> {
-    let cores = machine::Cores::split()?;
+    let cores = Cores::split()?;
     let target = Target::start(&settings.loadtest, &cores)?;
-    let (ours, wrk) = (
-        Client::ours(settings, &target)?,
-        Client::wrk(settings, &target),
-    );
-
-    eprintln!(
-        "bench: one run of each to warm up, then {} pairs",
-        settings.pairs
-    );
-    ours.run(&target, &cores)?;
-    wrk.run(&target, &cores)?;
-    let mut pairs = Vec::new();
-    let mut busy = 0.0f64;
-    for number in 1..=settings.pairs {
-        busy = busy.max(machine::wait_for_quiet());
-        // The first of a pair changes, so that no one profits from its place.
-        let pair = if number % 2 == 1 {
-            let ours = ours.run(&target, &cores)?;
-            Pair {
-                ours,
-                wrk: wrk.run(&target, &cores)?,
-            }
-        } else {
-            let wrk = wrk.run(&target, &cores)?;
-            Pair {
-                ours: ours.run(&target, &cores)?,
-                wrk,
-            }
-        };
-        eprintln!(
-            "bench: pair {number}: ours {:.0}, wrk {:.0} requests per CPU second, ratio {:.2}",
-            pair.ours.per_cpu_second(),
-            pair.wrk.per_cpu_second(),
-            pair.ratio()
-        );
-        pairs.push(pair);
+    let clients = Clients {
+        target: &target,
+        loadtest: &settings.loadtest,
+        seconds: settings.seconds,
+    };
+    let mut results = Results::default();
+    for comparison in comparisons(&clients)? {
+        if settings.wants(&comparison.what) {
+            let what = comparison.what.clone();
+            let compared = comparison
+                .measure(settings.pairs, &target, &cores)
+                .context(what)?;
+            results.compared.push(compared);
+        }
     }
+    if settings.wants("export cost") {
+        let rate = sixty_percent(&clients, &cores)?;
+        results.export = Some(engine::export_cost(&clients, rate, settings.pairs, &cores)?);
+    }
+    if settings.wants("punctuality") {
+        for rate in [1_000, 5_000, 10_000] {
+            machine::wait_for_quiet();
+            results
+                .punctuality
+                .push(engine::punctuality(&clients, rate, &cores)?);
+        }
+    }
+    if settings.wants("memory") {
+        for job in [Job::Product, Job::Secure] {
+            eprintln!("bench: memory of 10,000 users");
+            let clients = Clients {
+                seconds: 12,
+                ..clients
+            };
+            results
+                .users
+                .push(engine::user_memory(&clients, job, 10_000, &cores)?);
+        }
+        let seconds = settings.growth_seconds;
+        eprintln!("bench: memory over {seconds} s");
+        let clients = Clients { seconds, ..clients };
+        let steady = clients.ours_at(page::GROWTH_RATE, 500, Export::On)?;
+        results.growth = Some(engine::memory(&steady, &clients, &cores)?);
+    }
+    Ok(results)
+}
 
-    eprintln!(
-        "bench: memory of the engine over {} s",
-        settings.rss_seconds
-    );
-    let memory = Client::ours_for(settings, &target, settings.rss_seconds)?
-        .watch_memory(&cores)
-        .context("memory of the engine")?;
-    let noise: Vec<f64> = pairs
-        .windows(2)
-        .filter_map(|two| match two {
-            [a, b] => {
-                let (a, b) = (a.wrk.per_cpu_second(), b.wrk.per_cpu_second());
-                Some(a.max(b) / a.min(b) - 1.0)
-            }
-            _ => None,
+fn comparisons(clients: &Clients<'_>) -> Result<Vec<Comparison>> {
+    use Export::{Off, On};
+    use Job::{Bodies, Product, Secure};
+    let wrk = |users, job, export, goal, what: &str| -> Result<Comparison> {
+        let export_is = if export == On { "on" } else { "off" };
+        Ok(Comparison {
+            what: format!("wrk, {users} connections,{what} export {export_is}"),
+            goal: Some(goal),
+            ours: clients.ours(job, users, export)?,
+            peer: clients.wrk(job, users)?,
         })
-        .collect();
-    Ok(Results {
-        ratio: Spread::of(pairs.iter().map(Pair::ratio)),
-        noise: Spread::of(noise),
-        pairs,
-        memory,
-        busy,
-    })
+    };
+    let with = |peer: Client, goal| -> Result<Comparison> {
+        Ok(Comparison {
+            what: format!("{}, 64 connections, export on", peer.name),
+            goal,
+            ours: clients.ours(Product, 64, On)?,
+            peer,
+        })
+    };
+    Ok(vec![
+        wrk(64, Product, On, 1.0, "")?,
+        wrk(1_000, Product, On, 1.0, "")?,
+        wrk(64, Product, Off, 1.2, "")?,
+        wrk(1_000, Product, Off, 1.1, "")?,
+        wrk(64, Bodies, Off, 1.1, " 10 kB bodies,")?,
+        wrk(64, Secure, Off, 1.0, " TLS 1.3,")?,
+        wrk(1_000, Secure, Off, 1.0, " TLS 1.3,")?,
+        with(clients.oha(64)?, Some(1.4))?,
+        with(clients.k6(64)?, Some(9.0))?,
+        with(clients.locust(64)?, Some(14.0))?,
+        with(clients.hey(64)?, None)?,
+        with(clients.vegeta(64)?, None)?,
+    ])
+}
+
+/// Three fifths of what ours sends on its core when nothing holds it back.
+fn sixty_percent(clients: &Clients<'_>, cores: &Cores) -> Result<u32> {
+    let all = clients
+        .ours(Job::Product, 64, Export::Off)?
+        .run(clients.target, cores)?;
+    let per_second = all.per_cpu_second().min(all.per_second());
+    Ok((per_second * 0.6 / 1_000.0).round() as u32 * 1_000)
 }

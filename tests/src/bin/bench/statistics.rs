@@ -22,6 +22,12 @@ impl Spread {
     }
 }
 
+/// The number below which a share of sorted numbers lies; 0 when there is none.
+pub fn at_share(sorted: &[f64], share: f64) -> f64 {
+    let place = (sorted.len().saturating_sub(1) as f64 * share).round() as usize;
+    sorted.get(place).copied().unwrap_or(0.0)
+}
+
 /// Slope of a line through points, by least squares; 0 when there is none.
 pub fn slope(points: &[(f64, f64)]) -> f64 {
     let n = points.len() as f64;
@@ -62,6 +68,13 @@ mod tests {
                 highest: 0.0
             }
         );
+    }
+
+    #[test]
+    fn a_share_is_found_by_its_rank() {
+        let numbers: Vec<f64> = (0..=100).map(f64::from).collect();
+        assert!((at_share(&numbers, 0.99) - 99.0).abs() < 1e-9);
+        assert!(at_share(&[], 0.5).abs() < 1e-9);
     }
 
     #[test]

@@ -10,33 +10,59 @@ use std::{
 
 use anyhow::{Context, Result};
 
-use crate::machine::Cores;
+use crate::{client::Place, machine::Cores};
 
-/// The bundled target on a free port, gone with the value.
+/// The bundled target on free ports, gone with the value.
 #[derive(Debug)]
 pub struct Target {
     child: Child,
     pub url: String,
+    /// The same over TLS.
+    pub secure_url: String,
+    /// Its certificate, in PEM, which is its own authority.
+    pub certificate: String,
+    /// Certificate and key as files.
+    _place: Place,
 }
 
 impl Target {
     pub fn start(loadtest: &Path, cores: &Cores) -> Result<Self> {
+        let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()])?;
+        let certificate = made.cert.pem();
+        let place = Place::new()?;
+        place.write("cert.pem", &certificate)?;
+        place.write("key.pem", &made.signing_key.serialize_pem())?;
         let mut child = Cores::command(&cores.target, loadtest)
-            .args(["target", "--listen", "127.0.0.1:0"])
+            .args([
+                "target",
+                "--listen",
+                "127.0.0.1:0",
+                "--tls-listen",
+                "127.0.0.1:0",
+            ])
+            .args(["--tls-cert", "cert.pem", "--tls-key", "key.pem"])
+            .current_dir(place.path())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .spawn()
             .with_context(|| format!("cannot start {} target", loadtest.display()))?;
-        let mut line = String::new();
-        if let Some(output) = child.stdout.take() {
-            BufReader::new(output).read_line(&mut line)?;
-        }
-        let url = line.trim().strip_prefix("listening on ").map(str::to_owned);
-        let target = Self {
+        let output = child.stdout.take();
+        let mut target = Self {
             child,
-            url: url.clone().unwrap_or_default(),
+            url: String::new(),
+            secure_url: String::new(),
+            certificate,
+            _place: place,
         };
-        url.with_context(|| format!("the target said {line:?} instead of where it listens"))?;
+        let mut lines = BufReader::new(output.context("the target has no output")?).lines();
+        for url in [&mut target.url, &mut target.secure_url] {
+            let line = lines
+                .next()
+                .context("the target does not say where it listens")??;
+            let said = line.strip_prefix("listening on ");
+            said.with_context(|| format!("the target said {line:?} instead of where it listens"))?
+                .clone_into(url);
+        }
         Ok(target)
     }
 

@@ -1,6 +1,6 @@
-//! The written costs, and what differs from them.
+//! The costs that are written down, and what differs from them.
 
-use std::{fmt, process::Command};
+use std::process::Command;
 
 use anyhow::{Context, Result};
 
@@ -10,41 +10,144 @@ use crate::weigh::{Case, Cost};
 /// to the next.
 const TOLERANCE: f64 = 0.01;
 
-/// The same when compiler, valgrind or processor are others than those that the file was written
-/// with: they choose other instructions for the same work.
+/// The same when compiler, valgrind or processor are not those that the file was written with: they
+/// choose other instructions for the same work.
 const TOLERANCE_ELSEWHERE: f64 = 0.10;
 
-/// Allocations happen at the start, when a buffer grows for the first time and once a second, so
-/// that the share of one request is small, and 0 when rounded.
+/// Memory is got at the start, when a buffer first grows and once a second, never for a request:
+/// its share is 0 when rounded.
 const MOST_ALLOCATIONS: f64 = 0.01;
 
-/// What instructions depend on besides the code.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Tools(String);
+const HEAD: &str = "\
+# What one request costs the engine's worker thread, measured by tests/src/bin/gate. Not written by
+# hand: after a change that is worth its price, `make gate-bless`.
+";
 
-impl Tools {
-    /// Those of this machine.
-    pub fn here() -> Result<Self> {
-        let version = |program: &str| -> Result<String> {
-            let output = Command::new(program)
-                .arg("--version")
-                .output()
-                .with_context(|| format!("cannot start {program}"))?;
-            let text = String::from_utf8_lossy(&output.stdout);
-            // `rustc 1.2.3 (hash date)`, `valgrind-3.1.2`
-            Ok(text.split('(').next().unwrap_or_default().trim().to_owned())
-        };
-        Ok(Self(format!(
-            "{}, {}, {}{}",
-            version("rustc")?,
-            version("valgrind")?,
-            std::env::consts::ARCH,
-            vectors()
-        )))
+const TOOLS: &str = "# Measured with: ";
+
+/// What each case cost, and with which tools that was found out.
+#[derive(Debug)]
+pub struct Costs {
+    tools: String,
+    rows: Vec<(Case, Cost)>,
+}
+
+impl Costs {
+    /// None yet, with the tools of this machine.
+    pub fn new() -> Result<Self> {
+        Ok(Self {
+            tools: tools()?,
+            rows: Vec::new(),
+        })
+    }
+
+    /// Adds a case; returns its line.
+    pub fn add(&mut self, case: Case, cost: Cost) -> String {
+        self.rows.push((case, cost));
+        row(case, &cost)
+    }
+
+    /// The file that `make gate-bless` writes.
+    pub fn file(&self) -> String {
+        let mut text = format!("{HEAD}{TOOLS}{}\n\n", self.tools);
+        for (case, cost) in &self.rows {
+            text.push_str(&row(*case, cost));
+            text.push('\n');
+        }
+        text
+    }
+
+    /// Sentences on all that is not as it should be, beside the text of that file.
+    pub fn problems(&self, file: &str) -> Vec<String> {
+        let same = file
+            .lines()
+            .any(|line| line.strip_prefix(TOOLS) == Some(&self.tools));
+        let tolerance = if same { TOLERANCE } else { TOLERANCE_ELSEWHERE };
+        self.rows
+            .iter()
+            .flat_map(|(case, cost)| {
+                let mut problems = beyond_goals(*case, cost);
+                problems.extend(compare(*case, cost, file, tolerance));
+                problems
+            })
+            .collect()
     }
 }
 
-/// Which of the code for vectors a library would choose.
+fn row(case: Case, cost: &Cost) -> String {
+    format!(
+        "{:<20}{:>8.0} instructions{:>8.2} system calls{:>8.2} allocations",
+        case.to_string(),
+        cost.instructions,
+        cost.system_calls,
+        cost.allocations.abs()
+    )
+}
+
+fn compare(case: Case, cost: &Cost, file: &str, tolerance: f64) -> Option<String> {
+    let name = case.to_string();
+    let written: Option<f64> = file
+        .lines()
+        .find_map(|line| line.strip_prefix(&name))
+        .and_then(|rest| rest.split_whitespace().next()?.parse().ok());
+    let Some(written) = written else {
+        return Some(format!(
+            "{name}: not in the file; `make gate-bless` writes it"
+        ));
+    };
+    let change = cost.instructions / written - 1.0;
+    (change.abs() > tolerance).then(|| {
+        format!(
+            "{name}: {:.0} instructions per request, {written:.0} were written down: {:+.1} %, and {:.0} % \
+             are allowed. {}",
+            cost.instructions,
+            change * 100.0,
+            tolerance * 100.0,
+            if change > 0.0 {
+                "Find what made it dearer (callgrind_annotate, docs/performance.md); if it is worth \
+                 its price, write it down with `make gate-bless` and say why in the commit."
+            } else {
+                "It became cheaper: keep that with `make gate-bless`."
+            }
+        )
+    })
+}
+
+fn beyond_goals(case: Case, cost: &Cost) -> Vec<String> {
+    [
+        ("system calls", cost.system_calls, case.most_system_calls),
+        ("allocations", cost.allocations, MOST_ALLOCATIONS),
+    ]
+    .into_iter()
+    .filter(|(_, count, most)| count > most)
+    .map(|(what, count, most)| {
+        format!("{case}: {count:.2} {what} per request, more than {most:.2}")
+    })
+    .collect()
+}
+
+/// What instructions depend on besides the code.
+fn tools() -> Result<String> {
+    Ok(format!(
+        "{}, {}, {}{}",
+        version("rustc")?,
+        version("valgrind")?,
+        std::env::consts::ARCH,
+        vectors()
+    ))
+}
+
+/// Of `rustc 1.2.3 (hash date)` and `valgrind-3.1.2` what comes before the parenthesis.
+fn version(program: &str) -> Result<String> {
+    let output = Command::new(program)
+        .arg("--version")
+        .output()
+        .with_context(|| format!("cannot start {program}"))?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    Ok(text.split('(').next().unwrap_or_default().trim().to_owned())
+}
+
+/// Which of their codes for vectors libraries choose at run time.
 fn vectors() -> &'static str {
     #[cfg(target_arch = "x86_64")]
     if std::arch::is_x86_feature_detected!("avx2") {
@@ -53,28 +156,47 @@ fn vectors() -> &'static str {
     ""
 }
 
-/// Costs of all cases.
-#[derive(Debug)]
-pub struct Costs {
-    tools: Tools,
-    rows: Vec<(String, Case, Cost)>,
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// One line of the file.
-pub fn row(case: Case, cost: &Cost) -> String {
-    format!(
-        "{:<24}{:>12.0} instructions{:>8.2} system calls{:>8.2} allocations",
-        case.to_string(),
-        cost.instructions,
-        cost.system_calls,
-        cost.allocations
-    )
-}
+    const CASE: Case = Case {
+        users: 64,
+        export: true,
+        most_system_calls: 2.1,
+    };
 
-impl fmt::Display for Case {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { users, export, .. } = self;
-        let text = format!("{users} users, {}", if *export { "packing" } else { "no export" });
-        f.pad(&text)
+    fn costs(instructions: f64, system_calls: f64, allocations: f64) -> Costs {
+        let cost = Cost {
+            instructions,
+            system_calls,
+            allocations,
+        };
+        Costs {
+            tools: "t".to_owned(),
+            rows: vec![(CASE, cost)],
+        }
+    }
+
+    #[test]
+    fn what_is_written_is_found_again_and_small_differences_pass() {
+        let file = costs(5_000.0, 2.0, 0.0).file();
+        assert_eq!(costs(5_049.0, 2.09, 0.009).problems(&file), [""; 0]);
+        for other in [
+            costs(5_051.0, 2.0, 0.0),
+            costs(4_949.0, 2.0, 0.0),
+            costs(5_000.0, 2.2, 0.0),
+        ] {
+            assert_eq!(other.problems(&file).len(), 1);
+        }
+        assert_eq!(costs(6_000.0, 2.2, 0.5).problems(&file).len(), 3);
+        assert_eq!(costs(5_000.0, 2.0, 0.0).problems("").len(), 1);
+    }
+
+    #[test]
+    fn other_tools_are_given_more_room() {
+        let file = costs(5_000.0, 2.0, 0.0).file().replace(": t\n", ": u\n");
+        assert_eq!(costs(5_400.0, 2.0, 0.0).problems(&file), [""; 0]);
+        assert_eq!(costs(5_600.0, 2.0, 0.0).problems(&file).len(), 1);
     }
 }

@@ -14,16 +14,32 @@ use std::{fs, path::PathBuf, process::ExitCode};
 
 use anyhow::{Context, Result, bail};
 
-use costs::{Costs, Tools};
+use costs::Costs;
 use weigh::{Case, weigh};
 
 const FILE: &str = "tests/gate/costs.txt";
 
 const CASES: [Case; 4] = [
-    Case { users: 1, export: false, most_system_calls: 3.1 },
-    Case { users: 1, export: true, most_system_calls: 3.1 },
-    Case { users: 64, export: false, most_system_calls: 2.1 },
-    Case { users: 64, export: true, most_system_calls: 2.1 },
+    Case {
+        users: 1,
+        export: false,
+        most_system_calls: 3.1,
+    },
+    Case {
+        users: 1,
+        export: true,
+        most_system_calls: 3.1,
+    },
+    Case {
+        users: 64,
+        export: false,
+        most_system_calls: 2.1,
+    },
+    Case {
+        users: 64,
+        export: true,
+        most_system_calls: 2.1,
+    },
 ];
 
 fn main() -> ExitCode {
@@ -42,29 +58,29 @@ fn gate(args: impl Iterator<Item = String>) -> Result<()> {
         match arg.as_str() {
             "--bless" => bless = true,
             _ if !arg.starts_with('-') => loadtest = arg.into(),
-            _ => bail!("unknown argument {arg}; there is --bless, and the path of another loadtest"),
+            _ => {
+                bail!("unknown argument {arg}; there is --bless, and the path of another loadtest")
+            }
         }
     }
     let loadtest = loadtest.canonicalize().with_context(|| {
-        format!("no {}; cargo build --release --workspace --bins", loadtest.display())
+        format!(
+            "no {}; cargo build --release --workspace --bins",
+            loadtest.display()
+        )
     })?;
-    let tools = Tools::here()?;
-    let mut weighed = Costs::new(tools);
+    let mut costs = Costs::new()?;
     for case in CASES {
         let cost = weigh(&loadtest, case).with_context(|| case.to_string())?;
-        println!("{}", costs::row(case, &cost));
-        weighed.add(case, cost);
+        println!("{}", costs.add(case, cost));
     }
-    let mut problems = weighed.beyond_goals();
     if bless {
-        fs::write(FILE, weighed.to_string()).with_context(|| format!("cannot write {FILE}"))?;
+        fs::write(FILE, costs.file()).with_context(|| format!("cannot write {FILE}"))?;
         println!("gate: written to {FILE}");
-    } else {
-        let text = fs::read_to_string(FILE)
-            .with_context(|| format!("cannot read {FILE}; `make gate-bless` writes it"))?;
-        let expected = Costs::parse(&text).with_context(|| format!("{FILE} cannot be understood"))?;
-        problems.extend(weighed.differences(&expected));
     }
+    let file = fs::read_to_string(FILE)
+        .with_context(|| format!("cannot read {FILE}; `make gate-bless` writes it"))?;
+    let problems = costs.problems(&file);
     if problems.is_empty() {
         return Ok(());
     }

@@ -7,8 +7,14 @@
 use std::collections::HashMap;
 
 /// Everything by which memory is got in Rust's allocator and in the C library.
-const ALLOCATIONS: [&str; 6] =
-    ["malloc", "calloc", "realloc", "posix_memalign", "aligned_alloc", "memalign"];
+const ALLOCATIONS: [&str; 6] = [
+    "malloc",
+    "calloc",
+    "realloc",
+    "posix_memalign",
+    "aligned_alloc",
+    "memalign",
+];
 
 /// Valgrind hides the vDSO, so reading the clock, which costs no system call, becomes one.
 const CLOCK: &str = "clock_gettime";
@@ -68,7 +74,11 @@ mod tests {
         let text = "events: Ir sysCount\nsummary: 900 12\n\nfn=(1) main\n7 100\n\
                     cfn=(2) malloc\ncalls=3 0\n7 60\ncfn=(3) clock_gettime@@GLIBC_2.17\ncalls=5 0\n8 20 5\n\
                     fn=(2)\n9 40\nfn=(4) other\ncfn=(2)\ncalls=2 0\n7 40\ncfn=(1)\ncalls=9 0\n7 1\n";
-        let expected = Profile { instructions: 900, system_calls: 7, allocations: 5 };
+        let expected = Profile {
+            instructions: 900,
+            system_calls: 7,
+            allocations: 5,
+        };
         assert_eq!(parse(text), Some(expected));
         assert_eq!(parse("nothing of the kind"), None);
     }

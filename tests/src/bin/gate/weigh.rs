@@ -17,7 +17,7 @@ const MANIFEST: &str = include_str!("../../../gate/test.yaml");
 
 /// Lengths of the load, seconds. What is done once, or once a second, is nearly gone from the
 /// difference.
-const RUNS: [u32; 2] = [1, 5];
+const RUNS: [u32; 2] = [1, 4];
 
 /// What is run.
 #[derive(Debug, Clone, Copy)]
@@ -27,6 +27,14 @@ pub struct Case {
     pub export: bool,
     /// Most system calls of a request: a write, a read and a wait, of which many users share one.
     pub most_system_calls: f64,
+}
+
+impl std::fmt::Display for Case {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let users = if self.users == 1 { "user" } else { "users" };
+        let export = if self.export { "packing" } else { "no export" };
+        write!(f, "{} {users}, {export}", self.users)
+    }
 }
 
 /// What one request costs the worker thread that sends it.
@@ -47,7 +55,9 @@ pub fn weigh(loadtest: &Path, case: Case) -> Result<Cost> {
     }
     let ([fewer, more], [short, long]) = (requests, profiles);
     if more < 2.0 * fewer || fewer < 100.0 {
-        bail!("the runs had {fewer} and {more} requests: too few, or too alike, to tell what one costs");
+        bail!(
+            "the runs had {fewer} and {more} requests: too few, or too alike, to tell what one costs"
+        );
     }
     let each = |of: fn(&Profile) -> u64| (of(&long) as f64 - of(&short) as f64) / (more - fewer);
     Ok(Cost {
@@ -69,15 +79,32 @@ fn worker_profile(loadtest: &Path, case: Case, target: &Target, seconds: u32) ->
     let output = Command::new("taskset")
         .args(["--cpu-list", &first_core()?])
         .args(["valgrind", "--tool=callgrind", "--separate-threads=yes"])
-        .args(["--collect-systime=nsec", "--callgrind-out-file=profile.%p", "--log-file=valgrind.%p"])
-        .args(["--trace-children=yes", "--trace-children-skip-by-arg=export"])
+        .args([
+            "--collect-systime=nsec",
+            "--callgrind-out-file=profile.%p",
+            "--log-file=valgrind.%p",
+        ])
+        .args([
+            "--trace-children=yes",
+            "--trace-children-skip-by-arg=export",
+        ])
         .arg(loadtest)
-        .args(["run", "test.yaml", "--out", "out", "--quiet", "--output", "json"])
+        .args([
+            "run",
+            "test.yaml",
+            "--out",
+            "out",
+            "--quiet",
+            "--output",
+            "json",
+        ])
         .args(["--raw", if case.export { "all" } else { "none" }])
         .current_dir(&place.0)
         .stdin(Stdio::null())
         .output()
-        .context("cannot start valgrind under taskset; Debian: apt-get install valgrind util-linux")?;
+        .context(
+            "cannot start valgrind under taskset; Debian: apt-get install valgrind util-linux",
+        )?;
     if !output.status.success() {
         bail!(
             "the run under valgrind: {}\n{}{}",

@@ -1,0 +1,205 @@
+//! A plan, and engines as the coordinator sees them.
+
+use std::{sync::Arc, time::Duration};
+
+use loadtest_core::{
+    coordinator::{Coordinator, START_LEAD},
+    histogram::TOTAL_DIGITS,
+    plan::{
+        Arrivals, Connections, Cookies, Files, Load, PauseRange, Plan, RawMode, Request, Results,
+        RunIdentity, Scenario, SeriesKey, Step, Target, Task,
+    },
+    report::{Answer, Delta, Desired, EngineReport, EngineState, GeneratorHealth, RecordCounts},
+    series::{Outcome, Sample, Series, SeriesSet},
+    template::Template,
+    threshold::Threshold,
+};
+
+pub const SECOND: i64 = 1_000_000;
+pub const HASH: &str = "plan";
+
+pub fn plan(runners: u32, thresholds: &[&str], files: bool) -> Plan {
+    let request = Request {
+        method: "GET".into(),
+        path: Template::literal("/get"),
+        timeout: Duration::from_secs(10),
+        success: vec!["200-399".parse().unwrap()],
+        ..Request::default()
+    };
+    let pause = PauseRange {
+        min: Duration::ZERO,
+        max: Duration::from_millis(1),
+    };
+    Plan {
+        run: RunIdentity {
+            id: "0".repeat(32),
+            namespace: "local".into(),
+            test: "t".into(),
+            name: "t-1".into(),
+            number: 1,
+            seed: 1,
+        },
+        target: Target {
+            url: "http://t".into(),
+            ..Target::default()
+        },
+        scenarios: vec![Scenario {
+            name: "main".into(),
+            start_after: Duration::ZERO,
+            load: Load::ConstantRate {
+                rate: "100/s".parse().unwrap(),
+                duration: Duration::from_secs(10),
+                max_users: 100,
+                arrivals: Arrivals::Even,
+            },
+            graceful_stop: Duration::from_secs(5),
+            connections: Connections::KeepAlive,
+            cookies: Cookies::Iteration,
+            tasks: vec![Task {
+                name: "task-1".into(),
+                weight: 1,
+                steps: vec![Step::Request(Box::new(request)), Step::Pause(pause)],
+                ..Task::default()
+            }],
+        }],
+        series: vec![SeriesKey {
+            scenario: "main".into(),
+            name: "GET /get".into(),
+            method: "GET".into(),
+        }],
+        checks: Vec::new(),
+        thresholds: thresholds
+            .iter()
+            .map(|t| Threshold::parse(None, t).unwrap())
+            .collect(),
+        runners,
+        start_timeout: Duration::from_mins(1),
+        warm_up: Duration::ZERO,
+        max_duration: Duration::from_mins(10),
+        results: Results {
+            interval: Duration::from_secs(5),
+            elasticsearch: None,
+            files: files.then_some(Files { raw: RawMode::All }),
+            drain_timeout: Duration::from_secs(20),
+            spool_limit: 0,
+        },
+    }
+}
+
+/// An engine as the coordinator sees it.
+pub struct Engine {
+    pub index: u32,
+    pub epoch: u64,
+    pub sequence: u64,
+    pub full: bool,
+    pub produced: u64,
+}
+
+impl Engine {
+    pub fn new(index: u32) -> Self {
+        Self {
+            index,
+            epoch: 0,
+            sequence: 0,
+            full: true,
+            produced: 0,
+        }
+    }
+
+    pub fn report(&self, state: EngineState, delta: Option<Delta>) -> EngineReport {
+        EngineReport {
+            incarnation: 0,
+            plan_hash: HASH.into(),
+            state,
+            epoch: self.epoch,
+            delta,
+            began: None,
+            load_ended: None,
+            users: 3,
+            records: RecordCounts {
+                produced: self.produced,
+                ..RecordCounts::default()
+            },
+            health: GeneratorHealth::default(),
+            interrupted: false,
+            failure: None,
+        }
+    }
+
+    pub fn say(&mut self, to: &mut Coordinator, state: EngineState, now: i64) -> Answer {
+        let answer = to
+            .engine_report(self.index, self.report(state, None), now)
+            .unwrap();
+        self.epoch = answer.epoch;
+        answer
+    }
+
+    pub fn send(
+        &mut self,
+        to: &mut Coordinator,
+        set: SeriesSet,
+        state: EngineState,
+        now: i64,
+    ) -> Answer {
+        self.sequence += 1;
+        self.produced += set.total.requests;
+        let delta = Delta {
+            sequence: self.sequence,
+            full: self.full,
+            set,
+            warm_up: Series::default(),
+        };
+        self.full = false;
+        to.engine_report(self.index, self.report(state, Some(delta)), now)
+            .unwrap()
+    }
+}
+
+pub fn requests(count: u64, latency_us: u64, outcome: Outcome) -> SeriesSet {
+    let mut set = SeriesSet {
+        scheduled: count,
+        started: count,
+        ..SeriesSet::default()
+    };
+    for _ in 0..count {
+        let status = if outcome == Outcome::Ok { 200 } else { 500 };
+        let sample = Sample {
+            outcome,
+            status,
+            latency_us,
+            service_us: latency_us,
+            bytes_sent: 10,
+            bytes_received: 20,
+        };
+        set.total.record(&sample, TOTAL_DIGITS);
+    }
+    set
+}
+
+/// Registers all engines and starts the run; returns the start.
+pub fn started(coordinator: &mut Coordinator, engines: &mut [Engine], now: i64) -> i64 {
+    for engine in engines.iter_mut() {
+        assert_eq!(
+            engine.say(coordinator, EngineState::Ready, now).desired,
+            Desired::Wait
+        );
+    }
+    let start = coordinator.proposed_start().unwrap();
+    assert_eq!(start, now + i64::try_from(START_LEAD.as_micros()).unwrap());
+    let unconfirmed = engines[0].say(coordinator, EngineState::Ready, now).desired;
+    assert_eq!(
+        unconfirmed,
+        Desired::Wait,
+        "nobody is told before the start is durable"
+    );
+    coordinator.confirm_start();
+    for engine in engines.iter_mut() {
+        let desired = engine.say(coordinator, EngineState::Ready, now).desired;
+        assert_eq!(desired, Desired::StartAt(start));
+    }
+    start
+}
+
+pub fn new(plan: Plan) -> Coordinator {
+    Coordinator::new(Arc::new(plan), HASH.into(), 7, 0)
+}

@@ -1,0 +1,7 @@
+//! The life of a run, told by the coordinator alone: no clock, no network.
+#![allow(clippy::unwrap_used, reason = "in a test, a panic is the report")]
+
+mod ends;
+mod harness;
+mod lives;
+mod verdicts;
