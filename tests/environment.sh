@@ -64,7 +64,7 @@ up() {
     background import-search "$here/cluster/import-service" 9200 "$(sed 's|^http://||' "$RUN/search.url")"
     wait_for_line import-search listening 20 > /dev/null
   fi
-  kubectl apply --server-side --force-conflicts -f "$chart/crds" > /dev/null
+  kubectl apply --server-side --force-conflicts -f "$chart/files/crds" > /dev/null
   kubectl wait --for=condition=Established --timeout=30s \
     crd/loadtests.loadtest.dev crd/loadtestruns.loadtest.dev > /dev/null
   echo "environment: search server at $(cat "$RUN/search.url"), for pods at http://$NODE_IP:9200"
@@ -76,7 +76,7 @@ operator() {
   "$here/cluster/load" "$IMAGES/loadtest-operator.tar" "$IMAGES/loadtest-runner.tar"
   # Runners ask for a tenth of a core: this node has two, and several runs at once.
   "$here/cluster/helm" upgrade --install loadtest "$chart" --namespace "$namespace" \
-    --create-namespace --skip-crds --values "$here/values.yaml" --wait --timeout 120s > /dev/null
+    --create-namespace --take-ownership --values "$here/values.yaml" --wait --timeout 120s > /dev/null
   kubectl -n "$namespace" rollout restart deployment > /dev/null # same tag, newer image
   kubectl -n "$namespace" rollout status deployment --timeout=120s
 }

@@ -227,6 +227,11 @@ pub struct SeriesSet {
     pub worst_lateness_us: u64,
     /// Connections opened.
     pub connections: u64,
+    /// Requests that were sent once more, because their connection broke before a byte of the
+    /// answer and doing so harms nobody. The target may have seen them twice: its own count lies
+    /// between `requests` and `requests + resent`.
+    #[serde(default)]
+    pub resent: u64,
 }
 
 impl SeriesSet {
@@ -281,6 +286,7 @@ impl SeriesSet {
         self.late_by_target += other.late_by_target;
         self.worst_lateness_us = self.worst_lateness_us.max(other.worst_lateness_us);
         self.connections += other.connections;
+        self.resent += other.resent;
     }
 
     /// Back to nothing, memory of histograms kept.

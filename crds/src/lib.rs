@@ -10,6 +10,7 @@ pub mod plan;
 pub mod problem;
 pub mod rule;
 pub mod scalar;
+pub mod schedule;
 pub mod spec;
 pub mod status;
 pub mod validate;

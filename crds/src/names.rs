@@ -21,11 +21,14 @@ pub const ANNOTATION_TEST_GENERATION: &str = "loadtest.dev/test-generation";
 /// Annotation of a `LoadTest`: key of its last run, so that one that is restored from a backup
 /// without its runs does not fire.
 pub const ANNOTATION_LAST_RUN_KEY: &str = "loadtest.dev/last-run-key";
+/// Annotation of a run that a schedule made, and of the `LoadTest` of its last one: when it was due,
+/// in microseconds since 1970.
+pub const ANNOTATION_SCHEDULED: &str = "loadtest.dev/scheduled";
 /// Annotation of a plan's `ConfigMap`: the hash that runners verify.
 pub const ANNOTATION_PLAN_HASH: &str = "loadtest.dev/plan-hash";
 
 /// Fields of a `LoadTest`'s spec that say when it runs and not what a run does.
-const NOT_RUN_RELEVANT: [&str; 2] = ["start", "suspend"];
+const NOT_RUN_RELEVANT: [&str; 4] = ["start", "suspend", "schedule", "cleanup"];
 
 /// The key of what a run is made from: another key asks for another run.
 ///
@@ -67,6 +70,8 @@ mod tests {
         );
         assert_eq!(key, with("suspend", json!(true)));
         assert_eq!(key, with("start", json!("Manual")));
+        assert_eq!(key, with("schedule", json!({ "cron": "@daily" })));
+        assert_eq!(key, with("cleanup", json!({ "keepRuns": 3 })));
         assert_ne!(key, with("runToken", json!(1)));
         assert_ne!(with("runToken", json!(1)), with("runToken", json!("1")));
         assert_ne!(key, with("maxDuration", json!("1m")));

@@ -10,7 +10,8 @@ use serde_json::{Value, json};
 
 #[test]
 fn the_committed_definitions_are_the_generated_ones() {
-    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../charts/loadtest-operator/crds");
+    let directory =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../charts/loadtest-operator/files/crds");
     for (name, text) in crd::files() {
         let committed = fs::read_to_string(directory.join(name)).unwrap_or_default();
         assert!(

@@ -69,7 +69,7 @@ impl Error {
         }
     }
 
-    /// The metric's label.
+    /// The metric's label; one of [`CLASSES`].
     pub fn class(&self) -> &'static str {
         match self {
             Self::Api { source, .. } => match source.as_ref() {
@@ -138,7 +138,31 @@ impl Backoff {
 
 #[cfg(test)]
 mod tests {
+    use kube::core::Status;
+
     use super::*;
+
+    #[test]
+    fn every_class_is_known_and_no_other() {
+        let refused = |code| {
+            let status = Status::failure("no", "No").with_code(code).boxed();
+            Error::api("try")(kube::Error::Api(status))
+        };
+        let classes: Vec<_> = [
+            refused(409),
+            refused(403),
+            refused(422),
+            refused(500),
+            Error::api("try")(kube::Error::LinesCodecMaxLineLengthExceeded),
+            Error::broken("a thing", "broken"),
+            Error::NotYet(String::new()),
+            Error::NotLeading,
+        ]
+        .iter()
+        .map(Error::class)
+        .collect();
+        assert_eq!(classes, CLASSES);
+    }
 
     #[test]
     fn waits_grow_to_a_minute_and_start_anew_after_success() {

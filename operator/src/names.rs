@@ -5,8 +5,9 @@ pub const MANAGER: &str = "loadtest-operator";
 
 pub use loadtest_crds::names::{
     ANNOTATION_LAST_RUN_KEY as LAST_RUN_KEY, ANNOTATION_PLAN_HASH as PLAN_HASH,
-    ANNOTATION_RUN_KEY as RUN_KEY, ANNOTATION_TEST_GENERATION as TEST_GENERATION,
-    LABEL_RUN as RUN_LABEL, LABEL_TEST as TEST_LABEL, run_name as run,
+    ANNOTATION_RUN_KEY as RUN_KEY, ANNOTATION_SCHEDULED as SCHEDULED,
+    ANNOTATION_TEST_GENERATION as TEST_GENERATION, LABEL_RUN as RUN_LABEL,
+    LABEL_TEST as TEST_LABEL, run_name as run,
 };
 
 /// Label of everything that the operator makes.

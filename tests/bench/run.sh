@@ -1,20 +1,17 @@
 #!/bin/sh
-# `make bench`: our engine and wrk on the same target, in pairs; writes docs/performance.md.
-# Arguments go to the benchmark (see tests/src/bin/bench/main.rs), for example: --pairs 9 --seconds 10
+# `make bench`: our engine beside other load generators on the same target, in pairs; writes
+# docs/performance.md. Takes about 40 minutes. Arguments go to the benchmark (see
+# tests/src/bin/bench/main.rs): --quick, --only wrk, --pairs 9, --seconds 10, --growth-seconds 60.
+# With --quick or --only the page is only printed.
 set -eu
 cd "$(dirname "$0")/../.."
 
-if ! command -v wrk >/dev/null; then
-    if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
-        echo "bench: installing wrk"
-        apt-get install -y --no-install-recommends wrk >/dev/null ||
-            { apt-get update >/dev/null && apt-get install -y --no-install-recommends wrk >/dev/null; }
-    else
-        echo "bench: wrk is missing; install it (Debian: apt-get install wrk)" >&2
-        exit 1
-    fi
-fi
-
+tests/bench/peers.sh
 cargo build --release --locked --package loadtest-cli --bin loadtest
-exec cargo run --quiet --locked --package loadtest-tests --bin bench -- \
-    --loadtest target/release/loadtest --out docs/performance.md "$@"
+# Ten thousand users of one process need as many open files, on both sides.
+ulimit -n "$(ulimit -H -n)"
+case " $* " in
+*" --quick "* | *" --only "*) ;;
+*) set -- --out docs/performance.md "$@" ;;
+esac
+exec cargo run --quiet --locked --package loadtest-tests --bin bench -- --loadtest target/release/loadtest "$@"

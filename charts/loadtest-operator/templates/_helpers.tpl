@@ -22,8 +22,8 @@ release "loadtest" makes "loadtest-operator". 50 characters leave room for "-ca"
 {{- end }}
 
 {{- define "loadtest-operator.selectorLabels" -}}
-app.kubernetes.io/name: {{ include "loadtest-operator.name" . }}
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/name: {{ include "loadtest-operator.name" . | quote }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end }}
 
 {{- define "loadtest-operator.labels" -}}
@@ -49,13 +49,13 @@ runner pods by the kubelet, and the operator never sees them. */}}
   verbs: [list, watch, patch]
 - apiGroups: [loadtest.dev]
   resources: [loadtestruns]
-  verbs: [get, list, watch, create, patch]
+  verbs: [get, list, watch, create, patch, delete]
 - apiGroups: [loadtest.dev]
   resources: [loadtests/status, loadtestruns/status]
   verbs: [patch]
 - apiGroups: [batch]
   resources: [jobs]
-  verbs: [get, create, patch]
+  verbs: [get, create, patch, delete]
 # Created as a dry run only, to learn at once what a Job would tell in events.
 - apiGroups: [""]
   resources: [pods]

@@ -277,7 +277,7 @@ spec:
       load: {load}
       tasks:
         - steps:
-            - request: {{ url: {url}, timeout: 2s }}
+            - request: {{ url: \"{url}\", timeout: 2s }}
 {wanted}"
     )
 }

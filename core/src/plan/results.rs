@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::scalar::duration_text;
+use crate::scalar::{duration_text, optional_duration_text};
 
 /// Most bytes of records that wait on disk when the plan does not say: at 20,000 requests a second
 /// about two hours without a search server.
@@ -38,12 +38,18 @@ impl Results {
     pub fn exports(&self) -> bool {
         self.elasticsearch.is_some() || self.files.is_some()
     }
-    /// Whether any sink wants one document per request.
+    /// Which requests become documents: one choice for all sinks, the widest that one of them has.
+    pub fn raw(&self) -> RawMode {
+        let search = self.elasticsearch.as_ref().map(|search| search.raw);
+        let files = self.files.as_ref().map(|files| files.raw);
+        let modes = || search.into_iter().chain(files);
+        let widest = modes().find(|mode| *mode == RawMode::All);
+        let some = modes().find(|mode| *mode != RawMode::None);
+        widest.or(some).unwrap_or(RawMode::None)
+    }
+    /// Whether any sink wants documents of requests.
     pub fn wants_raw(&self) -> bool {
-        self.elasticsearch
-            .as_ref()
-            .is_some_and(|e| e.raw == RawMode::All)
-            || self.files.as_ref().is_some_and(|f| f.raw == RawMode::All)
+        self.raw() != RawMode::None
     }
 }
 
@@ -108,11 +114,125 @@ pub struct Files {
     pub raw: RawMode,
 }
 
-/// Which requests become documents.
+/// Which requests become documents. Aggregates are complete whatever it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum RawMode {
     /// Every request.
     All,
+    /// Requests that failed, and those that took at least so long from their intended start.
+    #[serde(rename_all = "camelCase")]
+    ErrorsAndSlow {
+        /// From which latency on a request is slow.
+        #[serde(with = "duration_text")]
+        slower_than: Duration,
+    },
+    /// The same, and of the others a share that is chosen at random.
+    #[serde(rename_all = "camelCase")]
+    Sample {
+        /// How many of a million; 1 to 1,000,000.
+        per_million: u32,
+        /// From which latency on a request is slow; none is when it is missing.
+        #[serde(default, with = "optional_duration_text")]
+        slower_than: Option<Duration>,
+    },
     /// None; aggregates only.
     None,
+}
+
+impl RawMode {
+    /// Whether a request becomes a document: how it ended, its latency in microseconds, and its
+    /// number, which stands for chance.
+    #[inline]
+    pub fn keeps(self, ok: bool, latency_us: u64, number: u64) -> bool {
+        match self {
+            Self::All => true,
+            Self::None => false,
+            Self::ErrorsAndSlow { slower_than } => !ok || is_slow(latency_us, slower_than),
+            Self::Sample {
+                per_million,
+                slower_than,
+            } => {
+                let slow = slower_than.is_some_and(|limit| is_slow(latency_us, limit));
+                !ok || slow || mixed(number) % 1_000_000 < u64::from(per_million)
+            }
+        }
+    }
+
+    /// How many requests a document stands for, so that sums over documents are those of all
+    /// requests; it says nothing of a mode that leaves requests out by what they are.
+    pub fn weight(self, ok: bool, latency_us: u64) -> f64 {
+        match self {
+            Self::Sample {
+                per_million,
+                slower_than,
+            } if ok && slower_than.is_none_or(|limit| !is_slow(latency_us, limit)) => {
+                1e6 / f64::from(per_million.clamp(1, 1_000_000))
+            }
+            _ => 1.0,
+        }
+    }
+}
+
+fn is_slow(latency_us: u64, limit: Duration) -> bool {
+    u128::from(latency_us) >= limit.as_micros()
+}
+
+/// Numbers that follow each other as numbers that do not (splitmix64): what recurs in a load must
+/// not meet what recurs in the sample.
+fn mixed(number: u64) -> u64 {
+    let mut z = number.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMIT: Duration = Duration::from_millis(500);
+
+    #[test]
+    fn weights_of_a_sample_add_up_to_all_requests() {
+        let sample = RawMode::Sample {
+            per_million: 100_000,
+            slower_than: Some(LIMIT),
+        };
+        // Every tenth fails, every seventh is slow: they are kept, each for itself.
+        let (mut plain, mut kept, mut weight) = (0_u64, 0_u64, 0.0);
+        for number in 0..200_000_u64 {
+            let (ok, latency) = (number % 10 != 3, if number % 7 == 0 { 500_000 } else { 900 });
+            let keeps = sample.keeps(ok, latency, number);
+            assert!(keeps || (ok && latency < 500_000));
+            plain += u64::from(ok && latency < 500_000);
+            kept += u64::from(keeps && ok && latency < 500_000);
+            weight += if keeps { sample.weight(ok, latency) } else { 0.0 };
+        }
+        let share = kept as f64 / plain as f64;
+        assert!((share - 0.1).abs() < 0.005, "{share}");
+        assert!((weight / 200_000.0 - 1.0).abs() < 0.03, "{weight}");
+    }
+
+    #[test]
+    fn errors_and_slow_requests_are_kept() {
+        let mode = RawMode::ErrorsAndSlow { slower_than: LIMIT };
+        assert!(mode.keeps(false, 1, 0) && mode.keeps(true, 500_000, 0));
+        assert!(!mode.keeps(true, 499_999, 0));
+        assert!(RawMode::All.keeps(true, 0, 0) && !RawMode::None.keeps(false, 1, 0));
+    }
+
+    #[test]
+    fn modes_are_written_as_one_would_read_them() {
+        let text = |mode: RawMode| serde_json::to_string(&mode).unwrap_or_default();
+        let sample = RawMode::Sample {
+            per_million: 50_000,
+            slower_than: None,
+        };
+        let slow = RawMode::ErrorsAndSlow { slower_than: LIMIT };
+        assert_eq!(text(RawMode::All), "\"All\"");
+        assert_eq!(text(slow), r#"{"ErrorsAndSlow":{"slowerThan":"500ms"}}"#);
+        for mode in [RawMode::All, RawMode::None, sample, slow] {
+            assert_eq!(serde_json::from_str::<RawMode>(&text(mode)).ok(), Some(mode));
+        }
+    }
 }

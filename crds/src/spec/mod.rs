@@ -5,6 +5,7 @@
 // These comments are what `kubectl explain` prints, where backticks only disturb.
 #![allow(clippy::doc_markdown)]
 
+mod life;
 mod load;
 mod results;
 mod scenario;
@@ -18,6 +19,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use life::{CleanJobs, Cleanup, ConcurrencyPolicy, Schedule, Start};
 pub use load::{
     Arrivals, ConstantRate, ConstantUsers, Load, PerUserIterations, RampingRate, RampingUsers,
     RateStage, SharedIterations, UserStage,
@@ -70,8 +72,9 @@ pub struct LoadTestSpec {
     /// What is run.
     #[serde(flatten)]
     pub test: TestSpec,
-    /// When a run starts. OnApply (default): when the LoadTest is created, and again when an edit
-    /// changes what a run does or runToken. Manual: only when somebody creates a LoadTestRun.
+    /// When a run starts. OnApply (default without a schedule): when the LoadTest is created, and
+    /// again when an edit changes what a run does or runToken. Manual (default with a schedule): only
+    /// when somebody creates a LoadTestRun, or the schedule does.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub start: Option<Start>,
     /// Change it to run the same test again: any number or text.
@@ -81,6 +84,12 @@ pub struct LoadTestSpec {
     /// true: start no runs. A run under way goes on.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub suspend: Option<bool>,
+    /// Run at certain times, as a CronJob does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub schedule: Option<Schedule>,
+    /// What is deleted after runs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cleanup: Option<Cleanup>,
 }
 
 /// One execution of a test. The operator makes them for a `LoadTest`; a pipeline may create its
@@ -197,17 +206,6 @@ pub struct Runners {
     /// tolerations, resources and so on. The load container is named `runner`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub template: Option<AnyObject>,
-}
-
-/// When a run starts. `OnApply` (default): when the `LoadTest` is created, and again when an edit
-/// changes what a run does or the `runToken`. Manual: only when somebody creates a `LoadTestRun`.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub enum Start {
-    /// On creation and on changes of what a run does.
-    #[default]
-    OnApply,
-    /// Only by hand.
-    Manual,
 }
 
 impl TestSpec {

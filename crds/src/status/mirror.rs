@@ -20,6 +20,8 @@ pub struct TestFacts<'a> {
     pub last: Option<LastRunFacts<'a>>,
     /// What comes next.
     pub next: Next,
+    /// When the schedule, if there is one, starts the next run.
+    pub next_schedule: Option<Time>,
     /// Conditions as they were written last.
     pub previous: &'a [Condition],
     /// The time.
@@ -52,6 +54,8 @@ pub enum Next {
     Manual,
     /// Nothing: `suspend: true`.
     Suspended,
+    /// A run when the schedule says so.
+    Scheduled,
 }
 
 /// The status of a `LoadTest`.
@@ -65,7 +69,11 @@ pub fn load_test_status(facts: &TestFacts<'_>) -> LoadTestStatus {
     } else {
         refused(facts)
     };
-    LoadTestStatus { last_run, result }
+    LoadTestStatus {
+        last_run,
+        next_schedule_time: facts.next_schedule.clone(),
+        result,
+    }
 }
 
 fn last_run(last: &LastRunFacts<'_>) -> LastRun {
@@ -105,6 +113,7 @@ fn waiting(facts: &TestFacts<'_>) -> LoadTestRunStatus {
             "start is Manual: create a LoadTestRun to run this test",
         ),
         Next::Suspended => ("Suspended", "suspend is true: no run is started"),
+        Next::Scheduled => ("Scheduled", "waits for the time of its schedule"),
     };
     let coming = matches!(facts.next, Next::Nothing | Next::Run);
     let one = |kind, status, reason: &str, message: &str| Observed {
@@ -178,6 +187,11 @@ fn mirror(last: &LastRunFacts<'_>, facts: &TestFacts<'_>) -> LoadTestRunStatus {
                 condition.status = ConditionStatus::True;
                 "Pending".clone_into(&mut condition.reason);
                 "a run is about to be created".clone_into(&mut condition.message);
+            }
+            // A test that will run again by itself is as it should be, whatever the last run said.
+            kind::STALLED if facts.next == Next::Scheduled => {
+                condition.status = ConditionStatus::False;
+                "Scheduled".clone_into(&mut condition.reason);
             }
             kind::STALLED if queued => {
                 condition.status = ConditionStatus::False;

@@ -73,6 +73,10 @@ pub struct LoadTestStatus {
     /// The last run, in short.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_run: Option<LastRun>,
+    /// When the schedule starts the next run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "time_schema")]
+    pub next_schedule_time: Option<Time>,
     /// The last run's status.
     #[serde(flatten)]
     pub result: LoadTestRunStatus,

@@ -13,6 +13,7 @@ use serde_json::Value;
 use crate::{
     crd, plan,
     problem::{Place, Problem, Stage},
+    schedule,
     spec::{LoadTest, LoadTestRun},
     yaml,
 };
@@ -83,7 +84,7 @@ fn load_test(mut value: Value) -> Result<Manifest, Vec<Problem>> {
     structural::prune_nulls(&mut value, &LOAD_TEST);
     check(&value, &LOAD_TEST)?;
     let test: LoadTest = typed(value)?;
-    plan::accept(&test.spec.test, "spec")?;
+    schedule::accept(&test.spec)?;
     Ok(Manifest::LoadTest(Box::new(test)))
 }
 

@@ -121,6 +121,7 @@ fn no_status_is_larger_than_64_kib() {
                 status: Some(&run),
             }),
             next: Next::Nothing,
+            next_schedule: None,
             previous: &[],
             now: time_of(START),
         });

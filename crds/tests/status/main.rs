@@ -319,6 +319,7 @@ fn a_test_mirrors_its_last_run() {
             status: Some(&run),
         }),
         next: Next::Nothing,
+        next_schedule: None,
         previous: &[],
         now: time_of(START),
     };
@@ -351,6 +352,31 @@ fn a_test_mirrors_its_last_run() {
     assert_eq!(
         short(&waiting.result.conditions)[6],
         "Reconciling=True(Pending)"
+    );
+
+    // One that runs again by itself is as it should be, whatever came of its last run.
+    let failed = LoadTestRunStatus {
+        conditions: run
+            .conditions
+            .iter()
+            .cloned()
+            .map(|mut condition| {
+                if condition.kind == "Stalled" {
+                    condition.status = ConditionStatus::True;
+                }
+                condition
+            })
+            .collect(),
+        ..run.clone()
+    };
+    facts.next = Next::Scheduled;
+    facts.next_schedule = Some(time_of(START));
+    facts.last.as_mut().unwrap().status = Some(&failed);
+    let scheduled = load_test_status(&facts);
+    assert_eq!(scheduled.next_schedule_time, Some(time_of(START)));
+    assert_eq!(
+        short(&scheduled.result.conditions)[7],
+        "Stalled=False(Scheduled)"
     );
 
     facts.last = None;

@@ -9,5 +9,5 @@ mod tls;
 
 pub use auth::{AUDIENCE, Authenticator, Identity, TokenError};
 pub use registry::{Active, Loss, Need, Registry, RunId, Trouble};
-pub use server::{Gate, serve};
+pub use server::{Gate, REFUSAL_REASONS, serve};
 pub use tls::{Authority, TlsError};

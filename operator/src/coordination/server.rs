@@ -64,6 +64,18 @@ pub struct Gate {
     pub epoch: u64,
 }
 
+/// All words for why a report is refused, as the metric has them.
+pub const REFUSAL_REASONS: [&str; 8] = [
+    "no-token",
+    "no-keys",
+    "token",
+    "identity",
+    "not-yet",
+    "not-leading",
+    "body",
+    "plan",
+];
+
 /// Why a report is refused.
 #[derive(Debug, thiserror::Error)]
 enum Refusal {
@@ -102,7 +114,7 @@ impl Refusal {
         }
     }
 
-    /// The metric's label.
+    /// The metric's label; one of [`REFUSAL_REASONS`].
     fn reason(&self) -> &'static str {
         match self {
             Self::NoToken => "no-token",

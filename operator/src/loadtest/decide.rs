@@ -1,15 +1,19 @@
 //! Whether a run of a `LoadTest` is due. Pure and total.
 
-use loadtest_crds::{spec::Start, status::Next};
+use loadtest_core::report::UnixMicros;
+use loadtest_crds::{
+    spec::{ConcurrencyPolicy, Start},
+    status::Next,
+};
 
 /// What decides.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Facts {
     /// Somebody deletes the test.
     pub deleting: bool,
     /// The spec cannot be carried out.
     pub refused: bool,
-    /// `spec.start`.
+    /// `spec.start`, or what it means to leave it out.
     pub start: Start,
     /// `spec.suspend`.
     pub suspend: bool,
@@ -23,6 +27,19 @@ pub struct Facts {
     pub runs: Vec<RunFact>,
     /// Highest number that any run with a name like ours has or had.
     pub highest: i64,
+    /// `spec.schedule`.
+    pub schedule: Option<ScheduleFact>,
+}
+
+/// What a schedule asks for.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ScheduleFact {
+    /// The last of its times that has passed without a run, unless its deadline has, too.
+    pub due: Option<UnixMicros>,
+    /// `concurrencyPolicy`.
+    pub policy: ConcurrencyPolicy,
+    /// The annotation: the last of its times that had a run, even if that was deleted.
+    pub noted: Option<UnixMicros>,
 }
 
 /// A run of the test.
@@ -36,17 +53,38 @@ pub struct RunFact {
     pub generation: i64,
     /// It is over.
     pub finished: bool,
+    /// The time of the schedule that it was made for.
+    pub scheduled: Option<UnixMicros>,
+    /// It passed.
+    pub passed: bool,
+    /// When it was over.
+    pub completed: Option<UnixMicros>,
+    /// Its pods are still there.
+    pub has_pods: bool,
 }
 
 /// What to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Decision {
-    /// Create the run of this number now.
-    pub create: Option<i64>,
+    /// Create a run now.
+    pub create: Option<Create>,
+    /// Stop these runs, so that the one that is due may begin.
+    pub cancel: Vec<i64>,
     /// Write this key into the annotation.
     pub note_key: Option<String>,
+    /// Write this time of the schedule into the annotation.
+    pub note_scheduled: Option<UnixMicros>,
     /// What to say of the future.
     pub next: Next,
+}
+
+/// A run to be made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Create {
+    /// Its number.
+    pub number: i64,
+    /// The time of the schedule that it is made for.
+    pub scheduled: Option<UnixMicros>,
 }
 
 /// Decides.
@@ -55,9 +93,14 @@ pub fn decide(facts: &Facts) -> Decision {
     let note_key = last
         .map(|run| run.run_key.clone())
         .filter(|key| facts.last_run_key.as_ref() != Some(key) && !facts.deleting);
+    let last_scheduled = facts.runs.iter().filter_map(|run| run.scheduled).max();
+    let noted = facts.schedule.as_ref().and_then(|schedule| schedule.noted);
+    let note_scheduled = last_scheduled.filter(|last| noted < Some(*last) && !facts.deleting);
     let nothing = |next| Decision {
         create: None,
+        cancel: Vec::new(),
         note_key: note_key.clone(),
+        note_scheduled,
         next,
     };
     if facts.deleting || facts.refused {
@@ -66,26 +109,39 @@ pub fn decide(facts: &Facts) -> Decision {
     if facts.suspend {
         return nothing(Next::Suspended);
     }
-    if facts.start == Start::Manual {
-        return nothing(Next::Manual);
+    let scheduled = facts.schedule.as_ref().and_then(|schedule| schedule.due);
+    let asked = facts.start == Start::OnApply && is_asked(facts, last);
+    if !asked && scheduled.is_none() {
+        return nothing(match (&facts.schedule, facts.start) {
+            (Some(_), _) => Next::Scheduled,
+            (None, Start::Manual) => Next::Manual,
+            (None, Start::OnApply) => Next::Nothing,
+        });
     }
-    if !is_due(facts, last) {
-        return nothing(Next::Nothing);
-    }
-    // A run under way is never cut short by an edit.
-    let busy = facts.runs.iter().any(|run| !run.finished);
-    let create = (!busy).then_some(facts.highest + 1);
+    // A run under way is never cut short by an edit, only by a schedule that says so.
+    let busy: Vec<_> = facts.runs.iter().filter(|run| !run.finished).collect();
+    let replace = scheduled.is_some()
+        && facts.schedule.as_ref().map(|schedule| schedule.policy)
+            == Some(ConcurrencyPolicy::Replace);
     Decision {
-        create,
-        note_key,
+        create: busy.is_empty().then_some(Create {
+            number: facts.highest + 1,
+            scheduled,
+        }),
+        cancel: if replace {
+            busy.iter().map(|run| run.number).collect()
+        } else {
+            Vec::new()
+        },
         next: Next::Run,
+        ..nothing(Next::Run)
     }
 }
 
 /// An edit that changes what a run does moves generation and key. The key alone may move when a
 /// new operator computes it otherwise; the annotation alone is all that is left of a test that was
 /// restored from a backup without its runs.
-fn is_due(facts: &Facts, last: Option<&RunFact>) -> bool {
+fn is_asked(facts: &Facts, last: Option<&RunFact>) -> bool {
     let asked = facts.last_run_key.as_ref() != Some(&facts.run_key);
     asked
         && last.is_none_or(|run| run.run_key != facts.run_key && run.generation < facts.generation)
@@ -101,18 +157,23 @@ mod tests {
             run_key: run_key.to_owned(),
             generation,
             finished,
+            ..RunFact::default()
         }
     }
 
     fn facts(run_key: &str, generation: i64, runs: &[RunFact]) -> Facts {
         let last = runs.iter().max_by_key(|run| run.number);
         Facts {
+            deleting: false,
+            refused: false,
+            start: Start::OnApply,
+            suspend: false,
             generation,
             run_key: run_key.to_owned(),
             last_run_key: last.map(|run| run.run_key.clone()),
             highest: last.map_or(0, |run| run.number),
             runs: runs.to_vec(),
-            ..Facts::default()
+            schedule: None,
         }
     }
 
@@ -187,7 +248,8 @@ mod tests {
             ("the name is taken", foreign, Some(8), Next::Run),
         ] {
             let decision = decide(&facts);
-            assert_eq!((decision.create, decision.next), (create, next), "{case}");
+            let number = decision.create.map(|create| create.number);
+            assert_eq!((number, decision.next), (create, next), "{case}");
         }
     }
 
@@ -228,11 +290,59 @@ mod tests {
                 decide(&facts),
                 Decision {
                     create: None,
+                    cancel: Vec::new(),
                     note_key: None,
+                    note_scheduled: None,
                     next
                 }
             );
         }
+    }
+
+    #[test]
+    fn a_schedule_starts_runs_at_its_times() {
+        let scheduled = |due, policy, runs: &[RunFact]| Facts {
+            start: Start::Manual,
+            schedule: Some(ScheduleFact {
+                due,
+                policy,
+                noted: Some(5),
+            }),
+            ..facts("a", 1, runs)
+        };
+        let busy = [run(1, "a", 1, false)];
+        let done = [RunFact {
+            scheduled: Some(7),
+            ..run(1, "a", 1, true)
+        }];
+        let policy = ConcurrencyPolicy::Forbid;
+        let decision = decide(&scheduled(None, policy, &done));
+        assert_eq!((decision.create, decision.next), (None, Next::Scheduled));
+        assert_eq!(decision.note_scheduled, Some(7));
+        let decision = decide(&scheduled(Some(9), policy, &done));
+        let second = Create {
+            number: 2,
+            scheduled: Some(9),
+        };
+        assert_eq!(decision.create, Some(second));
+        let decision = decide(&scheduled(Some(9), policy, &busy));
+        assert_eq!((decision.create, decision.cancel), (None, Vec::new()));
+        let decision = decide(&scheduled(Some(9), ConcurrencyPolicy::Replace, &busy));
+        assert_eq!((decision.create, decision.cancel), (None, vec![1]));
+        let suspended = Facts {
+            suspend: true,
+            ..scheduled(Some(9), policy, &done)
+        };
+        assert_eq!(decide(&suspended).create, None);
+        // Nobody is cut short by an edit, whatever the policy.
+        let edited = Facts {
+            start: Start::OnApply,
+            generation: 2,
+            run_key: "b".to_owned(),
+            ..scheduled(None, ConcurrencyPolicy::Replace, &busy)
+        };
+        assert_eq!(decide(&edited).cancel, Vec::<i64>::new());
+        assert_eq!(decide(&edited).next, Next::Run);
     }
 
     #[test]

@@ -1,27 +1,40 @@
 //! The life of a `LoadTest`: is a run due, and what did the last one come to?
 
+mod cleaning;
 mod decide;
+mod upkeep;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use k8s_openapi::{apimachinery::pkg::apis::meta::v1::OwnerReference, jiff::Timestamp};
 use kube::{
     ResourceExt,
     api::{ObjectMeta, Patch, PostParams},
     core::DynamicObject,
     runtime::{controller::Action, events::EventType},
 };
+use loadtest_core::{
+    report::{UnixMicros, micros},
+    scalar::parse_duration,
+    verdict::Verdict,
+};
 use loadtest_crds::{
-    LoadTestRunStatus, LoadTestSpec, LoadTestStatus, Problem, Stage, accept, run_key_of,
+    LoadTestRunStatus, LoadTestSpec, LoadTestStatus, Problem, Stage, run_key_of,
+    schedule::{self, Times},
+    spec::{Cleanup, Schedule, Start},
     status::{self, LastRunFacts, Next, TestFacts},
 };
 use serde_json::{Map, Value, json};
 
-use self::decide::{Decision, Facts, RunFact};
+use self::{
+    cleaning::{cancel_run, clean, is_pod_of},
+    decide::{Create, Decision, Facts, RunFact, ScheduleFact},
+    upkeep::Upkeep,
+};
 use crate::{clock, context::Context, error::Error, names, objects};
 
 /// Fields of a `LoadTest`'s spec that are not part of what a run does.
-const OWN_FIELDS: [&str; 3] = ["start", "runToken", "suspend"];
+const OWN_FIELDS: [&str; 5] = ["start", "runToken", "suspend", "schedule", "cleanup"];
 
 /// What a reconcile knows of a test.
 #[derive(Debug)]
@@ -32,9 +45,14 @@ struct Observed {
     spec: Value,
     /// The status that was written last.
     status: Option<LoadTestStatus>,
-    /// Its last run.
-    last: Option<(RunFact, Arc<DynamicObject>)>,
+    /// Its runs, the last one last.
+    runs: Vec<Arc<DynamicObject>>,
     facts: Facts,
+    /// `spec.cleanup`.
+    cleanup: Option<Cleanup>,
+    /// When the schedule starts the next run.
+    next_schedule: Option<UnixMicros>,
+    now: UnixMicros,
 }
 
 /// Brings one test a step further.
@@ -45,26 +63,51 @@ pub async fn reconcile(object: Arc<DynamicObject>, ctx: Arc<Context>) -> Result<
     let observed = observe(&ctx, &object);
     let Decision {
         create,
+        cancel,
         note_key,
+        note_scheduled,
         next,
     } = decide::decide(&observed.facts);
-    if let Some(number) = create {
-        create_run(&ctx, &object, &observed, number).await?;
+    for number in cancel {
+        cancel_run(&ctx, &object, number).await?;
     }
-    if let Some(key) = note_key {
-        note(&ctx, &object, &key).await?;
+    if let Some(create) = create {
+        create_run(&ctx, &object, &observed, create).await?;
     }
-    if !observed.facts.deleting {
-        report(&ctx, &object, &observed, next).await?;
+    if note_key.is_some() || note_scheduled.is_some() {
+        note(&ctx, &object, &observed, note_key, note_scheduled).await?;
     }
-    Ok(Action::await_change())
+    if observed.facts.deleting {
+        return Ok(Action::await_change());
+    }
+    report(&ctx, &object, &observed, next).await?;
+    let upkeep = upkeep::upkeep(
+        observed.cleanup.as_ref(),
+        &observed.facts.runs,
+        observed.now,
+    );
+    clean(&ctx, &object, &observed, &upkeep).await?;
+    Ok(wake(&observed, &upkeep))
+}
+
+/// Looks again when the schedule or the upkeep wants to.
+fn wake(observed: &Observed, upkeep: &Upkeep) -> Action {
+    let times = [observed.next_schedule, upkeep.next];
+    match times.into_iter().flatten().min() {
+        Some(at) => {
+            let wait = u64::try_from(at - observed.now).unwrap_or(0);
+            // Not a moment before its time.
+            Action::requeue(Duration::from_micros(wait) + Duration::from_millis(1))
+        }
+        None => Action::await_change(),
+    }
 }
 
 fn observe(ctx: &Context, object: &DynamicObject) -> Observed {
     let spec = object.data.get("spec").cloned().unwrap_or_default();
     let (parsed, problems) = match objects::part::<LoadTestSpec>(object, "spec") {
         Ok(Some(parsed)) => {
-            let problems = accept(&parsed.test, "spec").err().unwrap_or_default();
+            let problems = schedule::accept(&parsed).err().unwrap_or_default();
             (Some(parsed), problems)
         }
         Ok(None) => (None, vec![unreadable("there is none")]),
@@ -90,23 +133,31 @@ fn observe(ctx: &Context, object: &DynamicObject) -> Observed {
     let mut runs: Vec<_> = siblings
         .into_iter()
         .filter(|run| objects::owner(run, &ctx.kinds.test.kind).is_some_and(|(_, of)| of == uid))
-        .map(|run| (run_fact(&run, number(&run)), run))
+        .map(|run| (run_fact(ctx, &run, number(&run)), run))
         .collect();
     runs.sort_by_key(|(fact, _)| fact.number);
+    let now = clock::now();
+    let schedule = parsed.as_ref().and_then(|spec| spec.schedule.as_ref());
+    let times = schedule.and_then(|schedule| Times::parse(schedule).ok());
+    let suspend = parsed.as_ref().and_then(|spec| spec.suspend) == Some(true);
     let facts = Facts {
         deleting: object.metadata.deletion_timestamp.is_some(),
         refused: !problems.is_empty(),
         start: parsed
             .as_ref()
             .and_then(|spec| spec.start)
-            .unwrap_or_default(),
-        suspend: parsed
-            .as_ref()
-            .and_then(|spec| spec.suspend)
-            .unwrap_or(false),
+            .unwrap_or(if schedule.is_some() {
+                Start::Manual
+            } else {
+                Start::OnApply
+            }),
+        suspend,
         generation: object.metadata.generation.unwrap_or_default(),
         run_key: run_key_of(&spec),
         last_run_key: object.annotations().get(names::LAST_RUN_KEY).cloned(),
+        schedule: schedule
+            .zip(times.as_ref())
+            .map(|(schedule, times)| schedule_fact(object, schedule, times, &runs, now)),
         runs: runs.iter().map(|(fact, _)| fact.clone()).collect(),
         highest,
     };
@@ -114,9 +165,46 @@ fn observe(ctx: &Context, object: &DynamicObject) -> Observed {
         problems,
         spec,
         status,
-        last: runs.pop(),
+        runs: runs.into_iter().map(|(_, run)| run).collect(),
         facts,
+        cleanup: parsed.and_then(|spec| spec.cleanup),
+        next_schedule: times
+            .filter(|_| !suspend)
+            .and_then(|times| times.next_after(now)),
+        now,
     }
+}
+
+/// What the schedule asks for, by the runs that it had and the annotation that outlives them.
+fn schedule_fact(
+    test: &DynamicObject,
+    schedule: &Schedule,
+    times: &Times,
+    runs: &[(RunFact, Arc<DynamicObject>)],
+    now: UnixMicros,
+) -> ScheduleFact {
+    let noted = scheduled_at(test);
+    let created = test
+        .creation_timestamp()
+        .map(|time| time.0.as_microsecond());
+    let known = runs.iter().filter_map(|(run, _)| run.scheduled);
+    let last = known.chain(noted).chain(created).max().unwrap_or(now);
+    let deadline = schedule
+        .starting_deadline
+        .as_deref()
+        .and_then(|text| parse_duration(text).ok())
+        .map_or(UnixMicros::MAX, micros);
+    ScheduleFact {
+        due: times
+            .last_until(now)
+            .filter(|due| *due > last && now - due <= deadline),
+        policy: schedule.concurrency_policy.unwrap_or_default(),
+        noted,
+    }
+}
+
+fn scheduled_at(object: &DynamicObject) -> Option<UnixMicros> {
+    object.annotations().get(names::SCHEDULED)?.parse().ok()
 }
 
 fn unreadable(problem: &str) -> Problem {
@@ -124,8 +212,12 @@ fn unreadable(problem: &str) -> Problem {
     Problem::new(Stage::Acceptance, "spec", message)
 }
 
-fn run_fact(run: &DynamicObject, number: i64) -> RunFact {
+fn run_fact(ctx: &Context, run: &DynamicObject, number: i64) -> RunFact {
     let annotation = |name: &str| run.annotations().get(name);
+    let (name, namespace) = (run.name_any(), run.namespace());
+    let verdict = run.data.pointer("/status/verdict").and_then(Value::as_str);
+    let completed = run.data.pointer("/status/run/completionTime");
+    let completed = completed.and_then(|time| time.as_str()?.parse::<Timestamp>().ok());
     RunFact {
         number,
         run_key: annotation(names::RUN_KEY).cloned().unwrap_or_default(),
@@ -133,6 +225,13 @@ fn run_fact(run: &DynamicObject, number: i64) -> RunFact {
             .and_then(|text| text.parse().ok())
             .unwrap_or_default(),
         finished: objects::is_finished(run),
+        scheduled: scheduled_at(run),
+        passed: verdict == Some(Verdict::Passed.name()),
+        completed: completed.map(Timestamp::as_microsecond),
+        has_pods: ctx
+            .pods
+            .find(|pod| is_pod_of(pod, &name, namespace.as_deref()))
+            .is_some(),
     }
 }
 
@@ -141,10 +240,10 @@ async fn create_run(
     ctx: &Context,
     test: &DynamicObject,
     observed: &Observed,
-    number: i64,
+    create: Create,
 ) -> Result<(), Error> {
     let namespace = test.namespace().unwrap_or_default();
-    let run = run_object(ctx, test, observed, number);
+    let run = run_object(ctx, test, observed, create);
     let name = run.name_any();
     let post = PostParams {
         dry_run: false,
@@ -174,8 +273,9 @@ fn run_object(
     ctx: &Context,
     test: &DynamicObject,
     observed: &Observed,
-    number: i64,
+    create: Create,
 ) -> DynamicObject {
+    let number = create.number;
     let snapshot: Map<String, Value> = observed
         .spec
         .as_object()
@@ -185,24 +285,21 @@ fn run_object(
         .map(|(field, value)| (field.clone(), value.clone()))
         .collect();
     let (name, facts) = (test.name_any(), &observed.facts);
-    let texts = |pairs: [(&str, String); 2]| {
-        Some(
-            pairs
-                .into_iter()
-                .map(|(key, value)| (key.to_owned(), value))
-                .collect(),
-        )
+    let texts = |pairs: &[(&str, Option<String>)]| {
+        let set = |(key, value): &(&str, Option<String>)| Some(((*key).to_owned(), value.clone()?));
+        Some(pairs.iter().filter_map(set).collect())
     };
     let metadata = ObjectMeta {
         name: Some(names::run(&name, number)),
         namespace: test.namespace(),
-        labels: texts([
-            (names::TEST_LABEL, name.clone()),
-            (names::MANAGED_BY_LABEL, names::MANAGER.to_owned()),
+        labels: texts(&[
+            (names::TEST_LABEL, Some(name.clone())),
+            (names::MANAGED_BY_LABEL, Some(names::MANAGER.to_owned())),
         ]),
-        annotations: texts([
-            (names::RUN_KEY, facts.run_key.clone()),
-            (names::TEST_GENERATION, facts.generation.to_string()),
+        annotations: texts(&[
+            (names::RUN_KEY, Some(facts.run_key.clone())),
+            (names::TEST_GENERATION, Some(facts.generation.to_string())),
+            (names::SCHEDULED, create.scheduled.map(|at| at.to_string())),
         ]),
         owner_references: Some(vec![OwnerReference {
             api_version: ctx.kinds.test.api_version.clone(),
@@ -220,14 +317,23 @@ fn run_object(
     run
 }
 
-/// Writes the key of the last run where it survives the run.
-async fn note(ctx: &Context, test: &DynamicObject, key: &str) -> Result<(), Error> {
-    let body = body(
-        ctx,
-        test,
-        &json!({"annotations": {names::LAST_RUN_KEY: key}}),
-        None,
-    );
+/// Writes what is known of the last run where it survives the run. What is applied is all that this
+/// manager owns of the annotations, so both are always there.
+async fn note(
+    ctx: &Context,
+    test: &DynamicObject,
+    observed: &Observed,
+    key: Option<String>,
+    scheduled: Option<UnixMicros>,
+) -> Result<(), Error> {
+    let mut annotations = Map::new();
+    if let Some(key) = key.or_else(|| observed.facts.last_run_key.clone()) {
+        annotations.insert(names::LAST_RUN_KEY.to_owned(), json!(key));
+    }
+    if let Some(at) = scheduled.or_else(|| scheduled_at(test)) {
+        annotations.insert(names::SCHEDULED.to_owned(), json!(at.to_string()));
+    }
+    let body = body(ctx, test, &json!({"annotations": annotations}), None);
     let tests = ctx
         .kinds
         .tests(ctx.writer()?, &test.namespace().unwrap_or_default());
@@ -243,7 +349,8 @@ async fn report(
     observed: &Observed,
     next: Next,
 ) -> Result<(), Error> {
-    let last = observed.last.as_ref().map(|(fact, run)| {
+    let last = observed.facts.runs.last().zip(observed.runs.last());
+    let last = last.map(|(fact, run)| {
         let status = objects::part::<LoadTestRunStatus>(run, "status").unwrap_or_default();
         (fact, run.name_any(), status)
     });
@@ -258,6 +365,7 @@ async fn report(
             status: status.as_ref(),
         }),
         next,
+        next_schedule: observed.next_schedule.map(status::time_of),
         previous: observed
             .status
             .as_ref()

@@ -1,11 +1,11 @@
 //! A plan made ready for the workers of one runner: nothing is parsed or looked up later.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use loadtest_core::{
     plan::{
-        Check, Condition, Connections, Cookies, Load, Origin, PauseRange, Plan, Protocol, Request,
-        Scenario, Scheme, Step, Target, Task,
+        Check, Condition, Connections, Cookies, Load, Origin, PauseRange, Plan, Request, Scenario,
+        Step, Target, Task,
     },
     scalar::StatusRange,
 };
@@ -13,7 +13,8 @@ use memchr::memmem::Finder;
 
 use super::{
     message::{Envelope, Message, MessageError},
-    tls::{self, TlsSetUpError},
+    reach::{check_general, needs_general, origins, tls_config},
+    tls::TlsSetUpError,
 };
 use crate::{clock::Nanos, http::Keep};
 
@@ -153,12 +154,30 @@ pub struct Kind {
     pub head: bool,
     /// Whether it asks for the connection to be closed.
     pub closes: bool,
-    /// Whether it has a `Cookie` header of its own, which is then the only one.
-    pub own_cookies: bool,
-    /// Whether the general client sends it.
-    pub general: bool,
+    /// Where its `Cookie` header comes from.
+    pub cookies: CookieHeader,
+    /// Who sends it.
+    pub client: Client,
     /// Which heads of answers are looked into.
     pub keep: Keep,
+}
+
+/// Where a request's `Cookie` header comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CookieHeader {
+    /// From what the user was given.
+    Jar,
+    /// The request has one of its own, which is then the only one.
+    Own,
+}
+
+/// Who sends a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Client {
+    /// Our own client, which speaks HTTP/1.1.
+    Own,
+    /// The general one, for what ours does not speak.
+    General,
 }
 
 /// A check.
@@ -355,7 +374,11 @@ fn compile_request(
             origin: number,
             message: Message::compile(plan, request, envelope)?,
             kind: Kind {
-                general: needs_general(&plan.target),
+                client: if needs_general(&plan.target) {
+                    Client::General
+                } else {
+                    Client::Own
+                },
                 ..Kind::new(request, envelope.closes, cookies)
             },
         },
@@ -369,58 +392,6 @@ fn compile_request(
     })
 }
 
-/// The target's own origin and the others.
-fn origins(target: &Target) -> Vec<Origin> {
-    let own = std::iter::once(&target.origin);
-    own.chain(&target.other_origins).cloned().collect()
-}
-
-/// The origins that a scenario's users connect to, redirects aside.
-pub fn used_origins(scenario: &Scenario) -> BTreeSet<Option<u32>> {
-    let steps = scenario.tasks.iter().flat_map(|task| &task.steps);
-    steps
-        .filter_map(|step| match step {
-            Step::Request(request) => Some(request.origin),
-            Step::Pause(_) => None,
-        })
-        .collect()
-}
-
-/// Whether only the general client can do what the target needs.
-pub fn needs_general(target: &Target) -> bool {
-    target.protocol == Protocol::Http2 || target.proxy.is_some()
-}
-
-fn check_general(target: &Target) -> Result<(), CompileError> {
-    let plain = origins(target).iter().any(|o| o.scheme == Scheme::Http);
-    let http2 = target.protocol == Protocol::Http2;
-    if needs_general(target) && target.tls.server_name.is_some() {
-        Err(CompileError::General(
-            "target.tls.serverName cannot be used together with HTTP/2 or a proxy: use a url with that name",
-        ))
-    } else if http2 && target.proxy.is_some() && plain {
-        Err(CompileError::General(
-            "HTTP/2 without TLS does not go through a proxy: use https, or HTTP/1.1, or no proxy",
-        ))
-    } else {
-        Ok(())
-    }
-}
-
-/// How TLS is spoken; `None` if no request can get to https. Where only a redirect could, what is
-/// missing fails that request and not the run.
-fn tls_config(plan: &Plan) -> Result<Option<rustls::ClientConfig>, TlsSetUpError> {
-    let target = &plan.target;
-    let follows = || plan.requests().any(|(.., r)| r.follow_redirects > 0);
-    if origins(target).iter().any(|o| o.scheme == Scheme::Https) {
-        tls::client_config(&target.tls).map(Some)
-    } else if follows() {
-        Ok(tls::client_config(&target.tls).ok())
-    } else {
-        Ok(None)
-    }
-}
-
 impl Kind {
     /// Of a request for our own client.
     pub fn new(request: &Request, closes: bool, cookies: bool) -> Self {
@@ -429,8 +400,12 @@ impl Kind {
             names.any(|name| name.eq_ignore_ascii_case(header))
         };
         Self {
-            own_cookies: has("cookie"),
-            general: false,
+            cookies: if has("cookie") {
+                CookieHeader::Own
+            } else {
+                CookieHeader::Jar
+            },
+            client: Client::Own,
             keep: Keep {
                 all: false,
                 cookies,

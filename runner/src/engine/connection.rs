@@ -33,7 +33,7 @@ use rest::Rest;
 use stream::Stream;
 
 use super::{
-    compile::{CompiledRequest, CompiledScenario, Sending},
+    compile::{Client, CompiledRequest, CompiledScenario, Sending},
     failure::Failure,
     message::Values,
     meter::Times,
@@ -134,7 +134,7 @@ impl Connection {
     ) -> Result<(), Failure> {
         let mut retried = false;
         (self.sent, self.received) = (0, 0);
-        if exchange.sending.kind.general {
+        if exchange.sending.kind.client == Client::General {
             return Box::pin(self.exchange_generally(exchange, times)).await;
         }
         if self.origin != exchange.sending.origin {
@@ -168,6 +168,10 @@ impl Connection {
                     self.stream = None;
                     if !retried && (nothing_written || exchange.sending.kind.idempotent) {
                         retried = true;
+                        if !nothing_written {
+                            let meter = &exchange.worker.meter;
+                            meter.count(clock::now(), times.intended, |set| set.resent += 1);
+                        }
                         continue;
                     }
                     failure

@@ -5,7 +5,11 @@ use std::{
     thread,
 };
 
-use loadtest_core::{plan::Plan, series::SeriesSet, shard::Shard};
+use loadtest_core::{
+    plan::{Plan, RawMode},
+    series::SeriesSet,
+    shard::Shard,
+};
 use tokio::sync::{mpsc, watch};
 
 use super::{
@@ -110,8 +114,11 @@ impl Crew {
             spares.push(spare);
             let raw = match &pool {
                 None => RawLane::None,
-                Some(pool) if plan.results.wants_raw() => RawLane::All(pool.writer(worker)),
-                Some(pool) => RawLane::Counted(pool.writer(worker)),
+                Some(pool) => match plan.results.raw() {
+                    RawMode::All => RawLane::All(pool.writer(worker)),
+                    RawMode::None => RawLane::Counted(pool.writer(worker)),
+                    mode => RawLane::Chosen(pool.writer(worker), mode),
+                },
             };
             let assignment = Assignment {
                 compiled: Arc::clone(&compiled),

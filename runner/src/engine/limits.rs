@@ -9,7 +9,7 @@ use loadtest_core::{
     shard::Shard,
 };
 
-use super::compile::{needs_general, used_origins};
+use super::reach::{needs_general, used_origins};
 use crate::sys;
 
 /// Descriptors that a runner needs besides its users' connections.

@@ -12,6 +12,7 @@ use std::{
 
 use loadtest_core::{
     histogram::{NAME_DIGITS, TOTAL_DIGITS},
+    plan::RawMode,
     series::{ErrorKey, Outcome, Sample, Series, SeriesSet},
 };
 use tokio::sync::mpsc::{self, error::TrySendError};
@@ -128,6 +129,8 @@ pub enum RawLane {
     Counted(RecordWriter),
     /// Every request.
     All(RecordWriter),
+    /// Those that the mode keeps; the others are counted.
+    Chosen(RecordWriter, RawMode),
 }
 
 /// A worker's measurements.
@@ -317,7 +320,12 @@ impl Inner {
         match &mut self.raw {
             RawLane::None => {}
             RawLane::Counted(writer) => writer.skip(),
-            RawLane::All(writer) => writer.record(&Record {
+            RawLane::Chosen(writer, mode)
+                if !mode.keeps(outcome == Outcome::Ok, sample.latency_us, writer.next_number()) =>
+            {
+                writer.skip();
+            }
+            RawLane::All(writer) | RawLane::Chosen(writer, _) => writer.record(&Record {
                 sent_ns: ended.times.sent.saturating_sub(self.anchor.mono_ns),
                 late_us: phases.late,
                 dns_us: phases.dns,
@@ -415,7 +423,9 @@ impl Inner {
         if self.kinds.len() > KINDS_KEPT {
             self.kinds.clear();
         }
-        if let RawLane::Counted(writer) | RawLane::All(writer) = &mut self.raw {
+        if let RawLane::Counted(writer) | RawLane::All(writer) | RawLane::Chosen(writer, _) =
+            &mut self.raw
+        {
             writer.flush();
         }
         let next = self.next_set();

@@ -23,6 +23,7 @@ mod message;
 mod meter;
 mod model;
 mod network;
+mod reach;
 mod resolver;
 mod rng;
 mod scenario;

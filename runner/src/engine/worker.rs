@@ -20,11 +20,12 @@ use tokio::{
 };
 
 use super::{
-    compile::{Compiled, CompiledRequest, needs_general},
+    compile::{Compiled, CompiledRequest},
     deadlines::Deadlines,
     meter::{FromWorker, Meter, RawLane},
     model::{Model, OpenModel},
     network::Network,
+    reach::needs_general,
     scenario::{Phase, ScenarioRun, Seat},
     timers::Timers,
     user,

@@ -36,6 +36,8 @@ impl Stream {
 #[derive(Debug)]
 pub(super) struct Batch {
     pub(super) stream: Stream,
+    /// Whether some of it may have been sent before, by an exporter that was killed.
+    pub(super) suspect: bool,
     text: Vec<u8>,
     items: Vec<Item>,
 }
@@ -51,6 +53,7 @@ impl Batch {
     pub(super) fn new(stream: Stream) -> Self {
         Self {
             stream,
+            suspect: false,
             text: Vec::new(),
             items: Vec::new(),
         }
@@ -59,6 +62,7 @@ impl Batch {
     pub(super) fn with_capacity(stream: Stream, bytes: usize, items: usize) -> Self {
         Self {
             stream,
+            suspect: false,
             text: Vec::with_capacity(bytes),
             items: Vec::with_capacity(items),
         }
@@ -108,6 +112,11 @@ impl Batch {
     /// Action and document lines of an item.
     pub(super) fn action(&self, item: u32) -> &[u8] {
         self.slice(item, |item| item.start..item.end)
+    }
+
+    /// Document line of an item.
+    pub(super) fn document(&self, item: u32) -> &[u8] {
+        self.slice(item, |item| item.document..item.end)
     }
 
     /// Document lines of all items.

@@ -17,7 +17,7 @@ use super::{
     account::Account,
     background::Background,
     batch::{Batch, Fate, Stream},
-    intake::{Intake, Ticket},
+    intake::{Intake, Taken, Ticket},
     interval::IntervalEncoder,
     request::RequestEncoder,
     run::RunEncoder,
@@ -25,7 +25,7 @@ use super::{
     sink::GiveUpSwitch,
     sinks::Sinks,
 };
-use crate::pool::{AggregateReader, Block, Ledger, Next, Pool, PoolError};
+use crate::pool::{AggregateReader, Ledger, Next, Pool, PoolError};
 
 /// Intervals are sent together up to this size, after a time without a server.
 const AGGREGATE_BYTES: usize = 1 << 20;
@@ -86,6 +86,8 @@ pub(super) struct Drain {
     /// Blocks under way.
     blocks: usize,
     aggregates_running: bool,
+    /// Whether an exporter before this one may have sent some of it.
+    restarted: bool,
     /// Whether the document of the start was sent, whatever became of it.
     start_sent: bool,
 }
@@ -134,6 +136,7 @@ impl Drain {
             give_up,
         } = line;
         let mut ledger = pool.ledger();
+        let restarted = ledger.exporters > 0;
         ledger.exporters += 1;
         pool.write_ledger(&ledger);
         let wall_ns = pool.anchor().wall_ns;
@@ -150,6 +153,7 @@ impl Drain {
             running: JoinSet::new(),
             blocks: 0,
             aggregates_running: false,
+            restarted,
             start_sent: ledger.run_documents & START != 0,
             pool,
             intake,
@@ -172,6 +176,9 @@ impl Drain {
         loop {
             let engine = self.engine();
             let engine_ended = engine != Engine::Measures;
+            if engine_ended {
+                self.background.hurry();
+            }
             if engine_ended || signals.asked_to_end().is_some() {
                 let since = *draining_since.get_or_insert_with(Instant::now);
                 let late = since.elapsed() >= self.timeout;
@@ -369,12 +376,13 @@ impl Drain {
         if free == 0 {
             return;
         }
-        for (ticket, block) in self.intake.take(free, engine == Engine::Gone) {
+        for taken in self.intake.take(free, engine == Engine::Gone) {
+            let Taken { ticket, block, .. } = &taken;
             if block.intact {
-                self.spawn_block(ticket, block);
+                self.spawn_block(taken);
             } else {
                 self.ledger.lost += u64::from(block.count);
-                self.intake.settle(ticket, &mut self.ledger);
+                self.intake.settle(*ticket, &mut self.ledger);
                 self.account.lasting_problem(format!(
                     "{} records are lost: their block is damaged",
                     block.count
@@ -384,7 +392,12 @@ impl Drain {
     }
 
     /// Makes a block's documents and delivers them.
-    fn spawn_block(&mut self, ticket: Ticket, block: Block) {
+    fn spawn_block(&mut self, taken: Taken) {
+        let Taken {
+            ticket,
+            block,
+            suspect,
+        } = taken;
         self.blocks += 1;
         let (encoder, background) = (self.requests.clone(), self.background.clone());
         let (deliver, give_up) = (self.sinks.clone(), self.give_up.listen());
@@ -393,7 +406,9 @@ impl Drain {
                 let mut encoder = encoder.lock().unwrap_or_else(PoisonError::into_inner);
                 encoder.batch(&block)
             };
-            let batch = Arc::new(background.run(encode).await);
+            let mut batch = background.run(encode).await;
+            batch.suspect = suspect;
+            let batch = Arc::new(batch);
             let (fate, copy) = deliver.deliver(batch.clone(), give_up).await;
             Done {
                 what: What::Block(ticket),
@@ -405,7 +420,8 @@ impl Drain {
     }
 
     /// Delivers documents that are not of requests.
-    fn spawn(&mut self, what: What, batch: Batch) {
+    fn spawn(&mut self, what: What, mut batch: Batch) {
+        batch.suspect = self.restarted;
         self.aggregates_running = true;
         self.account.aggregates_under_way(batch.len() as u64);
         let batch = Arc::new(batch);

@@ -6,7 +6,7 @@
 //! has begun.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -18,7 +18,7 @@ use std::{
 
 use super::{
     account::Account,
-    spool::{Mark, Spool, SpoolError},
+    spool::{MOST_FROM_POOL, Mark, Spool, SpoolError, Take},
 };
 use crate::pool::{Block, BlockId, Ledger, Pool};
 
@@ -37,6 +37,15 @@ const AFTER_TROUBLE: Duration = Duration::from_secs(1);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct Ticket(u64);
 
+/// A block that somebody delivers.
+#[derive(Debug)]
+pub(super) struct Taken {
+    pub(super) ticket: Ticket,
+    pub(super) block: Block,
+    /// Whether an exporter before this one may have sent it.
+    pub(super) suspect: bool,
+}
+
 /// All blocks that wait for a sink.
 #[derive(Debug)]
 pub(super) struct Intake {
@@ -50,6 +59,8 @@ struct Inner {
     spool: Option<Spool>,
     under_way: HashMap<Ticket, Place>,
     tickets: u64,
+    /// Worker and generation of what an exporter before this one may have sent.
+    suspects: HashSet<(u32, u64)>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,19 +90,25 @@ impl Intake {
         account: Arc<Account>,
     ) -> Self {
         pool.free_settled();
-        let spool = dir.filter(|_| limit > 0).and_then(|dir| {
+        let mut suspects = HashSet::new();
+        if pool.ledger().exporters > 0 {
+            suspects.extend(waiting(&pool).iter().map(name));
+        }
+        let mut spool = None;
+        if let Some(dir) = dir.filter(|_| limit > 0) {
             match open_spool(&pool, &dir, limit, &account) {
-                Ok(spool) => Some(spool),
-                Err(error) => {
-                    account.trouble_of_spool(Some(&error.to_string()));
-                    None
+                Ok((opened, found)) => {
+                    suspects.extend(found);
+                    spool = Some(opened);
                 }
+                Err(error) => account.trouble_of_spool(Some(&error.to_string())),
             }
-        });
+        }
         let inner = Inner {
             spool,
             under_way: HashMap::new(),
             tickets: 0,
+            suspects,
         };
         Self {
             pool,
@@ -102,24 +119,24 @@ impl Intake {
 
     /// The oldest blocks that nobody has taken, `most` at most: those on disk, then those in
     /// memory. `engine_gone`: also those that their writer has not handed over.
-    pub(super) fn take(&self, most: usize, engine_gone: bool) -> Vec<(Ticket, Block)> {
+    pub(super) fn take(&self, most: usize, engine_gone: bool) -> Vec<Taken> {
         let mut inner = self.inner();
         let mut taken = Vec::new();
-        while taken.len() < most
-            && let Some((number, block)) = inner.spool.as_mut().and_then(Spool::take)
-        {
-            taken.push((inner.ticket(Place::Spool(number)), block));
-        }
-        if taken.len() == most {
-            return taken;
+        while taken.len() < most {
+            match inner.spool.as_mut().map_or(Take::Empty, Spool::take) {
+                Take::Block(number, block) => taken.push(inner.taken(Place::Spool(number), block)),
+                Take::Empty => break,
+                Take::NotYet => return taken,
+            }
         }
         let mut waiting = self.pool.full_blocks();
         if engine_gone {
             waiting.extend(self.pool.unfinished_blocks());
         }
         waiting.retain(|id| inner.ticket_of(*id).is_none());
-        for id in waiting.into_iter().take(most - taken.len()) {
-            taken.push((inner.ticket(Place::Pool(id)), self.pool.read(id)));
+        let room = MOST_FROM_POOL.saturating_sub(inner.from_pool().count());
+        for id in waiting.into_iter().take(room.min(most - taken.len())) {
+            taken.push(inner.taken(Place::Pool(id), self.pool.read(id)));
         }
         taken
     }
@@ -142,35 +159,36 @@ impl Intake {
         }
     }
 
-    /// Moves one block to disk if a ring fills.
+    /// Moves one block to disk if a ring fills; first those that are under way, because a ring
+    /// goes on only behind them.
     pub(super) fn relieve(&self) -> Relief {
         let mut inner = self.inner();
-        let Some(id) = self.pool.oldest_under_pressure(PRESSURE) else {
+        let Some(oldest) = self.pool.oldest_under_pressure(PRESSURE) else {
             return Relief::Unneeded;
         };
-        let Inner {
-            spool: Some(spool), ..
-        } = &mut *inner
-        else {
+        let under_way = inner.from_pool().min_by_key(|(_, id)| id.generation);
+        let Some(spool) = &mut inner.spool else {
             return Relief::Refused;
         };
-        match spool.append(&self.pool.read(id)) {
-            Ok(number) => {
-                if let Some(ticket) = inner.ticket_of(id) {
-                    inner.under_way.insert(ticket, Place::Spool(number));
-                    if let Some(spool) = &mut inner.spool {
-                        spool.taken(number);
-                    }
-                }
-                self.pool.release(id);
-                self.account.trouble_of_spool(None);
-                Relief::Moved
-            }
+        let (ticket, id) = match under_way {
+            Some((ticket, id)) if spool.has_bit_for_next() => (Some(ticket), id),
+            Some((_, id)) if id == oldest => return Relief::Refused,
+            _ => (None, oldest),
+        };
+        let number = match spool.append(&self.pool.read(id)) {
+            Ok(number) => number,
             Err(error) => {
                 self.account.trouble_of_spool(Some(&error.to_string()));
-                Relief::Refused
+                return Relief::Refused;
             }
+        };
+        if let Some(ticket) = ticket {
+            spool.taken(number);
+            inner.under_way.insert(ticket, Place::Spool(number));
         }
+        self.pool.release(id);
+        self.account.trouble_of_spool(None);
+        Relief::Moved
     }
 
     /// Forgets what is on disk. Nothing is under way any more.
@@ -186,11 +204,28 @@ impl Intake {
 }
 
 impl Inner {
-    fn ticket(&mut self, place: Place) -> Ticket {
+    fn taken(&mut self, place: Place, block: Block) -> Taken {
         self.tickets += 1;
         let ticket = Ticket(self.tickets);
         self.under_way.insert(ticket, place);
-        ticket
+        let suspect = self
+            .suspects
+            .remove(&(block.id.worker, block.id.generation));
+        Taken {
+            ticket,
+            block,
+            suspect,
+        }
+    }
+
+    /// What is under way and still in the pool.
+    fn from_pool(&self) -> impl Iterator<Item = (Ticket, BlockId)> {
+        self.under_way
+            .iter()
+            .filter_map(|(ticket, place)| match place {
+                Place::Pool(id) => Some((*ticket, *id)),
+                Place::Spool(_) => None,
+            })
     }
 
     fn ticket_of(&self, id: BlockId) -> Option<Ticket> {
@@ -201,16 +236,30 @@ impl Inner {
     }
 }
 
-fn open_spool(pool: &Pool, dir: &Path, limit: u64, account: &Account) -> Result<Spool, SpoolError> {
+fn name(id: &BlockId) -> (u32, u64) {
+    (id.worker, id.generation)
+}
+
+fn waiting(pool: &Pool) -> Vec<BlockId> {
+    let mut waiting = pool.full_blocks();
+    waiting.extend(pool.unfinished_blocks());
+    waiting
+}
+
+/// The spool, and what an exporter before this one may have sent of it.
+fn open_spool(
+    pool: &Pool,
+    dir: &Path,
+    limit: u64,
+    account: &Account,
+) -> Result<(Spool, HashSet<(u32, u64)>), SpoolError> {
     let ledger = pool.ledger();
     let mark = Mark {
         low: ledger.spool_low,
         done: ledger.spool_done,
     };
-    let mut waiting = pool.full_blocks();
-    waiting.extend(pool.unfinished_blocks());
-    let name = |id: &BlockId| (id.worker, id.generation);
-    let held: std::collections::HashSet<_> = waiting.iter().map(name).collect();
+    let waiting = waiting(pool);
+    let held: HashSet<_> = waiting.iter().map(name).collect();
     let (spool, found) = Spool::open(dir, pool.anchor(), limit, mark, |parts| {
         held.contains(&(parts.worker, parts.generation))
     })?;
@@ -224,7 +273,7 @@ fn open_spool(pool: &Pool, dir: &Path, limit: u64, account: &Account) -> Result<
             found.damaged_bytes
         ));
     }
-    Ok(spool)
+    Ok((spool, found.suspects))
 }
 
 /// A thread of its own that keeps the rings from filling, whatever the others are doing.

@@ -68,7 +68,7 @@ use crate::{
 use account::Account;
 use background::Background;
 use drain::{Drain, Ended, Line};
-use elastic::Elastic;
+use elastic::{DeadLetters, Elastic};
 use intake::{BlockWriter, Intake};
 use reporter::{Known, Reporter, SILENCE};
 use signals::Signals;
@@ -128,7 +128,8 @@ fn try_run(args: Args) -> anyhow::Result<()> {
     let elastic = match &plan.results.elasticsearch {
         Some(settings) => {
             let (namespace, index) = (&plan.run.namespace, args.runner.index);
-            let elastic = Elastic::new(settings, namespace, index, background.clone())?;
+            let letters = DeadLetters::in_dir(args.out.clone().or_else(|| args.spool.clone()));
+            let elastic = Elastic::new(settings, namespace, index, background.clone(), letters)?;
             Some(Arc::new(elastic))
         }
         None => None,

@@ -1,7 +1,7 @@
 //! One document per request.
 
 use loadtest_core::{
-    plan::{Check, Plan, Request, Scenario, Task},
+    plan::{Check, Plan, RawMode, Request, Scenario, Task},
     series::Outcome,
 };
 use serde_json::{Map, Value, json};
@@ -29,6 +29,7 @@ pub(super) struct RequestEncoder {
     /// For a record of a step that the plan does not have, which no engine of ours writes.
     unknown: StepText,
     timestamps: Timestamps,
+    raw: RawMode,
 }
 
 /// The constant parts of a step's documents.
@@ -61,6 +62,7 @@ impl RequestEncoder {
             steps,
             unknown: step(None),
             timestamps: Timestamps::new(),
+            raw: plan.results.raw(),
         }
     }
 
@@ -81,12 +83,16 @@ impl RequestEncoder {
             steps,
             unknown,
             timestamps,
+            raw,
         } = self;
         let id = |out: &mut Vec<u8>| super::ids::push_request(out, id_prefix, n, worker);
         let sent_ns = anchor_wall_ns.saturating_add_unsigned(record.sent_ns);
         let step = steps.get(record.step as usize).unwrap_or(unknown);
         batch.push(id, |out| {
             push_loadtest(out, step, record, sent_ns, timestamps);
+            if matches!(raw, RawMode::Sample { .. }) {
+                push_weight(out, raw.weight(record.outcome == Outcome::Ok, record.latency_us()));
+            }
             push_http(out, step, record);
             if record.outcome != Outcome::Ok {
                 push_error(out, step, record);
@@ -166,6 +172,13 @@ fn push_loadtest(
         }
         out.extend_from_slice(b"]}");
     }
+}
+
+/// How many requests the document stands for. In `loadtest`, like what comes before it.
+fn push_weight(out: &mut Vec<u8>, weight: f64) {
+    out.extend_from_slice(br#","weight":"#);
+    // Writing to a vector does not fail.
+    let _ = serde_json::to_writer(out, &weight);
 }
 
 fn push_http(out: &mut Vec<u8>, step: &StepText, record: &Record<'_>) {

@@ -40,11 +40,11 @@ impl Sinks {
         let elastic_raw = results
             .elasticsearch
             .as_ref()
-            .is_some_and(|e| e.raw == RawMode::All);
+            .is_some_and(|e| e.raw != RawMode::None);
         let files_raw = results
             .files
             .as_ref()
-            .is_some_and(|files| files.raw == RawMode::All);
+            .is_some_and(|files| files.raw != RawMode::None);
         let settled = Lengths {
             requests: ledger.requests_file,
             intervals: ledger.intervals_file,

@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 use super::{batch::Stream, request::SCHEMA};
 
 /// Version of the templates; a server that has this one or a later one is left alone.
-pub(super) const VERSION: u64 = 1;
+pub(super) const VERSION: u64 = 2;
 
 /// What a server's mappings can express.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,6 +60,7 @@ const COMMON: Fields = &[
 const REQUESTS: Fields = &[
     ("loadtest.stage", Keyword),
     ("event.outcome", Keyword),
+    ("loadtest.weight", Double),
     ("event.duration", Long),
     ("host.name", Keyword),
     ("labels", Labels),

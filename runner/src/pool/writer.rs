@@ -86,6 +86,12 @@ impl RecordWriter {
             .store(progress, Ordering::Release);
     }
 
+    /// The number that the next record gets.
+    #[inline]
+    pub fn next_number(&self) -> u64 {
+        self.n
+    }
+
     /// Counts a record that is not wanted.
     #[inline]
     pub fn skip(&mut self) {

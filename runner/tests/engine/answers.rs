@@ -163,7 +163,11 @@ async fn redirects_are_followed_as_requests_of_their_own() {
     let away = format!("http://{}", other.address);
     let site = Site::plain(redirecting(&away)).await;
     let post = |status: &str| {
-        let mut post = with_header(get(&format!("/post?{status}")), "content-type", "text/plain");
+        let mut post = with_header(
+            get(&format!("/post?{status}")),
+            "content-type",
+            "text/plain",
+        );
         post.method = "POST".to_owned();
         post.body = Some(template_of("u=$(user.index)"));
         follow(post, 1)
@@ -279,8 +283,20 @@ async fn bodies_are_decoded_when_a_check_reads_them_and_not_else() {
     let measured = run(plan(site.address, vec![times(1, 4, steps)])).await;
     assert_eq!((measured.total.requests, measured.total.failures), (28, 12));
     let expected = BTreeMap::from([
-        (("body", "the body is not the gzip that its content-encoding says"), 4),
-        (("body", "the body has a content-encoding other than gzip, deflate and br, so checks cannot read it"), 4),
+        (
+            (
+                "body",
+                "the body is not the gzip that its content-encoding says",
+            ),
+            4,
+        ),
+        (
+            (
+                "body",
+                "the body has a content-encoding other than gzip, deflate and br, so checks cannot read it",
+            ),
+            4,
+        ),
         (("check", "check \"check 3\" failed"), 4),
     ]);
     let found = errors(&measured);

@@ -36,7 +36,11 @@ async fn connections_last_as_long_as_is_asked_for() {
         run(of(&each, Connections::PerIteration)),
         run(of(&single, Connections::PerRequest)),
     );
-    for (measured, site) in [(&kept, &keeping), (&iterations, &each), (&requests, &single)] {
+    for (measured, site) in [
+        (&kept, &keeping),
+        (&iterations, &each),
+        (&requests, &single),
+    ] {
         assert_eq!((measured.total.requests, measured.total.failures), (100, 0));
         assert_eq!(site.count(), 100);
         assert_eq!(measured.connections, site.connections());
@@ -56,7 +60,10 @@ async fn connections_last_as_long_as_is_asked_for() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_user_keeps_one_connection_to_each_origin() {
-    let (first, second) = (Site::plain(ok).await, Site::start("[::1]:0", None, ok).await);
+    let (first, second) = (
+        Site::plain(ok).await,
+        Site::start("[::1]:0", None, ok).await,
+    );
     let mut elsewhere = get("/elsewhere");
     elsewhere.origin = Some(0);
     let steps = vec![step(get("/here")), step(elsewhere), step(get("/again"))];

@@ -2,6 +2,7 @@
 
 use std::{
     convert::Infallible,
+    net::SocketAddr,
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -18,12 +19,16 @@ use loadtest_core::{
     plan::{Load, Origin, Plan, Protocol, Scenario, Scheme, TargetTls},
     template::Template,
 };
-use tokio::net::TcpListener;
+use tokio::{
+    io::{AsyncWriteExt, copy_bidirectional},
+    net::{TcpListener, TcpStream},
+};
 use tokio_rustls::TlsAcceptor;
 
 use crate::{
     harness::{body_contains, errors, get, plan, run, scenario, step, task},
     site::{Authority, Site, ok},
+    target::read_request,
 };
 
 #[derive(Debug, Default)]
@@ -122,7 +127,11 @@ async fn answer(
         header("cookie"),
         String::from_utf8_lossy(&body)
     );
-    served.lock().unwrap().lines.push(line.trim_end().to_owned());
+    served
+        .lock()
+        .unwrap()
+        .lines
+        .push(line.trim_end().to_owned());
     let response = Response::builder();
     let response = match path {
         "/moved" => response
@@ -175,7 +184,10 @@ async fn http_2_is_rendered_checked_and_counted_as_ever() {
         assert_eq!((measured.total.requests, measured.total.failures), (16, 8));
         assert_eq!(measured.checks, [(4, 0), (0, 4)]);
         let found = errors(measured);
-        let found: Vec<_> = found.iter().map(|((name, text), n)| (&**name, &**text, *n)).collect();
+        let found: Vec<_> = found
+            .iter()
+            .map(|((name, text), n)| (&**name, &**text, *n))
+            .collect();
         assert_eq!(
             found,
             [
@@ -198,26 +210,68 @@ async fn http_2_is_rendered_checked_and_counted_as_ever() {
     }
 }
 
+/// A proxy that opens tunnels and names where they led.
+async fn tunnels() -> (
+    SocketAddr,
+    Arc<Mutex<Vec<String>>>,
+    tokio::task::JoinHandle<()>,
+) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let opened = Arc::<Mutex<Vec<String>>>::default();
+    let shared = Arc::clone(&opened);
+    let task = tokio::spawn(async move {
+        loop {
+            let (mut client, _) = listener.accept().await.unwrap();
+            let opened = Arc::clone(&shared);
+            tokio::spawn(async move {
+                let seen = read_request(&mut client, &mut Vec::new()).await.unwrap();
+                opened
+                    .lock()
+                    .unwrap()
+                    .push(format!("{} {}", seen.method, seen.path));
+                let mut server = TcpStream::connect(&seen.path).await.unwrap();
+                let established = b"HTTP/1.1 200 Connection established\r\n\r\n";
+                client.write_all(established).await.unwrap();
+                drop(copy_bidirectional(&mut client, &mut server).await);
+            });
+        }
+    });
+    (address, opened, task)
+}
+
 #[tokio::test(flavor = "multi_thread")]
-async fn a_proxy_gets_every_request() {
+async fn a_proxy_gets_every_request_and_tunnels_tls() {
     let proxy = Site::plain(ok).await;
-    let mut plan = plan(proxy.address, vec![times(2, 10, vec![get("/a?b=$(user.index)")])]);
-    plan.target.origin = Origin {
+    let steps = || vec![get("/a?b=$(user.index)")];
+    let mut forwarded = plan(proxy.address, vec![times(2, 10, steps())]);
+    forwarded.target.origin = Origin {
         scheme: Scheme::Http,
         host: "shop.invalid".to_owned(),
         port: 80,
     };
-    plan.target.proxy = Some(format!("http://{}", proxy.address));
-    let measured = run(plan).await;
-    assert_eq!(
-        (measured.total.requests, measured.total.failures),
-        (20, 0),
-        "{:?}",
-        measured.errors
-    );
+    forwarded.target.proxy = Some(format!("http://{}", proxy.address));
+    let site = Site::secure(Authority::new().sign("127.0.0.1").server(), ok).await;
+    let (address, opened, task) = tunnels().await;
+    let mut tunnelled = plan(site.address, vec![times(2, 10, steps())]);
+    tunnelled.target.origin = site.origin();
+    tunnelled.target.tls.insecure_skip_verify = true;
+    tunnelled.target.proxy = Some(format!("http://{address}"));
+    let (first, second) = tokio::join!(run(forwarded), run(tunnelled));
+    for measured in [first, second] {
+        assert_eq!(
+            (measured.total.requests, measured.total.failures),
+            (20, 0),
+            "{:?}",
+            measured.errors
+        );
+    }
+    task.abort();
     let mut paths: Vec<_> = proxy.seen().into_iter().map(|seen| seen.path).collect();
     paths.sort();
     let of = |user: u32| vec![format!("http://shop.invalid/a?b={user}"); 10];
     assert_eq!(paths, [of(0), of(1)].concat());
-    assert_eq!(proxy.connections(), 2);
+    assert_eq!((proxy.connections(), site.count()), (2, 20));
+    let tunnel = format!("CONNECT {}", site.address);
+    assert_eq!(*opened.lock().unwrap(), [tunnel.clone(), tunnel]);
 }

@@ -3,7 +3,9 @@
 use std::{collections::BTreeMap, fs, path::PathBuf, time::Duration};
 
 use loadtest_core::{
-    plan::{ClientCertificate, Connections, Origin, Plan, RawMode, Scenario, Scheme, Step, TargetTls},
+    plan::{
+        ClientCertificate, Connections, Origin, Plan, RawMode, Scenario, Scheme, Step, TargetTls,
+    },
     series::SeriesSet,
     template::Template,
 };
@@ -13,7 +15,8 @@ use tokio::{io::AsyncReadExt, net::TcpListener};
 
 use crate::{
     harness::{
-        Run, body_contains, errors, get, pause, plan, rate, run, scenario, step, task, users, with_files,
+        Run, body_contains, errors, get, pause, plan, rate, run, scenario, step, task, users,
+        with_files,
     },
     site::{Answer, Authority, Site, ok, text},
     target::Seen,
@@ -90,7 +93,10 @@ async fn a_target_with_an_own_ca_is_verified_and_its_handshakes_are_timed_apart(
         .sum();
     assert_eq!(measured.connections, shaken);
     let pool = Pool::open(&run.pool(0)).unwrap();
-    let blocks = pool.full_blocks().into_iter().chain(pool.unfinished_blocks());
+    let blocks = pool
+        .full_blocks()
+        .into_iter()
+        .chain(pool.unfinished_blocks());
     let (mut fresh, mut records) = (0, 0);
     for block in blocks.map(|id| pool.read(id)) {
         for (_, record) in block.records() {
@@ -259,7 +265,11 @@ async fn connections_that_were_left_are_replaced_and_large_bodies_go_both_ways()
     post.method = "POST".to_owned();
     post.body = Some(Template::literal("0123456789".repeat(100_000) + "end"));
     post.checks = vec![body_contains("9end")];
-    let tasks = vec![task("only", 1, vec![step(post), step(get("/leave")), Step::Pause(pause(10, 20))])];
+    let tasks = vec![task(
+        "only",
+        1,
+        vec![step(post), step(get("/leave")), Step::Pause(pause(10, 20))],
+    )];
     let scenario = scenario(users(2, SHORT), tasks);
     let measured = run(secure_plan(&site, trusting(&ca), scenario)).await;
     well(&measured, &site);

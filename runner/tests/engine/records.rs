@@ -139,3 +139,42 @@ async fn without_raw_records_requests_are_counted_as_left_out() {
         .sum();
     assert_eq!(sum, requests);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_choice_of_requests_keeps_what_failed_and_counts_the_rest() {
+    let target = Target::start().await;
+    for (mode, most_ok) in [
+        (RawMode::ErrorsAndSlow { slower_than: SECOND * 9 }, 0),
+        (
+            RawMode::Sample {
+                per_million: 200_000,
+                slower_than: None,
+            },
+            200,
+        ),
+    ] {
+        let steps = vec![step(get("/ok")), step(get("/status/503"))];
+        let load = rate("200/s", 2 * SECOND, 50);
+        let scenarios = vec![scenario(load, vec![task("only", 1, steps)])];
+        let plan = with_files(plan(target.address, scenarios), mode);
+        let (run, ended) = finished(plan).await;
+        let pool = Pool::open(&run.pool(0)).unwrap();
+        let (mut ok, mut failed) = (0, 0);
+        let waiting = pool.full_blocks().into_iter();
+        for id in waiting.chain(pool.unfinished_blocks()) {
+            let block = pool.read(id);
+            for (n, record) in block.records() {
+                assert!(mode.keeps(record.outcome == Outcome::Ok, record.latency_us(), n));
+                *(if record.outcome == Outcome::Ok { &mut ok } else { &mut failed }) += 1;
+            }
+        }
+        assert_eq!((ended.merged.total.requests, failed), (800, 400), "{mode:?}");
+        assert!(ok <= most_ok && (most_ok == 0 || ok > 20), "{ok} of 400 in {mode:?}");
+        let counts = run.server.reports().last().unwrap().records;
+        let left_out = 800 - failed - ok;
+        assert_eq!(
+            (counts.produced, counts.sampled_out, counts.dropped),
+            (800, left_out, 0)
+        );
+    }
+}

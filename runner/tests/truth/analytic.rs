@@ -29,6 +29,9 @@ const STALLS: Service = Service::Stalling {
 /// 900 ms, 0.1 % for 990 ms; all take 10 ms.
 const ANALYTIC_US: [u64; 3] = [10_000, 910_000, 1_000_000];
 
+/// What two processes without optimisation work for a request, which these numbers leave out.
+const WORK_US: f64 = if cfg!(debug_assertions) { 200.0 } else { 0.0 };
+
 const LENGTH: Duration = Duration::from_secs(20);
 
 fn load(target: &Witness, loads: &[(&str, u32)]) -> Plan {
@@ -61,7 +64,7 @@ async fn a_stalling_server_is_reported_as_it_is() {
     let (plenty, few) = (Witness::start(STALLS), Witness::start(STALLS));
     // One user keeps up with 50/s but for the stalls, and never with 500/s.
     let (enough_users, one_user) = tokio::join!(
-        measure(load(&plenty, &[("500/s", 700)])),
+        measure(load(&plenty, &[("500/s", 1_000)])),
         measure(load(&few, &[("50/s", 1), ("500/s", 1)])),
     );
     latency_is_the_truth(&enough_users, &plenty.log());
@@ -80,7 +83,6 @@ fn latency_is_the_truth(measured: &Measured, log: &[Served]) {
     assert_eq!((merged.total.failures, merged.late_by_target), (0, 0));
     let served: HashMap<Key, Served> = log.iter().map(|served| (served.key, *served)).collect();
     assert_eq!(served.len(), 10_000, "each request came once");
-    let allowance_us = 4.0 * measured.process.mean_wait_us();
     let mut truth = Vec::new();
     let mut unread = Vec::new();
     let start = measured.requests[0].intended;
@@ -93,7 +95,7 @@ fn latency_is_the_truth(measured: &Measured, log: &[Served]) {
         let least = (served.replied - due) / 1_000;
         assert!(request.latency_us + 2 >= least, "{request:?} {served:?}");
         truth.push(least);
-        unread.push((request.latency_us + 2 - least) / 1);
+        unread.push(request.latency_us.saturating_sub(least));
     }
     let late = sorted(
         log.iter()
@@ -101,23 +103,36 @@ fn latency_is_the_truth(measured: &Measured, log: &[Served]) {
     );
     let (truth, unread) = (sorted(truth), sorted(unread));
     let latency = &merged.total.latency;
+    let process = &measured.process;
+    // A wake-up when an arrival is due and one when its answer is there, for server and engine.
+    let busy_us = 4.0 * process.mean_wait_us();
+    let all_kept_time =
+        busy_us < 400.0 && quantile(&late, 0.5) < 50 && quantile(&late, 0.999) < 5_000;
     for (share, on_paper) in SHARES.into_iter().zip(ANALYTIC_US) {
         let (reported, truth) = (latency.quantile(share), quantile(&truth, share));
         println!("p{share}: {reported} µs, the server says {truth}, on paper {on_paper}");
-        assert!(reported as f64 >= truth as f64 * 0.999);
-        assert!(reported as f64 <= truth as f64 * 1.02 + allowance_us);
-        let server_kept_time = quantile(&late, 0.5) < 50 && quantile(&late, 0.999) < 10_000;
-        if server_kept_time {
-            assert!(reported as f64 >= on_paper as f64 * 0.98);
-            assert!(reported as f64 <= on_paper as f64 * 1.02 + allowance_us);
+        let reported = reported as f64;
+        // A single wait may fall on the end of a stall, where half a second's answers come at once.
+        let unlucky_us = if share > 0.9 {
+            process.worst_wait_us as f64
+        } else {
+            0.0
+        };
+        assert!(reported >= truth as f64 * 0.999);
+        assert!(reported <= truth as f64 * 1.02 + busy_us + unlucky_us);
+        if all_kept_time {
+            assert!(reported >= on_paper as f64 * 0.98);
+            assert!(reported <= on_paper as f64 * 1.02 + busy_us + unlucky_us + WORK_US);
         }
     }
     println!(
-        "server late by {} µs (median) to {} µs, answers read after {} µs (median), a worker waits {:.1} µs for a CPU",
+        "server late by {} µs (median) to {} µs, answers read after {} µs (median); a worker waits \
+         {:.0} µs for a CPU, {} µs at worst within 50 ms; compared with paper: {all_kept_time}",
         quantile(&late, 0.5),
         quantile(&late, 1.0),
         quantile(&unread, 0.5),
-        measured.process.mean_wait_us(),
+        process.mean_wait_us(),
+        process.worst_wait_us,
     );
     // The service time is told apart: it begins when the request is sent.
     for request in &measured.requests {

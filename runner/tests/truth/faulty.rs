@@ -25,7 +25,7 @@ use crate::witness::Key;
 pub enum Fate {
     /// Answers.
     Good,
-    /// Answers a byte at a time.
+    /// Answers in small pieces.
     Dribbled,
     /// Answers and closes, as it says.
     Closed,
@@ -57,7 +57,8 @@ impl Fate {
             9 => Self::Closed,
             10 => Self::HalfClosed,
             11 => Self::Refused,
-            12 | 13 => Self::Cut(bytes),
+            12 => Self::Cut(bytes),
+            13 => Self::Cut(0),
             14 => Self::Reset(bytes),
             _ => Self::Hung,
         }
@@ -210,8 +211,8 @@ async fn answer(stream: &mut TcpStream, fate: Fate) -> bool {
     match fate {
         Fate::Good => write(stream, GOOD).await,
         Fate::Dribbled => {
-            for byte in GOOD.as_bytes() {
-                if stream.write_all(&[*byte]).await.is_err() {
+            for piece in GOOD.as_bytes().chunks(5) {
+                if stream.write_all(piece).await.is_err() {
                     return false;
                 }
                 tokio::task::yield_now().await;

@@ -28,8 +28,8 @@ mod witness;
 
 mod analytic;
 
-mod absurd;
 mod counts;
 mod hostile;
+mod nonsense;
 mod scarce;
 mod schedule;

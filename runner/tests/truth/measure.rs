@@ -28,13 +28,10 @@ use crate::{
 pub struct Recorded {
     pub key: Key,
     pub runner: u32,
-    pub worker: u32,
     pub intended: Nanos,
-    pub sent: Nanos,
     pub latency_us: u64,
     pub service_us: u64,
     pub outcome: Outcome,
-    pub reused: bool,
     pub error: String,
 }
 
@@ -76,7 +73,7 @@ pub async fn measure_while(plan: Plan, meanwhile: impl AsyncFnOnce(&Run)) -> Mea
     let mut requests: Vec<_> = (0..runners)
         .flat_map(|index| records(&run, index))
         .collect();
-    requests.sort_by_key(|request| (request.intended, request.sent));
+    requests.sort_by_key(|request| request.intended);
     assert_lawful(&ended.merged);
     assert_eq!(requests.len() as u64, ended.merged.total.requests);
     Measured {
@@ -109,13 +106,10 @@ fn records(run: &Run, runner: u32) -> Vec<Recorded> {
                     iteration: record.iteration,
                 },
                 runner,
-                worker: id.worker,
                 intended: at(sent_us - record.before_send_us()),
-                sent: anchor + record.sent_ns,
                 latency_us: record.latency_us(),
                 service_us: record.service_us(),
                 outcome: record.outcome,
-                reused: record.reused,
                 error: record.error.unwrap_or_default().to_owned(),
             }
         }));
@@ -128,6 +122,8 @@ fn records(run: &Run, runner: u32) -> Vec<Recorded> {
 pub struct Process {
     /// Most resident memory, bytes.
     pub peak_rss: u64,
+    /// Longest time, within 50 ms, that a worker thread was ready to run and had no CPU.
+    pub worst_wait_us: u64,
     /// By thread: nanoseconds that it was ready to run and had no CPU, and how often it ran.
     waits: HashMap<String, (u64, u64)>,
 }
@@ -195,7 +191,9 @@ fn look(pid: u32, process: &mut Process) {
         if name.starts_with("worker-")
             && let (Some(Ok(waited)), Some(Ok(times))) = (numbers.next(), numbers.next())
         {
-            process.waits.insert(name, (waited, times));
+            let before = process.waits.insert(name, (waited, times));
+            let since = waited - before.map_or(waited, |(waited, _)| waited);
+            process.worst_wait_us = process.worst_wait_us.max(since / 1_000);
         }
     }
 }

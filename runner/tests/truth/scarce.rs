@@ -124,7 +124,7 @@ async fn files_that_run_out_are_counted_and_come_back() {
         let mut before = u64::MAX;
         while target.count() != before {
             before = target.count();
-            tokio::time::sleep(SECOND / 5).await;
+            tokio::time::sleep(SECOND / 2).await;
         }
         limit_open_files(run.pid(), "1000:");
         until_more(run, Outcome::LocalFiles).await;

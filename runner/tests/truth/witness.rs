@@ -137,7 +137,7 @@ impl Witness {
         });
         let (stop, stopped) = oneshot::channel();
         let of_reader = Arc::clone(&shared);
-        std::thread::spawn(move || read_all(listener, of_reader, stopped));
+        std::thread::spawn(move || read_all(listener, &of_reader, stopped));
         let of_writer = Arc::downgrade(&shared);
         std::thread::spawn(move || {
             while let Ok(job) = due.recv() {
@@ -176,7 +176,7 @@ fn answer(shared: &Shared, stream: &TcpStream, number: usize) {
     drop(stream.try_write(ANSWER));
 }
 
-fn read_all(listener: std::net::TcpListener, shared: Arc<Shared>, stopped: oneshot::Receiver<()>) {
+fn read_all(listener: std::net::TcpListener, shared: &Arc<Shared>, stopped: oneshot::Receiver<()>) {
     tokio::runtime::Builder::new_current_thread()
         .enable_io()
         .build()
@@ -186,7 +186,7 @@ fn read_all(listener: std::net::TcpListener, shared: Arc<Shared>, stopped: onesh
             let accept = async {
                 loop {
                     let (stream, _) = listener.accept().await.unwrap();
-                    tokio::spawn(read(Arc::new(stream), Arc::clone(&shared)));
+                    tokio::spawn(read(Arc::new(stream), Arc::clone(shared)));
                 }
             };
             tokio::select! {

@@ -196,3 +196,21 @@ async fn a_report_that_is_too_long_is_not_read_to_its_end() {
         .unwrap_err();
     assert_eq!(refusal.status(), StatusCode::PAYLOAD_TOO_LARGE);
 }
+
+#[test]
+fn every_refusal_has_a_known_word() {
+    let body = report::decode::<EngineReport>(&[]).unwrap_err();
+    let all = [
+        Refusal::NoToken,
+        Refusal::Forbidden("no"),
+        Refusal::NotLeading,
+        Refusal::NotYet,
+        Refusal::TooLong,
+        Refusal::TooSlow,
+        Refusal::Body(body),
+    ];
+    for refusal in all {
+        let reason = refusal.reason();
+        assert!(REFUSAL_REASONS.contains(&reason), "{reason}");
+    }
+}

@@ -85,13 +85,11 @@ impl Connection {
 
     fn location(&self) -> Option<Vec<u8>> {
         let general = self.rest.as_deref().and_then(|rest| rest.general.as_ref());
-        match general {
-            Some(general) => general.headers("location").next().map(<[u8]>::to_vec),
-            None => {
-                let mut values = self.parser.headers().named("location");
-                values.next().map(<[u8]>::to_vec)
-            }
-        }
+        let first = match general {
+            Some(general) => general.headers("location").next(),
+            None => self.parser.headers().named("location").next(),
+        };
+        first.map(<[u8]>::to_vec)
     }
 }
 
@@ -202,7 +200,7 @@ fn follow(
         origin,
         message: Message::new(&request, envelope),
         kind: Kind {
-            general: exchange.sending.kind.general,
+            client: exchange.sending.kind.client,
             ..Kind::new(&request, redirects.closes, redirects.cookies)
         },
     };

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     clock::{self, SECOND, WallAnchor},
-    engine::{failure::Failure, message, network::Site},
+    engine::{compile::CookieHeader, failure::Failure, message, network::Site},
     http::ContentEncoding,
 };
 
@@ -61,7 +61,7 @@ impl Rest {
 
     /// Puts the cookies into a rendered request, unless it has some of its own.
     pub fn add_cookies(&self, exchange: &Exchange<'_>, rendered: &mut Vec<u8>) {
-        if self.jar.is_empty() || exchange.sending.kind.own_cookies {
+        if self.jar.is_empty() || exchange.sending.kind.cookies == CookieHeader::Own {
             return;
         }
         let network = &exchange.worker.network;

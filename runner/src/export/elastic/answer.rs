@@ -10,8 +10,9 @@ use super::client::Answer;
 pub(super) enum Verdict {
     /// The server has it: made now (201) or before (409, our ids are our own).
     Indexed,
-    /// Not now (429, 5xx): to be sent again.
-    Again,
+    /// Not now, in the server's words (429, 5xx; 401 and 403, which speak of the server's state and
+    /// not of the document: missing rights, a disk that is too full): to be sent again.
+    Again(String),
     /// Never, for this reason.
     Rejected(String),
 }
@@ -96,18 +97,19 @@ fn verdict(outcome: Outcome) -> Verdict {
     if outcome.failure_store.as_deref() == Some("used") {
         return Verdict::Rejected("the document went to the failure store".to_owned());
     }
-    match outcome.status {
-        200..=299 | 409 => Verdict::Indexed,
-        429 | 500.. => Verdict::Again,
-        status => {
-            let error = outcome.error.unwrap_or(ItemError {
-                kind: String::new(),
-                reason: None,
-            });
-            let reason = error.reason.unwrap_or_default();
-            let text = format!("{status} {}: {reason}", error.kind);
-            Verdict::Rejected(text.chars().take(REASON_CHARACTERS).collect())
-        }
+    let status = outcome.status;
+    if matches!(status, 200..=299 | 409) {
+        return Verdict::Indexed;
+    }
+    let (kind, reason) = match outcome.error {
+        Some(error) => (error.kind, error.reason.unwrap_or_default()),
+        None => Default::default(),
+    };
+    let text = format!("{status} {kind}: {reason}");
+    let text = text.chars().take(REASON_CHARACTERS).collect();
+    match status {
+        401 | 403 | 429 | 500.. => Verdict::Again(text),
+        _ => Verdict::Rejected(text),
     }
 }
 
@@ -132,17 +134,20 @@ mod tests {
             {"create":{"status":409,"error":{"type":"version_conflict_engine_exception"}}},
             {"create":{"status":429,"error":{"type":"whatever"}}},
             {"create":{"status":503}},
+            {"create":{"status":403,"error":{"type":"cluster_block","reason":"read-only"}}},
             {"create":{"status":400,"error":{"type":"strict","reason":"field [x]"}}},
             {"create":{"status":201,"failure_store":"used"}},
             {"create":{"status":201,"failure_store":"not_applicable_or_unknown"}}]}"#;
         let rejected = |text: &str| Verdict::Rejected(text.to_owned());
+        let again = |text: &str| Verdict::Again(text.to_owned());
         assert_eq!(
-            meaning(200, text, 7),
+            meaning(200, text, 8),
             Meaning::Verdicts(vec![
                 Verdict::Indexed,
                 Verdict::Indexed,
-                Verdict::Again,
-                Verdict::Again,
+                again("429 whatever: "),
+                again("503 : "),
+                again("403 cluster_block: read-only"),
                 rejected("400 strict: field [x]"),
                 rejected("the document went to the failure store"),
                 Verdict::Indexed,

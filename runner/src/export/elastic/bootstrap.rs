@@ -12,7 +12,7 @@ use super::{
     Elastic,
     answer::describe,
     backoff::Backoff,
-    client::{Answer, Body},
+    client::{Answer, Body, NoAnswer},
 };
 use crate::export::{
     batch::Stream,
@@ -211,8 +211,14 @@ impl Elastic {
     }
 
     /// An exchange in which refused credentials are read again, for the next attempt.
-    async fn ask(&self, method: Method, path: &str, body: Body<'_>) -> Result<Answer, String> {
-        let answer = self.client.send(method, path, &[], body).await?;
+    pub(super) async fn ask(
+        &self,
+        method: Method,
+        path: &str,
+        body: Body<'_>,
+    ) -> Result<Answer, String> {
+        let sent = self.client.send(method, path, &[], body).await;
+        let answer = sent.map_err(NoAnswer::trouble)?;
         if matches!(answer.status, 401 | 403) {
             let trouble = describe(&answer);
             return Err(match self.client.read_credentials() {
@@ -236,7 +242,7 @@ fn refused(stream: Stream, answer: &Answer) -> String {
     )
 }
 
-fn parse<T: for<'de> Deserialize<'de>>(answer: &Answer) -> Result<T, String> {
+pub(super) fn parse<T: for<'de> Deserialize<'de>>(answer: &Answer) -> Result<T, String> {
     if answer.status >= 300 {
         return Err(describe(answer));
     }

@@ -12,7 +12,7 @@ use super::{
     Elastic,
     answer::{Meaning, Verdict, read},
     backoff::Backoff,
-    client::Body,
+    client::{Body, NoAnswer},
 };
 use crate::export::{
     batch::{Batch, Fate, Stream},
@@ -28,6 +28,7 @@ pub(super) async fn deliver(elastic: &Elastic, batch: Arc<Batch>, mut give_up: G
         elastic,
         path: format!("{}/_bulk", elastic.data_stream(batch.stream)),
         open: (0..batch.len() as u32).collect(),
+        ambiguous: batch.suspect,
         batch,
         fate: Fate::default(),
         backoff: Backoff::new(),
@@ -47,6 +48,8 @@ struct Delivery<'a> {
     path: String,
     /// Items whose fate is not known.
     open: Vec<u32>,
+    /// Whether the server may have some of them all the same.
+    ambiguous: bool,
     fate: Fate,
     backoff: Backoff,
 }
@@ -54,32 +57,38 @@ struct Delivery<'a> {
 impl Delivery<'_> {
     /// One request with as many open items as it may have. Waits afterwards when it did not help.
     async fn attempt(&mut self) {
+        if let Err(trouble) = self.resolve_ambiguity().await {
+            return self.put_off(&trouble).await;
+        }
         let count = self.fitting();
         let body = self.body(count).await;
         let query = [("filter_path", FILTER)];
-        let answer = self
+        let sent = self
             .elastic
             .client
-            .send(Method::Post, &self.path, &query, Body::Gzip(&body))
-            .await;
-        let meaning = match &answer {
-            Ok(answer) => read(answer, count),
-            Err(trouble) => Meaning::Again(trouble.clone()),
+            .send(Method::Post, &self.path, &query, Body::Gzip(&body));
+        let meaning = match sent.await {
+            Ok(answer) => {
+                let meaning = read(&answer, count);
+                // A gateway's error, or half an answer: the request behind it may have been done.
+                self.ambiguous |= matches!(meaning, Meaning::Again(_))
+                    && matches!(answer.status, 200..=299 | 500..);
+                meaning
+            }
+            Err(NoAnswer::Unsent(trouble)) => Meaning::Again(trouble),
+            Err(NoAnswer::Unknown(trouble)) => {
+                self.ambiguous = true;
+                Meaning::Again(trouble)
+            }
         };
         let trouble = match meaning {
-            Meaning::Verdicts(verdicts) => match self.take(verdicts) {
-                0 => None,
-                again => Some(format!("the search server put {again} documents off")),
-            },
+            Meaning::Verdicts(verdicts) => self.take(verdicts),
             Meaning::TooLarge => {
                 self.halve(count);
                 self.fate.retries += 1;
                 return;
             }
-            Meaning::Refused(trouble) => match self.elastic.client.read_credentials() {
-                Ok(()) => Some(trouble),
-                Err(error) => Some(format!("{trouble}; {error}")),
-            },
+            Meaning::Refused(trouble) => Some(self.with_credentials(trouble)),
             Meaning::Busy(trouble) => {
                 self.elastic.note_busy(self.bytes(count));
                 Some(trouble)
@@ -91,12 +100,41 @@ impl Delivery<'_> {
                 self.elastic.note_success();
                 self.backoff.reset();
             }
-            Some(trouble) => {
-                self.elastic.note_trouble(&trouble);
-                self.fate.retries += 1;
-                self.elastic.pause(&mut self.backoff).await;
-            }
+            Some(trouble) => self.put_off(&trouble).await,
         }
+    }
+
+    async fn put_off(&mut self, trouble: &str) {
+        self.elastic.note_trouble(trouble);
+        self.fate.retries += 1;
+        self.elastic.pause(&mut self.backoff).await;
+    }
+
+    /// The credentials as they are now mounted, for the next attempt.
+    fn with_credentials(&self, trouble: String) -> String {
+        match self.elastic.client.read_credentials() {
+            Ok(()) => trouble,
+            Err(error) => format!("{trouble}; {error}"),
+        }
+    }
+
+    /// Finds out which items the server has all the same, where sending them again could double
+    /// them.
+    async fn resolve_ambiguity(&mut self) -> Result<(), String> {
+        if !self.ambiguous {
+            return Ok(());
+        }
+        let ids: Vec<&str> = self.open.iter().map(|item| self.batch.id(*item)).collect();
+        let there = self
+            .elastic
+            .there_after_rollover(self.batch.stream, &ids)
+            .await?;
+        let before = self.open.len();
+        self.open
+            .retain(|item| !there.contains(self.batch.id(*item)));
+        self.fate.indexed += (before - self.open.len()) as u64;
+        self.ambiguous = false;
+        Ok(())
     }
 
     /// How many of the open items fit into one request; at least one.
@@ -133,23 +171,33 @@ impl Delivery<'_> {
         }
     }
 
-    /// Takes the verdicts of the first open items; answers how many of them stay open.
-    fn take(&mut self, verdicts: Vec<Verdict>) -> usize {
+    /// Takes the verdicts of the first open items; why some of them stay open, if any do.
+    fn take(&mut self, verdicts: Vec<Verdict>) -> Option<String> {
         let sent = verdicts.len();
-        let mut again = Vec::new();
+        let (mut again, mut why) = (Vec::new(), None);
         for (item, verdict) in self.open.iter().zip(verdicts) {
             match verdict {
                 Verdict::Indexed => self.fate.indexed += 1,
-                Verdict::Again => again.push(*item),
+                Verdict::Again(reason) => {
+                    again.push(*item);
+                    why.get_or_insert(reason);
+                }
                 Verdict::Rejected(reason) => {
                     self.fate.rejected += 1;
-                    self.elastic.note_rejected(self.batch.id(*item), &reason);
+                    self.elastic.note_rejected(&self.batch, *item, &reason);
                 }
             }
         }
         let count = again.len();
         self.open.splice(..sent, again);
-        count
+        let why = why?;
+        let trouble = format!("the search server put {count} documents off: {why}");
+        // A right that is missing may come with other credentials.
+        Some(if why.starts_with("40") {
+            self.with_credentials(trouble)
+        } else {
+            trouble
+        })
     }
 
     /// Makes requests half as large as the one that was refused; a single document that is too
@@ -162,7 +210,7 @@ impl Delivery<'_> {
         let item = self.open.remove(0);
         self.fate.rejected += 1;
         let reason = format!("413: a single document of {bytes} bytes is too large");
-        self.elastic.note_rejected(self.batch.id(item), &reason);
+        self.elastic.note_rejected(&self.batch, item, &reason);
     }
 }
 

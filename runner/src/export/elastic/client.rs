@@ -64,6 +64,24 @@ pub(super) enum Body<'a> {
     Gzip(&'a [u8]),
 }
 
+/// Why there is no answer.
+#[derive(Debug)]
+pub(super) enum NoAnswer {
+    /// Nothing was sent.
+    Unsent(String),
+    /// The server may have done what it was asked for.
+    Unknown(String),
+}
+
+impl NoAnswer {
+    /// What happened.
+    pub(super) fn trouble(self) -> String {
+        match self {
+            Self::Unsent(trouble) | Self::Unknown(trouble) => trouble,
+        }
+    }
+}
+
 /// An answer.
 #[derive(Debug)]
 pub(super) struct Answer {
@@ -112,18 +130,17 @@ impl Client {
     /// Sends a request to the node that worked last.
     ///
     /// # Errors
-    /// A sentence, when there is no whole answer; the next request goes to the next node. The
-    /// server may have done all the same what it was asked for.
+    /// When there is no whole answer; the next request goes to the next node.
     pub(super) async fn send(
         &self,
         method: Method,
         path: &str,
         query: &[(&str, &str)],
         body: Body<'_>,
-    ) -> Result<Answer, String> {
+    ) -> Result<Answer, NoAnswer> {
         let current = self.current.load(Ordering::Relaxed);
         let Some(node) = self.nodes.get(current % self.nodes.len()) else {
-            return Err(ClientError::NoUrl.to_string());
+            return Err(NoAnswer::Unsent(ClientError::NoUrl.to_string()));
         };
         let answer = node.exchange(method, path, query, body).await;
         let works = answer
@@ -172,9 +189,9 @@ impl Node {
         path: &str,
         query: &[(&str, &str)],
         body: Body<'_>,
-    ) -> Result<Answer, String> {
+    ) -> Result<Answer, NoAnswer> {
         if !self.works.load(Ordering::Relaxed) {
-            self.reach().await?;
+            self.reach().await.map_err(NoAnswer::Unsent)?;
         }
         let mut headers = HeaderMap::new();
         headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
@@ -194,7 +211,7 @@ impl Node {
             }
         };
         let failed = |error: &dyn std::error::Error| {
-            format!("no answer from {}: {}", self.url, chain(error))
+            NoAnswer::Unknown(format!("no answer from {}: {}", self.url, chain(error)))
         };
         let response = self
             .transport

@@ -9,6 +9,8 @@ mod backoff;
 mod bootstrap;
 mod bulk;
 mod client;
+mod dead_letters;
+mod rollover;
 
 use std::sync::{
     Arc, Mutex, PoisonError,
@@ -27,6 +29,7 @@ use backoff::Backoff;
 use client::Client;
 
 pub(super) use client::ClientError;
+pub(super) use dead_letters::DeadLetters;
 
 /// Uncompressed size of a bulk request: servers count the inflated size, and refuse 100 MB at the
 /// latest; small requests keep a server's memory and a repeated one cheap.
@@ -50,6 +53,7 @@ pub(super) struct Elastic {
     client: Client,
     /// Compresses requests.
     background: Background,
+    dead_letters: DeadLetters,
     namespace: String,
     /// Runner 0 installs templates at once, the others give it a moment.
     first: bool,
@@ -86,9 +90,11 @@ impl Elastic {
         namespace: &str,
         runner: u32,
         background: Background,
+        dead_letters: DeadLetters,
     ) -> Result<Self, ClientError> {
         Ok(Self {
             background,
+            dead_letters,
             client: Client::new(settings)?,
             namespace: namespace.to_owned(),
             first: runner == 0,
@@ -152,11 +158,16 @@ impl Elastic {
         self.cap.fetch_min(bytes.div_ceil(2), Ordering::Relaxed);
     }
 
-    fn note_rejected(&self, id: &str, reason: &str) {
+    fn note_rejected(&self, batch: &Batch, item: u32, reason: &str) {
+        self.dead_letters.write(batch, item, reason);
         let mut state = self.state();
         state.rejected += 1;
         if state.reasons.len() < KEPT_REASONS && !state.reasons.iter().any(|kept| kept == reason) {
-            tracing::error!(id, reason, "the search server refused a document");
+            tracing::error!(
+                id = batch.id(item),
+                reason,
+                "the search server refused a document"
+            );
             state.reasons.push(reason.to_owned());
         }
     }

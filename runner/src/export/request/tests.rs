@@ -130,6 +130,7 @@ fn a_document_says_what_happened() {
             "runner": {"index": 3},
             "scenario": {"name": "shop"},
             "task": {"name": "shop"},
+            "stage": "load",
             "request": {
                 "name": "shop", "step": 0, "user": 1, "iteration": 2, "outcome": "check",
                 "connection_reused": false,

@@ -38,6 +38,21 @@ const SEGMENTS: u64 = 8;
 /// [`Mark::done`].
 const WINDOW: u64 = 64;
 
+/// Most blocks that may be under way from the pool: each may become an entry behind those that are
+/// taken from here, and its bit is wanted too.
+pub(super) const MOST_FROM_POOL: usize = 4;
+
+/// What was found for one take.
+#[derive(Debug)]
+pub(super) enum Take {
+    /// An entry with its number.
+    Block(u64, Block),
+    /// Nobody waits here.
+    Empty,
+    /// Not before an older entry is settled.
+    NotYet,
+}
+
 /// Why a block cannot be kept.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum SpoolError {
@@ -84,6 +99,8 @@ impl Mark {
 pub(super) struct Found {
     /// Worker and generation of every entry that is not settled.
     pub(super) blocks: HashSet<(u32, u64)>,
+    /// Of those, what may have been under way.
+    pub(super) suspects: HashSet<(u32, u64)>,
     /// Bytes in the middle of segments that are no entries.
     pub(super) damaged_bytes: u64,
 }
@@ -182,6 +199,9 @@ impl Spool {
                     worker, generation, ..
                 } = scanned.parts;
                 found.blocks.insert((worker, generation));
+                if scanned.number < mark.low + WINDOW {
+                    found.suspects.insert((worker, generation));
+                }
             }
             self.entries.push_back(Entry {
                 number: scanned.number,
@@ -243,16 +263,27 @@ impl Spool {
     }
 
     /// The oldest entry that nobody has taken.
-    pub(super) fn take(&mut self) -> Option<(u64, Block)> {
-        let end = self.entries.front()?.number + WINDOW;
-        let entry = self
-            .entries
-            .iter_mut()
-            .take_while(|entry| entry.number < end)
-            .find(|entry| entry.state == State::Waiting)?;
+    pub(super) fn take(&mut self) -> Take {
+        let end = self.low() + WINDOW - MOST_FROM_POOL as u64;
+        let waiting = |entry: &&mut Entry| entry.state == State::Waiting;
+        let Some(entry) = self.entries.iter_mut().find(waiting) else {
+            return Take::Empty;
+        };
+        if entry.number >= end {
+            return Take::NotYet;
+        }
         entry.state = State::Taken;
         let entry = *entry;
-        Some((entry.number, self.read(entry)))
+        Take::Block(entry.number, self.read(entry))
+    }
+
+    /// Whether a block that is under way may become an entry.
+    pub(super) fn has_bit_for_next(&self) -> bool {
+        self.next < self.low() + WINDOW
+    }
+
+    fn low(&self) -> u64 {
+        self.entries.front().map_or(self.next, |entry| entry.number)
     }
 
     /// An entry that cannot be read is a block that is not intact.
@@ -288,7 +319,7 @@ impl Spool {
         {
             self.entries.pop_front();
         }
-        let low = self.entries.front().map_or(self.next, |entry| entry.number);
+        let low = self.low();
         let bits = self
             .entries
             .iter()
@@ -300,7 +331,7 @@ impl Spool {
 
     /// Deletes the segments whose entries are all settled.
     pub(super) fn forget_settled(&mut self) {
-        let low = self.entries.front().map_or(self.next, |entry| entry.number);
+        let low = self.low();
         loop {
             let end = self.segments.get(1).map_or(self.next, Segment::first);
             let settled = |segment: &mut Segment| end <= low && segment.first() < end;

@@ -55,6 +55,13 @@ fn open(dir: &Path, limit: u64, mark: Mark) -> (Spool, Found) {
     Spool::open(dir, ANCHOR, limit, mark, |_| false).unwrap()
 }
 
+fn take(spool: &mut Spool) -> Option<(u64, Block)> {
+    match spool.take() {
+        Take::Block(number, block) => Some((number, block)),
+        Take::Empty | Take::NotYet => None,
+    }
+}
+
 fn numbers(block: &Block) -> Vec<u64> {
     block.records().map(|(n, _)| n).collect()
 }
@@ -87,7 +94,7 @@ fn half_an_entry_is_cut_wherever_the_kill_came() {
         assert_eq!(again.used(), whole, "{cut}");
         assert_eq!(again.append(&blocks[2]).unwrap(), 2, "{cut}");
         for block in &blocks {
-            let (_, kept) = again.take().unwrap();
+            let (_, kept) = take(&mut again).unwrap();
             assert!(kept.intact && numbers(&kept) == numbers(block), "{cut}");
         }
         again.remove();
@@ -140,7 +147,7 @@ fn flipped_bits_cost_only_their_own_block() {
         assert_eq!(found.blocks.len(), heads);
         let skipped = if heads == 2 { third - second } else { 0 };
         assert_eq!(found.damaged_bytes, skipped);
-        let taken: Vec<_> = std::iter::from_fn(|| again.take()).collect();
+        let taken: Vec<_> = std::iter::from_fn(|| take(&mut again)).collect();
         assert_eq!(numbers(&taken[0].1), numbers(&blocks[0]));
         assert_eq!(numbers(&taken[heads - 1].1), numbers(&blocks[2]));
         if heads == 3 {
@@ -176,7 +183,7 @@ fn a_full_spool_says_so_and_has_room_again_when_blocks_are_settled() {
     };
     assert!(on_disk() <= limit);
     assert_eq!(on_disk(), spool.used());
-    while let Some((number, block)) = spool.take() {
+    while let Some((number, block)) = take(&mut spool) {
         assert!(block.intact);
         spool.settle(number);
     }
@@ -250,7 +257,7 @@ proptest! {
                     }
                     prop_assert!(spool.used() <= limit);
                 }
-                Action::Take => if let Some((number, block)) = spool.take() {
+                Action::Take => if let Some((number, block)) = take(&mut spool) {
                     prop_assert_eq!(Some(&numbers(&block)), kept.get(&number));
                     taken.push(number);
                 },
@@ -278,7 +285,7 @@ proptest! {
             }
         }
         let (mut spool, _) = open(&dir.0, limit, mark);
-        while let Some((number, block)) = spool.take() {
+        while let Some((number, block)) = take(&mut spool) {
             prop_assert_eq!(Some(numbers(&block)), kept.remove(&number));
             spool.settle(number);
         }

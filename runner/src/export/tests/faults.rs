@@ -4,7 +4,7 @@ use loadtest_core::plan::{Auth, Files, RawMode};
 use serde_json::Value;
 
 use super::{
-    runner::{Runner, complete, lines_of},
+    runner::{Exporter, Runner, complete, lines_of},
     server::{Fault, Server},
     *,
 };
@@ -61,6 +61,25 @@ async fn every_document_arrives_in_its_stream_and_mapping() {
 }
 
 #[tokio::test]
+async fn a_sampled_document_says_how_many_it_stands_for() {
+    let server = Server::start().await;
+    let mut plan = searchable_plan(&[&server.url]);
+    plan.results.elasticsearch.as_mut().unwrap().raw = RawMode::Sample {
+        per_million: 100_000,
+        slower_than: None,
+    };
+    let runner = Runner::with_records(plan, 1_000);
+    complete(&runner.export().await.1, 1_000);
+    let state = server.state.lock().unwrap();
+    for document in state.documents[REQUESTS].values() {
+        assert_mapped(Stream::Requests, document);
+        let failed = document["event"]["outcome"] == "failure";
+        let weight = if failed { 1.0 } else { 10.0 };
+        assert_eq!(document["loadtest"]["weight"], weight);
+    }
+}
+
+#[tokio::test]
 async fn no_fault_loses_or_doubles_a_document() {
     let faults: [&[Fault]; 7] = [
         &[Fault::Items(429), Fault::Items(503)],
@@ -99,6 +118,65 @@ async fn no_fault_loses_or_doubles_a_document() {
     }
 }
 
+/// Ids are unique within a backing index only: what was done before a rollover and is repeated
+/// after it would be there twice.
+#[tokio::test]
+async fn a_lost_answer_before_a_rollover_doubles_nothing() {
+    let server = Server::start().await;
+    server.script([
+        Fault::None,
+        Fault::ResetAfterRollover,
+        Fault::None,
+        Fault::ResetAfterRollover,
+        Fault::ResetAfterRollover,
+        Fault::None,
+        Fault::Truncated,
+    ]);
+    let runner = Runner::with_records(searchable_plan(&[&server.url]), 12_000);
+    let (_, report) = runner.export().await;
+    complete(&report, 12_000);
+    let state = server.state.lock().unwrap();
+    assert!(state.sealed.values().map(Vec::len).sum::<usize>() == 3);
+    assert_eq!(state.doubled, 0);
+}
+
+/// The same for an exporter that was killed while the answer was on its way.
+#[tokio::test]
+async fn a_kill_before_a_rollover_doubles_nothing() {
+    let server = Server::start().await;
+    let runner = Runner::with_records(searchable_plan(&[&server.url]), 6_000);
+    for _ in 0..3 {
+        server.script([Fault::ResetAfterRollover; 2]);
+        let mut exporter = runner.start();
+        let quiet = Signals::none();
+        let work = exporter.drain.run(&quiet);
+        let rolled = async {
+            while !server.state.lock().unwrap().faults.is_empty() {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        tokio::select! {
+            ended = work => drop(ended),
+            () = rolled => {}
+        }
+    }
+    let (_, report) = runner.export().await;
+    complete(&report, 6_000);
+    let state = server.state.lock().unwrap();
+    assert!(!state.sealed.is_empty());
+    assert_eq!(state.doubled, 0);
+}
+
+/// A right that is missing speaks of the server, not of the document: it may come.
+#[tokio::test]
+async fn documents_wait_for_a_right_that_is_missing() {
+    let server = Server::start().await;
+    server.script([Fault::Items(403), Fault::Items(403), Fault::Items(401)]);
+    let runner = Runner::with_records(searchable_plan(&[&server.url]), 3_000);
+    let (_, report) = runner.export().await;
+    complete(&report, 3_000);
+}
+
 #[tokio::test]
 async fn a_refused_document_is_named_and_counted() {
     let server = Server::start().await;
@@ -113,6 +191,17 @@ async fn a_refused_document_is_named_and_counted() {
         "{}",
         report.problem
     );
+    let letters = std::fs::read_to_string(runner.scratch.0.join("dead-letters.ndjson")).unwrap();
+    let letters: Vec<Value> = letters
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert_eq!(letters.len(), 2);
+    for letter in letters {
+        assert_eq!(letter["id"], letter["document"]["event"]["id"]);
+        assert_eq!(letter["reason"], "400 some_exception: because");
+        assert!(letter["stream"].is_string());
+    }
 }
 
 #[tokio::test]
@@ -286,9 +375,9 @@ async fn kills_at_any_moment_lose_and_double_nothing() {
         plan.results.files = Some(Files { raw: RawMode::All });
         let runner = Runner::with_records(plan, 5_000);
         for kill in 0..3 {
-            let (mut drain, _account) = runner.drain();
+            let mut exporter = runner.start();
             let moment = Duration::from_millis(10 + round * 41 + kill * 23);
-            let _ = tokio::time::timeout(moment, drain.run(&Signals::none())).await;
+            let _ = tokio::time::timeout(moment, exporter.drain.run(&Signals::none())).await;
         }
         let (_, report) = runner.export().await;
         complete(&report, 5_000);
@@ -383,7 +472,9 @@ async fn the_first_signal_waits_for_the_engine_the_second_does_not() {
         plan: files_plan(),
         pool,
     };
-    let (mut drain, account) = runner.drain();
+    let Exporter {
+        mut drain, account, ..
+    } = runner.start();
     let signals = Signals::none();
     signals.raise();
     let waited = tokio::time::timeout(Duration::from_millis(300), drain.run(&signals)).await;

@@ -1,6 +1,7 @@
 //! The whole way from the pool to a server that answers by script.
 
 mod faults;
+mod outage;
 mod runner;
 mod server;
 
@@ -75,7 +76,7 @@ pub(super) fn plan() -> Plan {
             interval: Duration::from_secs(5),
             elasticsearch: None,
             files: None,
-            drain_timeout: Duration::from_secs(30),
+            drain_timeout: Duration::from_mins(5),
             spool_limit: DEFAULT_SPOOL_LIMIT,
         },
     }

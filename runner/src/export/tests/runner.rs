@@ -1,6 +1,6 @@
 //! A runner whose engine has measured something, and what is asked of its exporter.
 
-use std::io::Read;
+use std::{io::Read, thread::JoinHandle};
 
 use loadtest_core::{
     report::{ExportCounts, ExporterReport, GeneratorHealth, RecordCounts},
@@ -22,9 +22,37 @@ pub(super) struct Runner {
     pub(super) pool: Pool,
 }
 
+/// What an exporter's process is made of. Dropped, it is gone as SIGKILL would leave it.
+pub(super) struct Exporter {
+    pub(super) drain: Drain,
+    pub(super) account: Arc<Account>,
+    intake: Arc<Intake>,
+    _block_writer: BlockWriter,
+}
+
 impl Runner {
-    /// An engine that measured `records` requests and three intervals, and has ended.
-    pub(super) fn with_records(plan: Plan, records: u64) -> Self {
+    /// An engine that goes on measuring: `records` requests into rings of `blocks` blocks, faster
+    /// than a million a minute.
+    pub(super) fn measuring(plan: Plan, blocks: u32, records: u64) -> (Self, JoinHandle<()>) {
+        let runner = Self::with_rings(plan, blocks);
+        let pool = runner.pool.clone();
+        let engine = std::thread::spawn(move || {
+            let mut writers = [pool.writer(0), pool.writer(1)];
+            for k in 0..records {
+                writers[(k % 2) as usize].record(&record(k * 1_000_000));
+                if k % 512 == 511 {
+                    std::thread::sleep(Duration::from_millis(10));
+                }
+            }
+            drop(writers);
+            let mut aggregates = pool.aggregates().unwrap();
+            (0..3).for_each(|sequence| aggregates.append(&interval(sequence)).unwrap());
+            pool.finish();
+        });
+        (runner, engine)
+    }
+
+    fn with_rings(plan: Plan, blocks_per_worker: u32) -> Self {
         let scratch = Scratch::new();
         let anchor = Anchor {
             wall_ns: 1_795_400_000_000_000_000,
@@ -32,10 +60,21 @@ impl Runner {
         };
         let options = PoolOptions {
             workers: 2,
-            blocks_per_worker: 16,
+            blocks_per_worker,
             anchor,
         };
         let pool = Pool::create(&scratch.0, options).unwrap();
+        Self {
+            scratch,
+            plan,
+            pool,
+        }
+    }
+
+    /// An engine that measured `records` requests and three intervals, and has ended.
+    pub(super) fn with_records(plan: Plan, records: u64) -> Self {
+        let runner = Self::with_rings(plan, 16);
+        let pool = &runner.pool;
         let mut writers = [pool.writer(0), pool.writer(1)];
         for k in 0..records {
             let failed = k % 10 == 3;
@@ -54,11 +93,7 @@ impl Runner {
             aggregates.append(&interval(sequence)).unwrap();
         }
         pool.finish();
-        Self {
-            scratch,
-            plan,
-            pool,
-        }
+        runner
     }
 
     pub(super) fn out(&self) -> PathBuf {
@@ -70,12 +105,13 @@ impl Runner {
     }
 
     /// An exporter as it is when it has just been started.
-    pub(super) fn drain(&self) -> (Drain, Arc<Account>) {
+    pub(super) fn start(&self) -> Exporter {
         let pool = Pool::open(&self.scratch.0).unwrap();
         let background = Background::start().unwrap();
         let elastic = self.plan.results.elasticsearch.as_ref().map(|settings| {
             let namespace = &self.plan.run.namespace;
-            Arc::new(Elastic::new(settings, namespace, 0, background.clone()).unwrap())
+            let letters = DeadLetters::in_dir(Some(self.scratch.0.clone()));
+            Arc::new(Elastic::new(settings, namespace, 0, background.clone(), letters).unwrap())
         });
         let out = self.out();
         let (ledger, out) = (pool.ledger(), Some(out.as_path()));
@@ -84,6 +120,8 @@ impl Runner {
         account.opened(&pool);
         let limit = self.plan.results.spool_limit;
         let intake = Intake::open(pool.clone(), Some(self.spool()), limit, account.clone());
+        let intake = Arc::new(intake);
+        let block_writer = BlockWriter::start(intake.clone()).unwrap();
         let identity = drain::Identity {
             runner: 0,
             host: "host".to_owned(),
@@ -91,19 +129,28 @@ impl Runner {
         };
         let line = Line {
             pool,
-            intake: Arc::new(intake),
+            intake: intake.clone(),
             sinks,
             background,
             account: account.clone(),
             give_up: GiveUpSwitch::new(),
         };
-        let drain = Drain::new(&self.plan, &identity, line).unwrap();
-        (drain, account)
+        Exporter {
+            drain: Drain::new(&self.plan, &identity, line).unwrap(),
+            account,
+            intake,
+            _block_writer: block_writer,
+        }
     }
 
     /// A whole export; with its verification when it was not given up.
     pub(super) async fn export(&self) -> (Ended, ExporterReport) {
-        let (mut drain, account) = self.drain();
+        let Exporter {
+            mut drain,
+            account,
+            intake,
+            _block_writer,
+        } = self.start();
         let ended = drain.run(&Signals::none()).await.unwrap();
         drain.abandon_rest(ended);
         if ended == Ended::Drained && self.plan.results.elasticsearch.is_some() {
@@ -111,6 +158,8 @@ impl Runner {
             let requests = drain.verify_requests().await;
             account.verified(requests, drain.verify_aggregates().await);
         }
+        intake.remove_spool();
+        assert!(!self.spool().exists(), "nothing is left behind");
         account.finished();
         let report = account.report();
         assert!(report.requests.balanced(), "{report:?}");

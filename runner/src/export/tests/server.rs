@@ -1,7 +1,7 @@
 //! A search server in this process that keeps documents as a real one would and fails by script.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     io::Read,
     sync::{Arc, Mutex},
 };
@@ -30,6 +30,8 @@ pub(super) enum Fault {
     Truncated,
     /// One item is refused for good.
     Rejected,
+    /// Everything is done, the stream rolls over, then the connection ends.
+    ResetAfterRollover,
 }
 
 #[derive(Debug, Default)]
@@ -52,6 +54,10 @@ pub(super) struct State {
     pub(super) histograms: bool,
     /// Bulk requests.
     pub(super) bulks: usize,
+    /// Ids in backing indices that are not written any more, by stream, one set for each index.
+    pub(super) sealed: BTreeMap<String, Vec<BTreeSet<String>>>,
+    /// Documents that are in two backing indices.
+    pub(super) doubled: usize,
 }
 
 /// Answers until it is dropped.
@@ -206,8 +212,38 @@ fn answer(request: &Request, state: &mut State) -> Reply {
         let count = state.documents.get(stream).map_or(0, BTreeMap::len);
         return whole(200, json!({"count": count}));
     }
+    if let Some(stream) = path.strip_prefix("/_data_stream/") {
+        if !state.documents.contains_key(stream) {
+            return whole(404, json!({"error": "missing"}));
+        }
+        let count = 1 + state.sealed.get(stream).map_or(0, Vec::len);
+        let indices = vec![json!({"index_name": "i"}); count];
+        return whole(
+            200,
+            json!({"data_streams": [{"name": stream, "indices": indices}]}),
+        );
+    }
+    if let Some(stream) = path
+        .strip_prefix('/')
+        .and_then(|path| path.strip_suffix("/_search"))
+    {
+        return search(stream, request, state);
+    }
     assert_eq!(path, "/", "nothing else is asked for");
     whole(200, json!({"version": {"number": "9.9.9"}}))
+}
+
+fn search(stream: &str, request: &Request, state: &State) -> Reply {
+    let query: Value = serde_json::from_slice(&request.body).unwrap();
+    let ids = query["query"]["ids"]["values"].as_array().unwrap();
+    assert_eq!(query["size"], ids.len());
+    let has = |id: &&Value| state.documents[stream].contains_key(id.as_str().unwrap());
+    let hits: Vec<_> = ids
+        .iter()
+        .filter(has)
+        .map(|id| json!({"_id": id}))
+        .collect();
+    Reply::Whole(200, json!({"hits": {"hits": hits}}).to_string())
 }
 
 fn template(method: &str, name: &str, request: &Request, state: &mut State) -> Reply {
@@ -258,11 +294,16 @@ fn bulk(stream: &str, request: &Request, state: &mut State) -> Reply {
         .collect();
     let mut items = Vec::new();
     let documents = state.documents.entry(stream.to_owned()).or_default();
+    let sealed = state.sealed.entry(stream.to_owned()).or_default();
     for (i, pair) in lines.chunks(2).enumerate() {
         let id = pair[0]["create"]["_id"].as_str().unwrap().to_owned();
         let status = match fault {
             Fault::Items(status) if i % 2 == 1 => status,
             Fault::Rejected if i == 0 => 400,
+            _ if sealed.iter().any(|index| index.contains(&id)) => {
+                state.doubled += 1;
+                201
+            }
             _ if documents.contains_key(&id) => 409,
             _ => 201,
         };
@@ -279,6 +320,12 @@ fn bulk(stream: &str, request: &Request, state: &mut State) -> Reply {
     }
     let body = json!({"took": 1, "errors": true, "items": items}).to_string();
     match fault {
+        Fault::ResetAfterRollover => {
+            let older: BTreeSet<_> = sealed.iter().flatten().cloned().collect();
+            let written = documents.keys().filter(|id| !older.contains(*id)).cloned();
+            sealed.push(written.collect());
+            Reply::Nothing
+        }
         Fault::ResetAfter => Reply::Nothing,
         Fault::Truncated => Reply::Half(body),
         _ => Reply::Whole(200, body),

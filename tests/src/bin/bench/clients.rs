@@ -150,7 +150,7 @@ impl Clients<'_> {
             self.target.url
         );
         let mut client = self.peer("locust", &args, Says::Unread)?;
-        client.name = "Locust (FastHttpUser)".to_owned();
+        client.name.push_str(" (FastHttpUser)");
         client.place.write("locustfile.py", LOCUST)?;
         Ok(client)
     }

@@ -22,6 +22,9 @@ const SAMPLE_EVERY: Duration = Duration::from_millis(250);
 /// Memory until then is that of the start: connections open, buffers grow for the first time.
 const SETTLING: f64 = 5.0;
 
+/// Arrivals a second while memory is watched for growth.
+pub const GROWTH_RATE: u32 = 2_000;
+
 /// Resident memory of the engine over a run, bytes.
 #[derive(Debug, Clone, Copy)]
 pub struct Memory {

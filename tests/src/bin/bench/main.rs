@@ -9,6 +9,7 @@
 mod client;
 mod clients;
 mod engine;
+mod goals;
 mod machine;
 mod page;
 mod pairs;
@@ -164,7 +165,7 @@ fn measure(settings: &Settings) -> Result<Results> {
         let seconds = settings.growth_seconds;
         eprintln!("bench: memory over {seconds} s");
         let clients = Clients { seconds, ..clients };
-        let steady = clients.ours_at(page::GROWTH_RATE, 500, Export::On)?;
+        let steady = clients.ours_at(engine::GROWTH_RATE, 500, Export::On)?;
         results.growth = Some(engine::memory(&steady, &clients, &cores)?);
     }
     Ok(results)

@@ -1,0 +1,119 @@
+//! A server that is away or slow for longer than memory lasts: blocks wait on disk.
+
+use std::net::SocketAddr;
+
+use tokio::net::TcpListener;
+
+use super::{
+    runner::{Runner, complete},
+    server::{Fault, Server},
+    *,
+};
+
+const REQUESTS: &str = "loadtest-requests-shop-ns";
+
+/// Rings of four blocks in all have room for 8,000 of these.
+const BLOCKS: u32 = 2;
+const RECORDS: u64 = 20_000;
+
+/// Where nobody listens yet.
+async fn vacant() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    listener.local_addr().unwrap()
+}
+
+async fn eventually(what: &str, holds: impl Fn() -> bool) {
+    let deadline = Instant::now() + Duration::from_mins(1);
+    while !holds() {
+        assert!(Instant::now() < deadline, "never: {what}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+fn segments(runner: &Runner) -> usize {
+    std::fs::read_dir(runner.spool()).map_or(0, Iterator::count)
+}
+
+#[tokio::test]
+async fn memory_never_fills_because_the_server_is_away() {
+    let address = vacant().await;
+    let plan = searchable_plan(&[&format!("http://{address}")]);
+    let (runner, engine) = Runner::measuring(plan, BLOCKS, RECORDS);
+    let late = async {
+        eventually("the engine ends", || engine.is_finished()).await;
+        assert!(segments(&runner) > 0);
+        Server::on(TcpListener::bind(address).await.unwrap())
+    };
+    let ((_, report), server) = tokio::join!(runner.export(), late);
+    complete(&report, RECORDS);
+    assert_eq!(server.count(REQUESTS) as u64, RECORDS);
+}
+
+#[tokio::test]
+async fn memory_never_fills_because_the_server_is_busy() {
+    let server = Server::start().await;
+    server.script(std::iter::repeat_n(Fault::Request(429), 100_000));
+    let plan = searchable_plan(&[&server.url]);
+    let (runner, engine) = Runner::measuring(plan, BLOCKS, RECORDS);
+    let relent = async {
+        eventually("the engine ends", || engine.is_finished()).await;
+        server.script([]);
+    };
+    let ((_, report), ()) = tokio::join!(runner.export(), relent);
+    complete(&report, RECORDS);
+    assert_eq!(server.count(REQUESTS) as u64, RECORDS);
+}
+
+#[tokio::test]
+async fn what_neither_memory_nor_disk_can_hold_is_dropped_by_count_and_name() {
+    let address = vacant().await;
+    let mut plan = searchable_plan(&[&format!("http://{address}")]);
+    plan.results.spool_limit = 160 << 10;
+    let (runner, engine) = Runner::measuring(plan, BLOCKS, 30_000);
+    let late = async {
+        eventually("the engine ends", || engine.is_finished()).await;
+        Server::on(TcpListener::bind(address).await.unwrap())
+    };
+    let ((_, report), server) = tokio::join!(runner.export(), late);
+    let counts = report.requests;
+    assert!(counts.dropped > 0 && counts.lost == 0, "{report:?}");
+    assert_eq!(counts.indexed + counts.dropped, 30_000);
+    assert_eq!(server.count(REQUESTS) as u64, counts.indexed);
+    assert_eq!(counts.verified, Some(true));
+    let because = format!("{} records were dropped: the memory", counts.dropped);
+    assert!(report.problem.starts_with(&because), "{}", report.problem);
+    assert!(
+        report
+            .problem
+            .contains("163840 bytes are allowed by spoolLimit")
+    );
+}
+
+/// Dropped wherever it stands, as SIGKILL would leave it, while the engine goes on.
+#[tokio::test]
+async fn kills_during_an_outage_lose_and_double_nothing() {
+    let address = vacant().await;
+    let plan = searchable_plan(&[&format!("http://{address}")]);
+    let (runner, engine) = Runner::measuring(plan, BLOCKS, RECORDS);
+    let mut server = None;
+    for kill in 0..10_u64 {
+        let mut exporter = runner.start();
+        let moment = Duration::from_millis(40 + kill * 13);
+        let _ = tokio::time::timeout(moment, exporter.drain.run(&Signals::none())).await;
+        if kill == 7 {
+            eventually("blocks are on disk", || segments(&runner) > 0).await;
+            let on = Server::on(TcpListener::bind(address).await.unwrap());
+            on.script([
+                Fault::ResetAfter,
+                Fault::None,
+                Fault::Items(429),
+                Fault::Truncated,
+            ]);
+            server = Some(on);
+        }
+    }
+    eventually("the engine ends", || engine.is_finished()).await;
+    let (_, report) = runner.export().await;
+    complete(&report, RECORDS);
+    assert_eq!(server.unwrap().count(REQUESTS) as u64, RECORDS);
+}

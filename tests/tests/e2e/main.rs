@@ -1,0 +1,9 @@
+//! The operator in a real cluster, from `kubectl apply` to the verdict.
+//!
+//! Run by `make e2e`, which installs the operator by Helm from our images.
+
+mod common;
+mod ends;
+mod features;
+mod main_job;
+mod schedule;

@@ -1,0 +1,168 @@
+//! Two replicas of the operator, and a run that must not notice which of them acts.
+//!
+//! Run by `make e2e`, after the tests of one replica.
+#![allow(clippy::unwrap_used, reason = "in a test, a panic is the report")]
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+use loadtest_tests::{
+    cluster::{self, Namespace, OPERATOR, OPERATOR_NAMESPACE},
+    root, wait,
+};
+use serde_json::Value;
+
+/// Of a takeover from a leader that was killed: docs and design promise it.
+const TAKEOVER: Duration = Duration::from_secs(20);
+/// Of one that gave the lease back: candidates look every 2.5 s at most; the rest is the machine's.
+const HANDOVER: Duration = Duration::from_secs(8);
+
+const LEASE: &str = "lease/loadtest-operator";
+const SLICE: &str = "endpointslice/loadtest-operator-leader";
+
+fn operator(arguments: &[&str]) -> Result<String> {
+    cluster::ok(&[&["-n", OPERATOR_NAMESPACE], arguments].concat(), "")
+}
+
+fn get(object: &str) -> Result<Value> {
+    Ok(serde_json::from_str(&operator(&[
+        "get", object, "-o", "json",
+    ])?)?)
+}
+
+fn scale(replicas: u32) -> Result<()> {
+    let replicas = format!("--replicas={replicas}");
+    operator(&["scale", OPERATOR, &replicas])?;
+    operator(&["rollout", "status", OPERATOR, "--timeout=90s"]).map(drop)
+}
+
+/// Two replicas, one again in the end.
+struct TwoReplicas;
+
+impl TwoReplicas {
+    fn new() -> Result<Self> {
+        let guard = Self;
+        scale(2)?;
+        Ok(guard)
+    }
+}
+
+impl Drop for TwoReplicas {
+    fn drop(&mut self) {
+        let _ = scale(1);
+    }
+}
+
+fn holder() -> Result<String> {
+    let lease = get(LEASE)?;
+    let holder = lease["spec"]["holderIdentity"].as_str();
+    Ok(holder.unwrap_or_default().to_owned())
+}
+
+/// Identities are `<pod>_<random>`.
+fn pod_of(identity: &str) -> Result<String> {
+    let (pod, _) = identity.split_once('_').context("no pod in the identity")?;
+    Ok(pod.to_owned())
+}
+
+/// The one address that runners are led to, and whose it is.
+fn led_to() -> Result<(String, String)> {
+    let slice = get(SLICE)?;
+    let endpoints = slice["endpoints"].as_array().context("no endpoints")?;
+    ensure!(endpoints.len() == 1, "runners are led to {endpoints:?}");
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let endpoint = &endpoints[0];
+    Ok((
+        text(&endpoint["addresses"][0]),
+        text(&endpoint["targetRef"]["name"]),
+    ))
+}
+
+/// Waits until another than `before` holds the lease and runners are led to it.
+fn taken_over_from(before: &str, limit: Duration) -> Result<(String, Duration)> {
+    let begun = Instant::now();
+    let now = wait::until("another leader", limit, || {
+        let holder = holder()?;
+        Ok((!holder.is_empty() && holder != before).then_some(holder))
+    })?;
+    let left = limit.saturating_sub(begun.elapsed());
+    let pod = pod_of(&now)?;
+    let address = operator(&["get", "pod", &pod, "-o", "jsonpath={.status.podIP}"])?;
+    wait::until("runners to be led to it", left, || {
+        Ok((led_to()? == (address.clone(), pod.clone())).then_some(()))
+    })?;
+    Ok((now, begun.elapsed()))
+}
+
+const MANIFEST: &str = "apiVersion: loadtest.dev/v1alpha1
+kind: LoadTest
+metadata: { name: long }
+spec:
+  target: { url: \"http://httpbin\" }
+  scenarios:
+    - name: main
+      load: { constantRate: { rate: 50/s, duration: 75s } }
+      gracefulStop: 5s
+      tasks: [ { steps: [ { request: { url: /get } } ] } ]
+";
+
+fn under_way(namespace: &Namespace) -> Result<bool> {
+    let run = namespace.get("loadtestrun/long-1").unwrap_or_default();
+    Ok(run["status"]["phase"] == "Running")
+}
+
+#[test]
+#[ignore = "needs a cluster with the operator: make e2e"]
+fn a_run_does_not_notice_who_leads() -> Result<()> {
+    let _two = TwoReplicas::new()?;
+    Namespace::with_target("takeover")?.explain(|namespace| {
+        let first = wait::until("a leader", TAKEOVER, || {
+            let holder = holder()?;
+            Ok((!holder.is_empty()).then_some(holder))
+        })?;
+        namespace.apply(MANIFEST)?;
+        let limit = Duration::from_mins(2);
+        wait::until("the run to be under way", limit, || {
+            Ok(under_way(namespace)?.then_some(()))
+        })?;
+
+        // Killed: nothing is given back.
+        let killed = std::process::Command::new(root().join("tests/cluster/kill-container"))
+            .args([OPERATOR_NAMESPACE, &pod_of(&first)?])
+            .status()?;
+        ensure!(killed.success(), "the leader could not be killed");
+        let (second, took) = taken_over_from(&first, TAKEOVER)?;
+        println!("taken over from a leader that was killed in {took:?}");
+
+        // Deleted as a rollout does it: it gives the lease back.
+        operator(&["delete", "pod", &pod_of(&second)?, "--wait=false"])?;
+        let (third, took) = taken_over_from(&second, HANDOVER)?;
+        println!("taken over from a leader that was told to end in {took:?}");
+
+        // Without its Lease the leader stays, and makes it anew.
+        operator(&["delete", LEASE])?;
+        wait::until("the Lease to be made anew", Duration::from_secs(8), || {
+            let lease = get(LEASE).unwrap_or_default();
+            Ok((lease["spec"]["holderIdentity"] == third.as_str()).then_some(()))
+        })?;
+        ensure!(
+            under_way(namespace)?,
+            "the run was over before all that had happened"
+        );
+
+        let test = namespace.wait_finished("loadtest/long", limit)?;
+        let status = &test["status"];
+        ensure!(status["verdict"] == "Passed", "{status}");
+        ensure!(
+            status["summary"]["requests"] == 3_750,
+            "{}",
+            status["summary"]
+        );
+        let children = namespace.kubectl(&["get", "ltrun,job", "-o", "name"])?;
+        ensure!(
+            children.lines().count() == 2,
+            "one run and one Job: {children}"
+        );
+        Ok(())
+    })
+}
