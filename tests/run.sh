@@ -85,7 +85,7 @@ cluster() {
 }
 api_tests() { cargo test --locked -p loadtest-tests --test api --test chart -- --ignored; }
 # One at a time: two generators and two targets on two cores would make honest runs Invalid.
-e2e_tests() { cargo test --locked -p loadtest-tests --test e2e --test takeover -- --ignored --test-threads=1; }
+e2e_tests() { cargo test --locked -p loadtest-tests --test e2e --test takeover --test install -- --ignored --test-threads=1; }
 
 # --- what to run -----------------------------------------------------------------------------------
 layers=("$@")

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::{demo, run, run::children::end_with_parent, target, validate};
+use crate::{demo, push, run, run::children::end_with_parent, target, validate};
 
 /// Load tests of HTTP services: the manifests of the operator, run and checked on this machine.
 ///
@@ -25,6 +25,9 @@ enum Command {
     Run(run::Args),
     /// Run a LoadTest against a target that is started for it.
     Demo(demo::Args),
+    /// Deliver the results of a run on this machine to Elasticsearch or OpenSearch afterwards;
+    /// doing it twice adds nothing.
+    Push(push::Args),
     /// Say what the API server and the operator would refuse, with line numbers.
     Validate(validate::Args),
     /// Serve a small HTTP target to try things against.
@@ -45,6 +48,7 @@ pub fn dispatch(cli: Cli) -> ExitCode {
     match cli.command {
         Command::Run(args) => run::run(&args).into(),
         Command::Demo(args) => demo::run(args).into(),
+        Command::Push(args) => push::run(&args).into(),
         Command::Validate(args) => validate::run(&args).into(),
         Command::Target(args) => target::run(args),
         Command::Engine(args) => {

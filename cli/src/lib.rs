@@ -8,6 +8,7 @@ pub mod demo;
 pub mod exit;
 pub mod manifest;
 pub mod output;
+pub mod push;
 pub mod run;
 pub mod target;
 pub mod validate;

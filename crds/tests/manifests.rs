@@ -29,7 +29,7 @@ fn manifests(kind: &str) -> Vec<(String, String)> {
 fn documented() -> Vec<(String, String)> {
     let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..");
     let mut found = Vec::new();
-    for (name, blocks) in [("README.md", 2), ("docs/loads.md", 16), ("docs/runs.md", 4)] {
+    for (name, blocks) in [("README.md", 2), ("docs/loads.md", 16), ("docs/runs.md", 5)] {
         let text = fs::read_to_string(root.join(name)).unwrap();
         let before = found.len();
         for (index, block) in text.split("```yaml\n").skip(1).enumerate() {
@@ -62,8 +62,8 @@ fn put_into_a_test(part: &str) -> String {
     let members = yaml::parse(part).unwrap()[0].to_json();
     for (name, member) in members.as_object().unwrap() {
         let place = match name.as_str() {
-            "target" | "warmUp" | "results" | "runToken" | "schedule" | "thresholds"
-            | "cleanup" => "/spec",
+            "target" | "warmUp" | "results" | "runners" | "runToken" | "schedule"
+            | "thresholds" | "cleanup" => "/spec",
             "load" | "tasks" | "connections" | "cookies" => "/spec/scenarios/0",
             "request" => "/spec/scenarios/0/tasks/0/steps/0",
             other => panic!("where does {other} go?"),

@@ -110,3 +110,39 @@ fn cut(note: &str) -> String {
         .map(|(_, character)| character)
         .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, path::Path};
+
+    /// Files that may use [`Context::client`](super::Context::client): they list, watch and get.
+    const READERS: [&str; 3] = ["context.rs", "process/controllers.rs", "run/observe.rs"];
+
+    fn visit(folder: &Path, found: &mut Vec<String>) {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                visit(&path, found);
+            } else {
+                let text = fs::read_to_string(&path).unwrap();
+                if text.contains("ctx.client") || text.contains("context.client") {
+                    found.push(path.display().to_string());
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn only_reads_go_around_the_lease() {
+        let mut found = Vec::new();
+        visit(
+            Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/src")),
+            &mut found,
+        );
+        found.retain(|file| !READERS.iter().any(|reader| file.ends_with(reader)));
+        assert!(
+            found.is_empty(),
+            "these must use Context::writer: {found:?}"
+        );
+    }
+}

@@ -190,9 +190,9 @@ fn load(out: &mut String, view: &RunView, summary: &Summary) {
     );
 }
 
-/// Milliseconds are enough for people.
+/// A hundredth of a second is enough for people.
 fn rounded(duration: std::time::Duration) -> std::time::Duration {
-    std::time::Duration::from_millis(duration.as_millis() as u64)
+    std::time::Duration::from_millis((duration.as_millis() as u64 + 5) / 10 * 10)
 }
 
 fn export_line(out: &mut String, export: &ExportCounts, problem: &str) {

@@ -1,5 +1,7 @@
 //! The judgement of a run: verdict, reason and a sentence a person can act on.
 
+use std::fmt::Write as _;
+
 use super::{Coordinator, Runner};
 use crate::{
     report::UnixMicros,
@@ -20,6 +22,7 @@ impl Coordinator {
             return;
         }
         self.load_ended = Some(now);
+        self.count_what_was_lost();
         let mut view = self.view_under_way(now);
         let delivery = self.delivery();
         view.progress = None;
@@ -81,9 +84,22 @@ impl Coordinator {
         }
     }
 
+    /// What a runner that is gone was still to begin counts as not delivered.
+    fn count_what_was_lost(&mut self) {
+        if self.runners.iter().any(Runner::is_gone) {
+            let planned: u64 = self
+                .plan
+                .scenarios
+                .iter()
+                .filter_map(|scenario| scenario.load.planned_iterations())
+                .sum();
+            self.merged.scheduled = self.merged.scheduled.max(planned);
+        }
+    }
+
     fn delivery(&self) -> Delivery {
         let set = &self.merged;
-        if self.ending.is_some() || self.runners.iter().any(|runner| runner.lost) {
+        if self.ending.is_some() || self.runners.iter().any(Runner::is_gone) {
             Delivery::Incomplete
         } else if set.late_by_generator as f64 > set.scheduled as f64 * LATE_SHARE {
             Delivery::GeneratorLate
@@ -113,6 +129,14 @@ fn passed_message(view: &RunView, delivery: Delivery) -> String {
         Delivery::TargetSaturated => {
             message
                 .push_str("; but all users were busy waiting for the target, so arrivals waited");
+        }
+        Delivery::Incomplete => {
+            let runners = view.runners;
+            let _ = write!(
+                message,
+                "; but {} of {} runners were lost, and with them a part of the load",
+                runners.lost, runners.expected
+            );
         }
         Delivery::OutOfTime => {
             message.push_str("; but not all iterations had begun when their maxDuration was over");

@@ -24,7 +24,7 @@ use std::{sync::Arc, time::Duration};
 
 use self::{breach::LastSeconds, recent::Recent};
 use crate::{
-    plan::Plan,
+    plan::{OnLost, Plan},
     report::{
         Answer, Desired, EngineReport, EngineState, ExporterReport, ExporterState, UnixMicros,
         micros,
@@ -102,11 +102,17 @@ struct Runner {
     merged_sequence: Option<u64>,
     merged_at: Option<UnixMicros>,
     lost: bool,
+    /// A signal ended it before the load was done; its final report still comes.
+    interrupted: bool,
     exporter: Option<ExporterReport>,
     exporter_gone: bool,
 }
 
 impl Runner {
+    /// It does not send its part of the load to the end.
+    fn is_gone(&self) -> bool {
+        self.lost || self.interrupted
+    }
     fn engine_ended(&self) -> bool {
         self.lost
             || self
@@ -215,7 +221,10 @@ impl Coordinator {
             self.end_early(Verdict::Error, Reason::RunnerFailed, &message, now);
         } else if interrupted {
             let message = format!("runner {index} was ended by a signal before the load was done");
-            self.end_early(Verdict::Error, Reason::RunnerLost, &message, now);
+            if let Some(runner) = self.runners.get_mut(index as usize) {
+                runner.interrupted = true;
+            }
+            self.end_without_runner(Reason::RunnerLost, &message, now);
         }
         self.tick(now);
         Ok(Answer {
@@ -413,6 +422,16 @@ impl Coordinator {
             && !runner.engine_ended()
         {
             runner.lost = true;
+            self.end_without_runner(reason, message, now);
+        }
+    }
+
+    /// Ends the run because a runner is gone, unless the others may go on.
+    fn end_without_runner(&mut self, reason: Reason, message: &str, now: UnixMicros) {
+        let goes_on = self.plan.on_lost == OnLost::Continue
+            && self.start.is_some()
+            && self.runners.iter().any(|runner| !runner.is_gone());
+        if !goes_on {
             self.end_early(Verdict::Error, reason, message, now);
         }
     }

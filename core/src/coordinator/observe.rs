@@ -137,11 +137,15 @@ impl Coordinator {
     }
 
     fn runner_counts(&self) -> RunnerCounts {
-        let lost = self.runners.iter().filter(|runner| runner.lost).count() as u32;
+        let lost = self
+            .runners
+            .iter()
+            .filter(|runner| runner.is_gone())
+            .count() as u32;
         let known = self
             .runners
             .iter()
-            .filter(|r| r.engine.is_some() && !r.lost)
+            .filter(|r| r.engine.is_some() && !r.is_gone())
             .count();
         RunnerCounts {
             expected: self.plan.runners,

@@ -42,6 +42,8 @@ pub struct Plan {
     pub thresholds: Vec<Threshold>,
     /// How many runners share the load.
     pub runners: u32,
+    /// What becomes of the run when a runner is lost.
+    pub on_lost: OnLost,
     /// How long runners may take to register.
     #[serde(with = "duration_text")]
     pub start_timeout: Duration,
@@ -94,6 +96,16 @@ pub struct Scenario {
     pub cookies: Cookies,
     /// Chosen by weight at each iteration.
     pub tasks: Vec<Task>,
+}
+
+/// What becomes of a run when a runner is lost after the start.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum OnLost {
+    /// It ends with the verdict Error.
+    #[default]
+    Fail,
+    /// The others go on; what is left is judged, and the load was not delivered.
+    Continue,
 }
 
 /// How long a user keeps a connection.

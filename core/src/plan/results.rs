@@ -201,12 +201,19 @@ mod tests {
         // Every tenth fails, every seventh is slow: they are kept, each for itself.
         let (mut plain, mut kept, mut weight) = (0_u64, 0_u64, 0.0);
         for number in 0..200_000_u64 {
-            let (ok, latency) = (number % 10 != 3, if number % 7 == 0 { 500_000 } else { 900 });
+            let (ok, latency) = (
+                number % 10 != 3,
+                if number % 7 == 0 { 500_000 } else { 900 },
+            );
             let keeps = sample.keeps(ok, latency, number);
             assert!(keeps || (ok && latency < 500_000));
             plain += u64::from(ok && latency < 500_000);
             kept += u64::from(keeps && ok && latency < 500_000);
-            weight += if keeps { sample.weight(ok, latency) } else { 0.0 };
+            weight += if keeps {
+                sample.weight(ok, latency)
+            } else {
+                0.0
+            };
         }
         let share = kept as f64 / plain as f64;
         assert!((share - 0.1).abs() < 0.005, "{share}");
@@ -232,7 +239,10 @@ mod tests {
         assert_eq!(text(RawMode::All), "\"All\"");
         assert_eq!(text(slow), r#"{"ErrorsAndSlow":{"slowerThan":"500ms"}}"#);
         for mode in [RawMode::All, RawMode::None, sample, slow] {
-            assert_eq!(serde_json::from_str::<RawMode>(&text(mode)).ok(), Some(mode));
+            assert_eq!(
+                serde_json::from_str::<RawMode>(&text(mode)).ok(),
+                Some(mode)
+            );
         }
     }
 }

@@ -10,7 +10,10 @@ use loadtest_core::{
     view::Delivery,
 };
 
-use loadtest_core::threshold::{Abort, Threshold};
+use loadtest_core::{
+    plan::OnLost,
+    threshold::{Abort, Threshold},
+};
 
 use crate::harness::*;
 
@@ -101,6 +104,39 @@ fn a_lost_runner_stops_the_others_and_is_an_error() {
         (100, 40, 60)
     );
     assert!(export.balanced());
+}
+
+#[test]
+fn the_others_go_on_without_a_lost_runner_when_the_test_says_so() {
+    let mut plan = plan(2, &["errors.ratio < 1%"], false);
+    plan.on_lost = OnLost::Continue;
+    let mut coordinator = new(plan);
+    let mut engines = [Engine::new(0), Engine::new(1)];
+    let start = started(&mut coordinator, &mut engines, 0);
+    let early = start + SECOND;
+    let few = requests(100, 5, Outcome::Ok);
+    engines[1].send(&mut coordinator, few, EngineState::Running, early);
+    coordinator.lose_engine(1, Reason::RunnerLost, "runner 1 is gone", early);
+    let said = engines[0].say(&mut coordinator, EngineState::Running, early);
+    assert_eq!(said.desired, Desired::StartAt(start));
+    let end = start + 10 * SECOND;
+    let rest = requests(500, 5, Outcome::Ok);
+    engines[0].send(&mut coordinator, rest, EngineState::Finished, end);
+    let view = coordinator.unconfirmed_judgement().unwrap();
+    let judgement = view.judgement.as_ref().unwrap();
+    assert_eq!(judgement.verdict, Verdict::Passed);
+    assert_eq!(
+        judgement.message,
+        "the threshold held; but 1 of 2 runners were lost, and with them a part of the load"
+    );
+    assert_eq!(view.delivery, Some(Delivery::Incomplete));
+    // 600 of the 1,000 that the plan asks for.
+    let summary = view.summary.as_ref().unwrap();
+    assert!(
+        (summary.delivered - 0.6).abs() < 1e-9,
+        "{}",
+        summary.delivered
+    );
 }
 
 #[test]

@@ -6,8 +6,8 @@ use loadtest_core::{
     coordinator::{Coordinator, START_LEAD},
     histogram::TOTAL_DIGITS,
     plan::{
-        Arrivals, Connections, Cookies, Files, Load, PauseRange, Plan, RawMode, Request, Results,
-        RunIdentity, Scenario, SeriesKey, Step, Target, Task,
+        Arrivals, Connections, Cookies, Files, Load, OnLost, PauseRange, Plan, RawMode, Request,
+        Results, RunIdentity, Scenario, SeriesKey, Step, Target, Task,
     },
     report::{Answer, Delta, Desired, EngineReport, EngineState, GeneratorHealth, RecordCounts},
     series::{Outcome, Sample, Series, SeriesSet},
@@ -73,6 +73,7 @@ pub fn plan(runners: u32, thresholds: &[&str], files: bool) -> Plan {
             .map(|t| Threshold::parse(None, t).unwrap())
             .collect(),
         runners,
+        on_lost: OnLost::Fail,
         start_timeout: Duration::from_mins(1),
         warm_up: Duration::ZERO,
         max_duration: Duration::from_mins(10),

@@ -16,7 +16,7 @@ mod tls;
 use std::{collections::BTreeMap, time::Duration};
 
 use loadtest_core::{
-    plan::{Auth, ClientCertificate, Origin, Plan, RawMode, RunIdentity, SeriesKey},
+    plan::{Auth, ClientCertificate, OnLost, Origin, Plan, RawMode, RunIdentity, SeriesKey},
     scalar::{format_duration, parse_duration},
     template::{Position, Template},
 };
@@ -25,7 +25,7 @@ pub use results::mounts;
 
 use crate::{
     problem::{Problem, Stage},
-    spec::TestSpec,
+    spec::{self, TestSpec},
 };
 
 /// Iterations under way at the end may take this long.
@@ -187,6 +187,10 @@ impl<'a> Builder<'a> {
         let path = format!("{}.warmUp", self.root);
         let warm_up = self.duration(&path, spec.warm_up.as_deref(), Duration::ZERO);
         let target = self.finished_target(spec, &scenarios);
+        let on_lost = match spec.runners.as_ref().and_then(|runners| runners.on_lost) {
+            Some(spec::OnLost::Continue) => OnLost::Continue,
+            Some(spec::OnLost::Fail) | None => OnLost::Fail,
+        };
         Plan {
             run,
             target,
@@ -195,6 +199,7 @@ impl<'a> Builder<'a> {
             checks: std::mem::take(&mut self.checks),
             thresholds,
             runners: self.runners,
+            on_lost,
             start_timeout,
             warm_up,
             max_duration,

@@ -198,6 +198,11 @@ pub struct Runners {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 1000))]
     pub count: Option<i32>,
+    /// What becomes of the run when a pod is lost after the start. Fail (default): it ends with the
+    /// verdict Error. Continue: the others go on, thresholds decide on what is left, and the
+    /// condition LoadDelivered is False.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub on_lost: Option<OnLost>,
     /// How long all runners together may take to be ready; default 5m. Then the run ends with the
     /// verdict Error and the cluster's own reason.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -206,6 +211,15 @@ pub struct Runners {
     /// tolerations, resources and so on. The load container is named `runner`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub template: Option<AnyObject>,
+}
+
+/// What becomes of a run when a pod is lost after the start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum OnLost {
+    /// It ends.
+    Fail,
+    /// The others go on.
+    Continue,
 }
 
 impl TestSpec {

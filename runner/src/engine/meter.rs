@@ -321,7 +321,11 @@ impl Inner {
             RawLane::None => {}
             RawLane::Counted(writer) => writer.skip(),
             RawLane::Chosen(writer, mode)
-                if !mode.keeps(outcome == Outcome::Ok, sample.latency_us, writer.next_number()) =>
+                if !mode.keeps(
+                    outcome == Outcome::Ok,
+                    sample.latency_us,
+                    writer.next_number(),
+                ) =>
             {
                 writer.skip();
             }

@@ -69,6 +69,8 @@ pub fn tls_config(plan: &Plan) -> Result<Option<rustls::ClientConfig>, TlsSetUpE
 
 #[cfg(test)]
 mod tests {
+    use Protocol::{Http1, Http2};
+    use Scheme::{Http, Https};
     use loadtest_core::plan::TargetTls;
 
     use super::*;
@@ -88,8 +90,6 @@ mod tests {
             target.origin.scheme = scheme;
             check_general(&target).map_err(|error| error.to_string())
         };
-        use Protocol::{Http1, Http2};
-        use Scheme::{Http, Https};
         for (protocol, proxy, scheme) in [
             (Http1, false, Https),
             (Http1, true, Http),

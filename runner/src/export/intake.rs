@@ -134,7 +134,7 @@ impl Intake {
             waiting.extend(self.pool.unfinished_blocks());
         }
         waiting.retain(|id| inner.ticket_of(*id).is_none());
-        let room = MOST_FROM_POOL.saturating_sub(inner.from_pool().count());
+        let room = MOST_FROM_POOL.saturating_sub(inner.still_in_pool().count());
         for id in waiting.into_iter().take(room.min(most - taken.len())) {
             taken.push(inner.taken(Place::Pool(id), self.pool.read(id)));
         }
@@ -166,7 +166,7 @@ impl Intake {
         let Some(oldest) = self.pool.oldest_under_pressure(PRESSURE) else {
             return Relief::Unneeded;
         };
-        let under_way = inner.from_pool().min_by_key(|(_, id)| id.generation);
+        let under_way = inner.still_in_pool().min_by_key(|(_, id)| id.generation);
         let Some(spool) = &mut inner.spool else {
             return Relief::Refused;
         };
@@ -219,7 +219,7 @@ impl Inner {
     }
 
     /// What is under way and still in the pool.
-    fn from_pool(&self) -> impl Iterator<Item = (Ticket, BlockId)> {
+    fn still_in_pool(&self) -> impl Iterator<Item = (Ticket, BlockId)> {
         self.under_way
             .iter()
             .filter_map(|(ticket, place)| match place {

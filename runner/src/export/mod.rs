@@ -39,6 +39,7 @@ mod intake;
 mod interval;
 mod json;
 mod privacy;
+pub mod push;
 mod reporter;
 mod request;
 mod run;

@@ -91,7 +91,10 @@ impl RequestEncoder {
         batch.push(id, |out| {
             push_loadtest(out, step, record, sent_ns, timestamps);
             if matches!(raw, RawMode::Sample { .. }) {
-                push_weight(out, raw.weight(record.outcome == Outcome::Ok, record.latency_us()));
+                push_weight(
+                    out,
+                    raw.weight(record.outcome == Outcome::Ok, record.latency_us()),
+                );
             }
             push_http(out, step, record);
             if record.outcome != Outcome::Ok {

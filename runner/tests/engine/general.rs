@@ -71,14 +71,18 @@ impl Http2 {
                 let (acceptor, served) = (acceptor.clone(), Arc::clone(&shared));
                 tokio::spawn(async move {
                     let service = service_fn(|request| answer(request, Arc::clone(&served)));
-                    let server = http2::Builder::new(TokioExecutor::new());
+                    let protocol = http2::Builder::new(TokioExecutor::new());
                     // Ends with the client's connection, in whatever way.
                     match acceptor {
-                        None => drop(server.serve_connection(TokioIo::new(stream), service).await),
+                        None => drop(
+                            protocol
+                                .serve_connection(TokioIo::new(stream), service)
+                                .await,
+                        ),
                         Some(acceptor) => {
                             if let Ok(stream) = acceptor.accept(stream).await {
                                 let stream = TokioIo::new(stream);
-                                drop(server.serve_connection(stream, service).await);
+                                drop(protocol.serve_connection(stream, service).await);
                             }
                         }
                     }

@@ -5,8 +5,9 @@ use std::{collections::BTreeMap, net::SocketAddr, process::Stdio, time::Duration
 use loadtest_core::{
     identity::plan_hash,
     plan::{
-        Arrivals, Check, Condition, Connections, Cookies, Files, Load, Origin, PauseRange, Plan,
-        RawMode, Request, Results, RunIdentity, Scenario, Scheme, SeriesKey, Step, Target, Task,
+        Arrivals, Check, Condition, Connections, Cookies, Files, Load, OnLost, Origin, PauseRange,
+        Plan, RawMode, Request, Results, RunIdentity, Scenario, Scheme, SeriesKey, Step, Target,
+        Task,
     },
     series::SeriesSet,
     template::{Position, Template},
@@ -42,6 +43,7 @@ pub fn plan(address: SocketAddr, scenarios: Vec<Scenario>) -> Plan {
         checks: Vec::new(),
         thresholds: Vec::new(),
         runners: 1,
+        on_lost: OnLost::Fail,
         start_timeout: Duration::from_secs(20),
         warm_up: Duration::ZERO,
         max_duration: Duration::from_mins(1),
@@ -222,6 +224,11 @@ impl Run {
 
     pub fn pid(&self) -> u32 {
         self.engines[0].id().unwrap()
+    }
+
+    /// Of every engine.
+    pub fn pids(&self) -> Vec<u32> {
+        self.engines.iter().filter_map(Child::id).collect()
     }
 
     /// Waits until every engine has exited.

@@ -155,12 +155,12 @@ async fn every_way_a_handshake_fails_has_its_sentence() {
         Site::secure(authority.demanding(&good, &[&TLS13]), ok).await,
         Site::secure(authority.demanding(&good, &[&TLS12]), ok).await,
     ];
-    let (plain, first) = raw(false, b"HTTP/1.1 400 Bad Request\r\n\r\n").await;
+    let (http, first) = raw(false, b"HTTP/1.1 400 Bad Request\r\n\r\n").await;
     let (reset, second) = raw(true, b"").await;
     let (cut, third) = raw(false, b"\x16\x03\x03").await;
     let (hanging, fourth) = raw(false, b"").await;
     let mut origins: Vec<_> = sites.iter().map(Site::origin).collect();
-    origins.extend([plain, reset, cut, hanging]);
+    origins.extend([http, reset, cut, hanging]);
     let mut steps = vec![step(get("/ok"))];
     for number in 0..origins.len() as u32 {
         let mut request = get("/ok");

@@ -144,7 +144,12 @@ async fn without_raw_records_requests_are_counted_as_left_out() {
 async fn a_choice_of_requests_keeps_what_failed_and_counts_the_rest() {
     let target = Target::start().await;
     for (mode, most_ok) in [
-        (RawMode::ErrorsAndSlow { slower_than: SECOND * 9 }, 0),
+        (
+            RawMode::ErrorsAndSlow {
+                slower_than: SECOND * 9,
+            },
+            0,
+        ),
         (
             RawMode::Sample {
                 per_million: 200_000,
@@ -165,11 +170,22 @@ async fn a_choice_of_requests_keeps_what_failed_and_counts_the_rest() {
             let block = pool.read(id);
             for (n, record) in block.records() {
                 assert!(mode.keeps(record.outcome == Outcome::Ok, record.latency_us(), n));
-                *(if record.outcome == Outcome::Ok { &mut ok } else { &mut failed }) += 1;
+                *(if record.outcome == Outcome::Ok {
+                    &mut ok
+                } else {
+                    &mut failed
+                }) += 1;
             }
         }
-        assert_eq!((ended.merged.total.requests, failed), (800, 400), "{mode:?}");
-        assert!(ok <= most_ok && (most_ok == 0 || ok > 20), "{ok} of 400 in {mode:?}");
+        assert_eq!(
+            (ended.merged.total.requests, failed),
+            (800, 400),
+            "{mode:?}"
+        );
+        assert!(
+            ok <= most_ok && (most_ok == 0 || ok > 20),
+            "{ok} of 400 in {mode:?}"
+        );
         let counts = run.server.reports().last().unwrap().records;
         let left_out = 800 - failed - ok;
         assert_eq!(

@@ -88,6 +88,13 @@ fn answer(mut stream: TcpStream, view: &RunView) -> Option<ExporterReport> {
     Some(report)
 }
 
+/// An engine's intervals, and its end.
+pub fn end_measuring(pool: &Pool) {
+    let mut aggregates = pool.aggregates().unwrap();
+    (0..10).for_each(|sequence| aggregates.append(&interval(sequence)).unwrap());
+    pool.finish();
+}
+
 /// A directory and a child process that are gone at the end.
 pub struct Exporter {
     dir: PathBuf,
@@ -117,24 +124,27 @@ impl Exporter {
 
     /// What an engine leaves: always the same records and intervals.
     pub fn measure(&self) {
+        let pool = self.pool(16);
+        let mut writers = [pool.writer(0), pool.writer(1)];
+        for k in 0..RECORDS {
+            writers[(k % 2) as usize].record(&record(k));
+        }
+        drop(writers);
+        end_measuring(&pool);
+    }
+
+    /// The memory of an engine of two workers.
+    pub fn pool(&self, blocks_per_worker: u32) -> Pool {
         let anchor = Anchor {
             wall_ns: WALL_NS,
             mono_ns: 0,
         };
         let options = PoolOptions {
             workers: 2,
-            blocks_per_worker: 16,
+            blocks_per_worker,
             anchor,
         };
-        let pool = Pool::create(&self.dir, options).unwrap();
-        let mut writers = [pool.writer(0), pool.writer(1)];
-        for k in 0..RECORDS {
-            writers[(k % 2) as usize].record(&record(k));
-        }
-        drop(writers);
-        let mut aggregates = pool.aggregates().unwrap();
-        (0..10).for_each(|sequence| aggregates.append(&interval(sequence)).unwrap());
-        pool.finish();
+        Pool::create(&self.dir, options).unwrap()
     }
 
     pub fn start(&mut self) {
@@ -163,6 +173,12 @@ impl Exporter {
         self.child = Some(child);
     }
 
+    /// The process that runs.
+    #[allow(dead_code, reason = "wanted where there is no search server")]
+    pub fn pid(&self) -> u32 {
+        self.child.as_ref().unwrap().id()
+    }
+
     pub fn kill(&mut self) {
         if let Some(mut child) = self.child.take() {
             child.kill().unwrap();
@@ -170,21 +186,15 @@ impl Exporter {
         }
     }
 
-    /// Waits until a report speaks of this problem.
-    pub fn wait_for_problem(&self, text: &str, longest: Duration) {
-        let deadline = Instant::now() + longest;
-        let speaks = |report: &ExporterReport| report.problem.contains(text);
-        while !self
-            .coordinator
-            .latest
-            .lock()
-            .unwrap()
-            .as_ref()
-            .is_some_and(speaks)
-        {
+    /// Waits for a report of which this holds.
+    pub fn wait_for(&self, holds: impl Fn(&ExporterReport) -> bool, what: &str) {
+        let deadline = Instant::now() + DEADLINE;
+        let latest = || self.coordinator.latest.lock().unwrap().clone();
+        while !latest().is_some_and(|report| holds(&report)) {
             assert!(
                 Instant::now() < deadline,
-                "no report speaks of {text}:\n{}",
+                "no report in which {what}: {:?}\n{}",
+                latest(),
                 self.log()
             );
             std::thread::sleep(Duration::from_millis(20));

@@ -13,7 +13,7 @@ mod server;
 use std::{
     collections::BTreeSet,
     path::Path,
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use loadtest_core::report::ExporterReport;
@@ -92,6 +92,41 @@ fn an_exporter_killed_again_and_again_delivers_exactly() {
             Search::new(&url, &namespace).count("requests"),
             RECORDS,
             "{url}"
+        );
+    }
+}
+
+/// A repetition after a rollover would double what was done before it: seen on every server.
+#[test]
+#[ignore = "needs real search servers: make test-search"]
+fn streams_that_roll_over_while_an_exporter_is_killed_hold_every_request_once() {
+    for url in urls() {
+        let namespace = namespace("rollover");
+        let search = Search::new(&url, &namespace);
+        let mut exporter = Exporter::new(plan(&url, &namespace));
+        exporter.measure();
+        let mut rollovers = 0;
+        for _ in 0..4 {
+            let before = search.taken("requests");
+            if before == RECORDS {
+                break;
+            }
+            exporter.start();
+            let deadline = Instant::now() + Duration::from_mins(1);
+            while search.taken("requests") == before {
+                assert!(Instant::now() < deadline, "{url}: {}", exporter.log());
+            }
+            exporter.kill();
+            search.ask("requests", "_rollover", &json!({}));
+            rollovers += 1;
+        }
+        exporter.start();
+        let report = exporter.finish();
+        complete(&report, &exporter);
+        assert_eq!(
+            search.count("requests"),
+            RECORDS,
+            "{url} after {rollovers} rollovers"
         );
     }
 }

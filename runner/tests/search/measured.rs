@@ -6,7 +6,7 @@ use loadtest_core::{
     identity,
     plan::{
         Check, Condition, Connections, Cookies, DEFAULT_SPOOL_LIMIT, Elasticsearch, Flavor, Load,
-        Origin, PauseRange, Plan, RawMode, Request, Results, RunIdentity, Scenario, Scheme,
+        OnLost, Origin, PauseRange, Plan, RawMode, Request, Results, RunIdentity, Scenario, Scheme,
         SeriesKey, Step, Target, Task,
     },
     report::{ExportCounts, GeneratorHealth, RecordCounts},
@@ -117,6 +117,7 @@ pub fn plan(url: &str, namespace: &str) -> Plan {
         checks: vec!["in stock".to_owned()],
         thresholds: Vec::new(),
         runners: 1,
+        on_lost: OnLost::Fail,
         start_timeout: Duration::from_secs(10),
         warm_up: Duration::ZERO,
         max_duration: Duration::from_mins(1),

@@ -4,7 +4,6 @@ use std::{
     io::{BufRead, BufReader},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
-    time::Duration,
 };
 
 use loadtest_core::plan::Auth;
@@ -109,7 +108,7 @@ fn a_rotated_key_opens_a_server_behind_tls() {
     let mut exporter = Exporter::new(plan);
     exporter.measure();
     exporter.start();
-    exporter.wait_for_problem("401", Duration::from_secs(20));
+    exporter.wait_for(|report| report.problem.contains("401"), "it is refused");
     std::fs::write(&key_file, server.api_key()).unwrap();
     let report = exporter.finish();
     std::fs::remove_file(&key_file).unwrap();

@@ -45,6 +45,32 @@ impl Search {
             .unwrap()
     }
 
+    /// Documents that were taken so far, none while there is no stream.
+    pub fn taken(&self, stream: &str) -> u64 {
+        let url = format!("{}/loadtest-{stream}-{}", self.url, self.namespace);
+        let count = async {
+            let refresh = self
+                .client
+                .post(format!("{url}/_refresh"))
+                .send()
+                .await
+                .unwrap();
+            if !refresh.status().is_success() {
+                return 0;
+            }
+            let count = self
+                .client
+                .get(format!("{url}/_count"))
+                .send()
+                .await
+                .unwrap();
+            let text = count.text().await.unwrap();
+            let count: Value = serde_json::from_str(&text).unwrap();
+            count["count"].as_u64().unwrap_or_default()
+        };
+        self.runtime.block_on(count)
+    }
+
     pub fn aggregate(&self, stream: &str, query: &Value, aggregation: &Value) -> Value {
         let body = json!({"size": 0, "query": query, "aggs": {"a": aggregation}});
         self.ask(stream, "_search", &body)["aggregations"]["a"].clone()

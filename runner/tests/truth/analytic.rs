@@ -107,7 +107,7 @@ fn latency_is_the_truth(measured: &Measured, log: &[Served]) {
     // A wake-up when an arrival is due and one when its answer is there, for server and engine.
     let busy_us = 4.0 * process.mean_wait_us();
     let all_kept_time =
-        busy_us < 400.0 && quantile(&late, 0.5) < 50 && quantile(&late, 0.999) < 5_000;
+        busy_us < 400.0 && quantile(&late, 0.5) < 50 && quantile(&late, 0.999) < 15_000;
     for (share, on_paper) in SHARES.into_iter().zip(ANALYTIC_US) {
         let (reported, truth) = (latency.quantile(share), quantile(&truth, share));
         println!("p{share}: {reported} µs, the server says {truth}, on paper {on_paper}");

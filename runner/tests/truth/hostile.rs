@@ -204,10 +204,7 @@ async fn answers_without_end_end_in_time_and_in_bounded_memory() {
                 "{path}"
             );
             let took = Duration::from_micros(request.service_us);
-            assert!(
-                took < TIMEOUT + Duration::from_millis(600),
-                "{path} {took:?}"
-            );
+            assert!(took < TIMEOUT + Duration::from_secs(3), "{path} {took:?}");
         }
     }
     assert_eq!(target.count(), 40);

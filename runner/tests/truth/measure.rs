@@ -1,4 +1,4 @@
-//! A run with every request's record, and what the kernel says of its first engine.
+//! A run with every request's record, and what the kernel says of its engines.
 
 use std::{
     collections::HashMap,
@@ -29,6 +29,7 @@ pub struct Recorded {
     pub key: Key,
     pub runner: u32,
     pub intended: Nanos,
+    pub sent: Nanos,
     pub latency_us: u64,
     pub service_us: u64,
     pub outcome: Outcome,
@@ -40,7 +41,7 @@ pub struct Measured {
     pub merged: SeriesSet,
     /// In the order of their intended starts.
     pub requests: Vec<Recorded>,
-    /// Of the first engine.
+    /// Of its engines.
     pub process: Process,
     pub run: Run,
 }
@@ -61,7 +62,7 @@ pub async fn measure(plan: Plan) -> Measured {
 pub async fn measure_while(plan: Plan, meanwhile: impl AsyncFnOnce(&Run)) -> Measured {
     let runners = plan.runners;
     let mut run = Run::start(with_files(plan, RawMode::All)).await;
-    let observer = Observer::start(run.pid());
+    let observer = Observer::start(run.pids());
     meanwhile(&run).await;
     let ended = run.end().await;
     let process = observer.end();
@@ -106,6 +107,7 @@ fn records(run: &Run, runner: u32) -> Vec<Recorded> {
                     iteration: record.iteration,
                 },
                 runner,
+                sent: anchor + record.sent_ns,
                 intended: at(sent_us - record.before_send_us()),
                 latency_us: record.latency_us(),
                 service_us: record.service_us(),
@@ -117,7 +119,7 @@ fn records(run: &Run, runner: u32) -> Vec<Recorded> {
     requests
 }
 
-/// What the kernel says of a process.
+/// What the kernel says of processes: the worst of each.
 #[derive(Debug, Clone, Default)]
 pub struct Process {
     /// Most resident memory, bytes.
@@ -125,7 +127,7 @@ pub struct Process {
     /// Longest time, within 50 ms, that a worker thread was ready to run and had no CPU.
     pub worst_wait_us: u64,
     /// By thread: nanoseconds that it was ready to run and had no CPU, and how often it ran.
-    waits: HashMap<String, (u64, u64)>,
+    waits: HashMap<(u32, String), (u64, u64)>,
 }
 
 impl Process {
@@ -140,20 +142,29 @@ impl Process {
     }
 }
 
-/// Looks at a process until it ends.
+impl Process {
+    /// The machine had so little left for the engine that it could not keep any time.
+    pub fn was_starved(&self) -> bool {
+        self.mean_wait_us() > 200.0 || self.worst_wait_us > 30_000
+    }
+}
+
+/// Looks at processes until they end.
 struct Observer {
     done: Arc<AtomicBool>,
     thread: JoinHandle<Process>,
 }
 
 impl Observer {
-    fn start(pid: u32) -> Self {
+    fn start(pids: Vec<u32>) -> Self {
         let done = Arc::new(AtomicBool::new(false));
         let seen = Arc::clone(&done);
         let thread = std::thread::spawn(move || {
             let mut process = Process::default();
             while !seen.load(Ordering::Relaxed) {
-                look(pid, &mut process);
+                for pid in &pids {
+                    look(*pid, &mut process);
+                }
                 std::thread::sleep(Duration::from_millis(50));
             }
             process
@@ -191,7 +202,7 @@ fn look(pid: u32, process: &mut Process) {
         if name.starts_with("worker-")
             && let (Some(Ok(waited)), Some(Ok(times))) = (numbers.next(), numbers.next())
         {
-            let before = process.waits.insert(name, (waited, times));
+            let before = process.waits.insert((pid, name), (waited, times));
             let since = waited - before.map_or(waited, |(waited, _)| waited);
             process.worst_wait_us = process.worst_wait_us.max(since / 1_000);
         }

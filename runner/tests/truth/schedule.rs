@@ -16,7 +16,8 @@ use crate::{
 const CUT: Nanos = MICRO;
 
 /// On a machine that does nothing else the median is below 0.1 ms; `make bench` says how much. This
-/// is what one keeps that also compiles.
+/// is what one keeps that also compiles, unless the kernel says that it starved the engine, or the
+/// target took longer to look than that.
 const MEDIAN_LATENESS: Nanos = 5 * MILLI;
 
 async fn deliver(target: &Witness, load: Load, runners: u32) -> Measured {
@@ -37,7 +38,7 @@ async fn deliver(target: &Witness, load: Load, runners: u32) -> Measured {
 
 /// How long after its due time the target had each arrival. All must have come, none before its
 /// time.
-fn lateness(due: &HashMap<Key, Nanos>, log: &[Served]) -> Vec<u64> {
+fn lateness(measured: &Measured, due: &HashMap<Key, Nanos>, log: &[Served]) -> Vec<u64> {
     assert_eq!(log.len(), due.len(), "as many as planned");
     let late = sorted(log.iter().map(|served| {
         let due = due[&served.key];
@@ -51,7 +52,17 @@ fn lateness(due: &HashMap<Key, Nanos>, log: &[Served]) -> Vec<u64> {
         quantile(&late, 0.99) / MICRO,
         quantile(&late, 1.0) / MICRO,
     );
-    assert!(quantile(&late, 0.5) <= MEDIAN_LATENESS);
+    let arrived: HashMap<Key, Nanos> = log.iter().map(|s| (s.key, s.arrived)).collect();
+    let unread = measured.requests.iter().map(|request| {
+        assert!(
+            arrived[&request.key] >= request.sent,
+            "seen before it was sent"
+        );
+        arrived[&request.key] - request.sent
+    });
+    let target_was_slow = quantile(&sorted(unread), 0.5) > MILLI;
+    let kept_time = quantile(&late, 0.5) <= MEDIAN_LATENESS;
+    assert!(kept_time || target_was_slow || measured.process.was_starved());
     late
 }
 
@@ -79,7 +90,7 @@ async fn constant_rate(per_second: u64, seconds: u64) {
         assert!(request.intended.abs_diff(at) <= CUT, "arrival {k}");
         due.insert(request.key, at);
     }
-    lateness(&due, &target.log());
+    lateness(&measured, &due, &target.log());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -118,7 +129,7 @@ async fn three_runners_interleave_to_the_whole_schedule() {
         .windows(2)
         .map(|pair| pair[1].intended - pair[0].intended);
     assert!(longest.max().unwrap() <= 3 * MILLI + skew + CUT);
-    lateness(&due, &target.log());
+    lateness(&measured, &due, &target.log());
 }
 
 /// Integral of a rate that moves in straight lines: arrivals before a time.
@@ -218,7 +229,7 @@ async fn a_ramp_is_the_integral_of_its_stages() {
         );
     }
     let log = target.log();
-    let worst = *lateness(&due, &log).last().unwrap();
+    let worst = *lateness(&measured, &due, &log).last().unwrap();
     let begin = *starts.iter().min().unwrap();
     let skew = starts[0].abs_diff(starts[1]);
     for end in integral.ends() {
@@ -259,7 +270,7 @@ async fn random_arrivals_have_the_rate_and_the_spread_of_independent_visitors() 
         .iter()
         .map(|r| (r.key, r.intended))
         .collect();
-    lateness(&due, &target.log());
+    lateness(&measured, &due, &target.log());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -304,8 +315,9 @@ async fn users_of_a_ramp_are_there_while_the_level_is_above_them() {
         assert!(seen[0].arrived + CUT >= start + comes(user), "user {user}");
         let leaves = 1_500 * MILLI + comes(10 - user);
         let last = own.last().unwrap() - start;
-        let until = leaves - 200 * MILLI..leaves + CUT;
-        assert!(until.contains(&last), "user {user} leaves at {last}");
+        assert!(last < leaves + CUT, "user {user} is still there at {last}");
+        let stayed = last > leaves - 200 * MILLI;
+        assert!(stayed || starved, "user {user} leaves at {last}");
     }
     assert_eq!(log.iter().map(|served| served.key.user).max(), Some(9));
 }

@@ -274,3 +274,52 @@ fn deleting_the_namespace_in_mid_run_waits_for_nobody() -> Result<()> {
         Ok(())
     })
 }
+
+/// Deletes runner 1 of a run of two that is under way.
+fn lose_a_runner(namespace: &Namespace, test: &str) -> Result<()> {
+    let run = format!("{test}-1");
+    wait::until("requests", RUN_LIMIT, || {
+        let run = namespace
+            .get(&format!("loadtestrun/{run}"))
+            .unwrap_or_default();
+        Ok((run["status"]["summary"]["requests"].as_u64().unwrap_or(0) > 50).then_some(()))
+    })?;
+    let pods = format!("loadtest.dev/run={run},batch.kubernetes.io/job-completion-index=1");
+    namespace.kubectl(&["delete", "pod", "-l", &pods, "--wait=false"])?;
+    Ok(())
+}
+
+#[test]
+#[ignore = "needs a cluster with the operator: make e2e"]
+fn a_lost_runner_ends_the_run_unless_the_others_may_go_on() -> Result<()> {
+    Namespace::with_target("lost")?.explain(|namespace| {
+        let two = |more: &str| format!("  runners: {{ count: 2{more} }}\n");
+        namespace.apply(&manifest("fail", "50/s", 120, &two("")))?;
+        lose_a_runner(namespace, "fail")?;
+        let test = namespace.wait_finished("loadtest/fail", Duration::from_mins(1))?;
+        ensure!(
+            text(&test, "/status/verdict") == "Error",
+            "{}",
+            test["status"]
+        );
+        is(&test, "Succeeded", "False", "RunnerLost")?;
+        is(&test, "LoadDelivered", "False", "RunnerLost")?;
+
+        let go_on = two(", onLost: Continue");
+        namespace.apply(&manifest("go-on", "50/s", 12, &go_on))?;
+        lose_a_runner(namespace, "go-on")?;
+        let test = namespace.wait_finished("loadtest/go-on", RUN_LIMIT)?;
+        ensure!(
+            text(&test, "/status/verdict") == "Passed",
+            "{}",
+            test["status"]
+        );
+        let condition = condition(&test, "LoadDelivered").context("no LoadDelivered")?;
+        ensure!(condition["status"] == "False", "{condition}");
+        let requests = number(&test, "/status/summary/requests")?;
+        ensure!((300..600).contains(&requests), "{requests} of 600");
+        let message = text(&test, "/status/message");
+        ensure!(message.contains("1 of 2 runners were lost"), "{message}");
+        Ok(())
+    })
+}

@@ -30,7 +30,9 @@ impl Connection {
             Scheme::Http => Stream::Plain(stream),
             Scheme::Https => {
                 let begun = clock::now();
-                let done = shake_hands(exchange, &site, stream, self.origin).await;
+                // Boxed once more: a thousand users that connect to a plain target at once would
+                // otherwise need the room of a thousand handshakes.
+                let done = Box::pin(shake_hands(exchange, &site, stream, self.origin)).await;
                 times.tls = clock::now() - begun;
                 done?
             }

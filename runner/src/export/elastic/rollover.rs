@@ -1,6 +1,6 @@
 //! The one way in which a document could be there twice: ids are unique within a backing index, so
 //! a request whose answer was lost and that is repeated after its data stream rolled over would
-//! make its documents again (seen on Elasticsearch 8, 9 and OpenSearch 3). So before such a
+//! make its documents again (seen on Elasticsearch 8, 9 and `OpenSearch` 3). So before such a
 //! repetition the stream is asked which of the ids it has.
 
 use std::collections::HashSet;
@@ -11,6 +11,24 @@ use serde_json::json;
 
 use super::{Elastic, answer::describe, bootstrap::parse, client::Body};
 use crate::export::batch::Stream;
+
+#[derive(Default, Deserialize)]
+struct Found {
+    #[serde(default)]
+    hits: Hits,
+}
+
+#[derive(Default, Deserialize)]
+struct Hits {
+    #[serde(default)]
+    hits: Vec<Hit>,
+}
+
+#[derive(Deserialize)]
+struct Hit {
+    #[serde(rename = "_id")]
+    id: String,
+}
 
 impl Elastic {
     /// Which of these documents a stream has, if it has more than one backing index: in a single
@@ -33,21 +51,6 @@ impl Elastic {
             .await?;
         if refreshed.status >= 300 {
             return Err(describe(&refreshed));
-        }
-        #[derive(Default, Deserialize)]
-        struct Found {
-            #[serde(default)]
-            hits: Hits,
-        }
-        #[derive(Default, Deserialize)]
-        struct Hits {
-            #[serde(default)]
-            hits: Vec<Hit>,
-        }
-        #[derive(Deserialize)]
-        struct Hit {
-            #[serde(rename = "_id")]
-            id: String,
         }
         let query = json!({
             "size": ids.len(), "_source": false, "query": {"ids": {"values": ids}},

@@ -157,3 +157,20 @@ fn without_a_disk_the_memory_has_to_do_and_what_is_dropped_has_a_reason() {
     assert!(problem().starts_with(because), "{}", problem());
     assert_eq!(intake.take(99, false).len(), MOST_FROM_POOL);
 }
+
+/// A disk that fails and comes back: what is dropped in the meantime is counted by the engine.
+#[test]
+fn a_disk_that_comes_back_is_used_again() {
+    let mut ring = Ring::new();
+    let intake = ring.intake();
+    let dir = ring.scratch.0.join("spool");
+    std::fs::remove_dir(&dir).unwrap();
+    ring.fill(4);
+    assert_eq!(intake.relieve(), Relief::Refused);
+    let problem = intake.account.report().problem;
+    assert!(problem.contains("No such file or directory"), "{problem}");
+    std::fs::create_dir(&dir).unwrap();
+    assert_eq!(relieve_all(&intake), 2);
+    assert_eq!(intake.account.report().problem, "");
+    assert_eq!(Ring::numbers(&intake.take(9, false)), [0, 1, 2, 3]);
+}

@@ -7,9 +7,9 @@ mod server;
 
 use loadtest_core::{
     plan::{
-        Connections, Cookies, DEFAULT_SPOOL_LIMIT, Elasticsearch, Files, Flavor, Load, Origin,
-        Plan, RawMode, Request, Results, RunIdentity, Scenario, Scheme, SeriesKey, Step, Target,
-        Task,
+        Connections, Cookies, DEFAULT_SPOOL_LIMIT, Elasticsearch, Files, Flavor, Load, OnLost,
+        Origin, Plan, RawMode, Request, Results, RunIdentity, Scenario, Scheme, SeriesKey, Step,
+        Target, Task,
     },
     template::Template,
 };
@@ -69,6 +69,7 @@ pub(super) fn plan() -> Plan {
         checks: Vec::new(),
         thresholds: Vec::new(),
         runners: 1,
+        on_lost: OnLost::Fail,
         start_timeout: Duration::from_secs(10),
         warm_up: Duration::ZERO,
         max_duration: Duration::from_secs(10),

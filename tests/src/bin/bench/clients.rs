@@ -104,7 +104,7 @@ impl Clients<'_> {
 
     pub fn wrk(&self, job: Job, connections: u32) -> Result<Client> {
         let args = format!("-t1 -c{connections} -d{}s {}", self.length(), self.url(job));
-        self.peer("wrk", &args, Says::Wrk)
+        self.peer("wrk", &args, Says::Wrk { connections })
     }
 
     pub fn oha(&self, connections: u32) -> Result<Client> {

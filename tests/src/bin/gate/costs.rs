@@ -4,7 +4,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result};
 
-use crate::weigh::{Case, Cost};
+use crate::weigh::{Case, Cost, kept_profile};
 
 /// Most that instructions may differ, in either direction: several times what was seen from one run
 /// to the next.
@@ -104,10 +104,13 @@ fn compare(case: Case, cost: &Cost, file: &str, tolerance: f64) -> Option<String
             change * 100.0,
             tolerance * 100.0,
             if change > 0.0 {
-                "Find what made it dearer (callgrind_annotate, docs/performance.md); if it is worth \
-                 its price, write it down with `make gate-bless` and say why in the commit."
+                format!(
+                    "`callgrind_annotate {}` shows what they are spent on. If they are worth it, write \
+                     them down with `make gate-bless` and say why in the commit.",
+                    kept_profile(case).display()
+                )
             } else {
-                "It became cheaper: keep that with `make gate-bless`."
+                "It became cheaper: keep that with `make gate-bless`.".to_owned()
             }
         )
     })

@@ -15,6 +15,9 @@ use crate::{
 
 const MANIFEST: &str = include_str!("../../../gate/test.yaml");
 
+/// Directory of the profiles, beside what else the build leaves.
+const KEPT: &str = "target/gate";
+
 /// Lengths of the load, seconds. What is done once, or once a second, is nearly gone from the
 /// difference.
 const RUNS: [u32; 2] = [1, 4];
@@ -113,14 +116,24 @@ fn worker_profile(loadtest: &Path, case: Case, target: &Target, seconds: u32) ->
             String::from_utf8_lossy(&output.stderr)
         );
     }
-    engine_threads(&place.0)?
+    let (profile, path) = engine_threads(&place.0)?
         .into_iter()
         // Besides the worker there are the control thread and one that waits for the end of stdin.
-        .max_by_key(|profile| profile.system_calls)
-        .context("callgrind wrote no profile of the engine")
+        .max_by_key(|(profile, _)| profile.system_calls)
+        .context("callgrind wrote no profile of the engine")?;
+    let kept = kept_profile(case);
+    fs::create_dir_all(KEPT)?;
+    fs::copy(path, &kept).with_context(|| format!("cannot write {}", kept.display()))?;
+    Ok(profile)
 }
 
-fn engine_threads(place: &Path) -> Result<Vec<Profile>> {
+/// Where the worker's profile of a case's last run is kept, for `callgrind_annotate`.
+pub fn kept_profile(case: Case) -> PathBuf {
+    let name = case.to_string().replace(", ", "-").replace(' ', "-");
+    Path::new(KEPT).join(name + ".callgrind")
+}
+
+fn engine_threads(place: &Path) -> Result<Vec<(Profile, PathBuf)>> {
     let mut profiles = Vec::new();
     for entry in fs::read_dir(place)? {
         let path = entry?.path();
@@ -131,7 +144,7 @@ fn engine_threads(place: &Path) -> Result<Vec<Profile>> {
         let text = fs::read_to_string(&path)?;
         let command = text.lines().find_map(|line| line.strip_prefix("cmd: "));
         if command.is_some_and(|command| command.trim().split(' ').nth(1) == Some("engine")) {
-            profiles.extend(profile::parse(&text));
+            profiles.extend(profile::parse(&text).map(|profile| (profile, path)));
         }
     }
     Ok(profiles)

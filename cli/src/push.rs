@@ -1,0 +1,121 @@
+//! `loadtest push`: the results of a run on this machine, delivered to a search server afterwards.
+
+use std::path::{Path, PathBuf};
+
+use loadtest_core::plan::{Auth, Elasticsearch, Flavor, Plan, RawMode};
+use loadtest_runner::export::push::{PushError, Pushed, push};
+
+use crate::{
+    exit::Exit,
+    output::terminal::{print, say},
+};
+
+/// Arguments of `loadtest push`.
+#[allow(clippy::doc_markdown)]
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Directory that `loadtest run` wrote.
+    #[arg(value_name = "DIR")]
+    pub dir: PathBuf,
+    /// Base url of the Elasticsearch or OpenSearch that is to have the documents.
+    #[arg(long, value_name = "URL")]
+    pub elasticsearch: String,
+    /// File with an encoded API key.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["token_file", "username_file"])]
+    pub api_key_file: Option<PathBuf>,
+    /// File with a bearer token.
+    #[arg(long, value_name = "FILE", conflicts_with = "username_file")]
+    pub token_file: Option<PathBuf>,
+    /// File with a user name; needs --password-file.
+    #[arg(long, value_name = "FILE", requires = "password_file")]
+    pub username_file: Option<PathBuf>,
+    /// File with the password of --username-file.
+    #[arg(long, value_name = "FILE", requires = "username_file")]
+    pub password_file: Option<PathBuf>,
+    /// PEM file with the authorities to trust for https.
+    #[arg(long, value_name = "FILE")]
+    pub ca_file: Option<PathBuf>,
+}
+
+/// Delivers the files of a run.
+pub fn run(args: &Args) -> Exit {
+    let plan = match plan_of(&args.dir) {
+        Ok(plan) => plan,
+        Err(message) => {
+            say(&format!("error: {message}"));
+            return Exit::Usage;
+        }
+    };
+    match push(&args.dir, &plan, &args.server()) {
+        Ok(pushed) => tell(args, &pushed),
+        Err(error @ PushError::Server(_)) => {
+            say(&format!("error: {error}"));
+            Exit::Usage
+        }
+        Err(error) => {
+            say(&format!("error: {error}"));
+            Exit::Error
+        }
+    }
+}
+
+fn tell(args: &Args, pushed: &Pushed) -> Exit {
+    let Pushed {
+        indexed,
+        rejected,
+        lost,
+        problem,
+    } = pushed;
+    print(&format!("{indexed} documents are in {}\n", args.elasticsearch));
+    if rejected + lost == 0 {
+        return Exit::Passed;
+    }
+    say(&format!(
+        "error: {rejected} documents were refused and {lost} given up: {problem}"
+    ));
+    Exit::Error
+}
+
+/// The plan of a run that has ended.
+fn plan_of(dir: &Path) -> Result<Plan, String> {
+    let shown = dir.display();
+    let path = dir.join("plan.json");
+    let bytes = std::fs::read(&path).map_err(|error| {
+        format!("cannot read {}: {error}; name a directory that `loadtest run` wrote", path.display())
+    })?;
+    if dir.join("parts").exists() {
+        return Err(format!(
+            "the run in {shown} has not ended, or not in order: its files are still in parts"
+        ));
+    }
+    Plan::from_bytes(&bytes)
+        .map_err(|error| format!("{} is not a plan of this version: {error}", path.display()))
+}
+
+impl Args {
+    fn server(&self) -> Elasticsearch {
+        let file = |path: &PathBuf| path.display().to_string();
+        let auth = match (&self.api_key_file, &self.token_file, &self.username_file) {
+            (Some(key), ..) => Some(Auth::ApiKey {
+                key_file: file(key),
+            }),
+            (_, Some(token), _) => Some(Auth::Bearer {
+                token_file: file(token),
+            }),
+            (.., username) => username
+                .as_ref()
+                .zip(self.password_file.as_ref())
+                .map(|(username, password)| Auth::Basic {
+                    username_file: file(username),
+                    password_file: file(password),
+                }),
+        };
+        Elasticsearch {
+            urls: vec![self.elasticsearch.trim_end_matches('/').to_owned()],
+            flavor: Flavor::Auto,
+            auth,
+            ca_file: self.ca_file.as_ref().map(file),
+            raw: RawMode::All,
+        }
+    }
+}

@@ -1,0 +1,43 @@
+//! The results of a local run in a search server afterwards.
+
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+mod common;
+#[path = "../../runner/tests/export/null_server.rs"]
+#[allow(dead_code, reason = "shared with the exporter's tests")]
+mod null_server;
+
+use std::net::TcpListener;
+
+use common::{Place, SECOND, Target, manifest};
+use null_server::NullServer;
+
+#[test]
+fn pushing_twice_adds_nothing() {
+    let (place, target) = (Place::new(), Target::start());
+    place.write("test.yaml", &manifest(SECOND, "/get", &[]));
+    let run = ["run", "test.yaml", "--target", &target.url, "--out", "out", "-o", "json"];
+    place.finish_delivered(&run).exits(0);
+
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/", listener.local_addr().unwrap());
+    let server = NullServer::on(listener);
+    let push = ["push", "out", "--elasticsearch", &url];
+    let first = place.finish(&push).exits(0).stdout;
+    let intervals = std::fs::read_to_string(place.path().join("out/intervals.ndjson")).unwrap();
+    let intervals = intervals.lines().count();
+    assert!(intervals >= 2);
+    assert_eq!(first, format!("{} documents are in {url}\n", 100 + intervals));
+    assert_eq!(place.finish(&push).exits(0).stdout, first);
+    assert_eq!(server.documents("requests"), 100);
+    assert_eq!(server.documents("metrics"), intervals);
+}
+
+#[test]
+fn what_cannot_be_pushed_is_named() {
+    let place = Place::new();
+    place
+        .finish(&["push", ".", "--elasticsearch", "http://127.0.0.1:1"])
+        .exits(2)
+        .says("name a directory that `loadtest run` wrote");
+}

@@ -1,0 +1,204 @@
+//! Delivers the files of a run that has ended to a search server: the same documents with the same
+//! ids as if the server had been there, so doing it twice adds nothing.
+
+use std::{
+    fs::File,
+    io::{self, BufRead, BufReader, Read},
+    path::{Path, PathBuf},
+    pin::pin,
+    sync::Arc,
+};
+
+use flate2::read::MultiGzDecoder;
+use loadtest_core::plan::{Elasticsearch, Plan};
+use serde::Deserialize;
+
+use super::{
+    background::Background,
+    batch::{Batch, Fate, Stream},
+    elastic::{ClientError, DeadLetters, Elastic},
+    sink::{GiveUpSwitch, Sink},
+};
+
+/// Documents of one delivery.
+const DOCUMENTS: usize = 2_000;
+
+/// Why a run's files cannot be delivered.
+#[derive(Debug, thiserror::Error)]
+pub enum PushError {
+    /// A file cannot be read.
+    #[error("cannot read {}: {error}", path.display())]
+    File {
+        /// Which file.
+        path: PathBuf,
+        /// What the system said.
+        error: io::Error,
+    },
+    /// A line is no document of ours.
+    #[error("line {line} of {} is not a document of this version: {error}", path.display())]
+    Line {
+        /// Which file.
+        path: PathBuf,
+        /// From 1.
+        line: usize,
+        /// What is wrong with it.
+        error: String,
+    },
+    /// The server's address or credentials cannot be used.
+    #[error("{0}")]
+    Server(String),
+    /// The system gives no thread or runtime.
+    #[error(transparent)]
+    System(#[from] io::Error),
+}
+
+impl From<ClientError> for PushError {
+    fn from(error: ClientError) -> Self {
+        Self::Server(error.to_string())
+    }
+}
+
+/// What a delivery came to.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Pushed {
+    /// Documents that the server has now, perhaps for long.
+    pub indexed: u64,
+    /// Documents that it refused.
+    pub rejected: u64,
+    /// Documents that were given up.
+    pub lost: u64,
+    /// What was wrong last, in the server's words; empty when nothing was.
+    pub problem: String,
+}
+
+/// Delivers `requests.ndjson.gz` and `intervals.ndjson` of a directory; a file that is not there
+/// was not asked for. Blocks until everything is delivered, or the plan's `drainTimeout` is over.
+///
+/// # Errors
+/// [`PushError`]; what was delivered before stays there.
+pub fn push(dir: &Path, plan: &Plan, server: &Elasticsearch) -> Result<Pushed, PushError> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    runtime.block_on(push_all(dir, plan, server))
+}
+
+pub(super) async fn push_all(
+    dir: &Path,
+    plan: &Plan,
+    server: &Elasticsearch,
+) -> Result<Pushed, PushError> {
+    let background = Background::start()?;
+    background.hurry();
+    let letters = DeadLetters::in_dir(Some(dir.to_owned()));
+    let elastic = Elastic::new(server, &plan.run.namespace, 0, background, letters)?;
+    let push = Push {
+        elastic,
+        give_up: GiveUpSwitch::new(),
+    };
+    let mut work = pin!(push.files(dir));
+    if let Ok(pushed) = tokio::time::timeout(plan.results.drain_timeout, &mut work).await {
+        return pushed;
+    }
+    push.give_up.give_up();
+    work.await
+}
+
+struct Push {
+    elastic: Elastic,
+    give_up: GiveUpSwitch,
+}
+
+impl Push {
+    async fn files(&self, dir: &Path) -> Result<Pushed, PushError> {
+        self.elastic.prepare(self.give_up.listen()).await;
+        let mut pushed = Pushed::default();
+        for (name, stream) in [
+            ("intervals.ndjson", Stream::Metrics),
+            ("requests.ndjson.gz", Stream::Requests),
+        ] {
+            self.file(&dir.join(name), stream, &mut pushed).await?;
+        }
+        pushed.problem = self.elastic.problem();
+        Ok(pushed)
+    }
+
+    async fn file(
+        &self,
+        path: &Path,
+        stream: Stream,
+        pushed: &mut Pushed,
+    ) -> Result<(), PushError> {
+        let in_file = |error| PushError::File {
+            path: path.to_owned(),
+            error,
+        };
+        let file = match File::open(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            file => file.map_err(in_file)?,
+        };
+        let reader: Box<dyn Read> = match stream {
+            Stream::Requests => Box::new(MultiGzDecoder::new(file)),
+            Stream::Metrics | Stream::Runs => Box::new(file),
+        };
+        let mut batch = Batch::new(stream);
+        for (number, line) in BufReader::new(reader).lines().enumerate() {
+            let line = line.map_err(in_file)?;
+            let id = id_of(&line).map_err(|error| PushError::Line {
+                path: path.to_owned(),
+                line: number + 1,
+                error: error.to_string(),
+            })?;
+            batch.push(
+                |out| out.extend_from_slice(id.as_bytes()),
+                |out| out.extend_from_slice(line.as_bytes()),
+            );
+            if batch.len() == DOCUMENTS {
+                let whole = std::mem::replace(&mut batch, Batch::new(stream));
+                self.deliver(whole, pushed).await;
+            }
+        }
+        self.deliver(batch, pushed).await;
+        Ok(())
+    }
+
+    async fn deliver(&self, mut batch: Batch, pushed: &mut Pushed) {
+        // Whoever pushes may have pushed before.
+        batch.suspect = true;
+        let Fate {
+            indexed,
+            rejected,
+            lost,
+            retries: _,
+        } = self
+            .elastic
+            .deliver(Arc::new(batch), self.give_up.listen())
+            .await;
+        pushed.indexed += indexed;
+        pushed.rejected += rejected;
+        pushed.lost += lost;
+    }
+}
+
+/// The id that a document has in the server, which it also says itself.
+fn id_of(line: &str) -> Result<String, serde_json::Error> {
+    #[derive(Deserialize)]
+    struct Document {
+        event: Event,
+    }
+    #[derive(Deserialize)]
+    struct Event {
+        id: String,
+    }
+    let document: Document = serde_json::from_str(line)?;
+    if document
+        .event
+        .id
+        .chars()
+        .all(|c| c.is_ascii_alphanumeric() || c == '-')
+    {
+        Ok(document.event.id)
+    } else {
+        Err(serde::de::Error::custom("its event.id is none of ours"))
+    }
+}
