@@ -50,7 +50,7 @@ pub fn dispatch(cli: Cli) -> ExitCode {
         Command::Demo(args) => demo::run(args).into(),
         Command::Push(args) => push::run(&args).into(),
         Command::Validate(args) => validate::run(&args).into(),
-        Command::Target(args) => target::run(args),
+        Command::Target(args) => target::run(&args),
         Command::Engine(args) => {
             end_with_parent();
             loadtest_runner::engine::run(args)
@@ -61,7 +61,7 @@ pub fn dispatch(cli: Cli) -> ExitCode {
         }
         Command::DemoTarget(args) => {
             end_with_parent();
-            target::run(args)
+            target::run(&args)
         }
     }
 }

@@ -66,7 +66,10 @@ fn tell(args: &Args, pushed: &Pushed) -> Exit {
         lost,
         problem,
     } = pushed;
-    print(&format!("{indexed} documents are in {}\n", args.elasticsearch));
+    print(&format!(
+        "{indexed} documents are in {}\n",
+        args.elasticsearch
+    ));
     if rejected + lost == 0 {
         return Exit::Passed;
     }
@@ -81,7 +84,10 @@ fn plan_of(dir: &Path) -> Result<Plan, String> {
     let shown = dir.display();
     let path = dir.join("plan.json");
     let bytes = std::fs::read(&path).map_err(|error| {
-        format!("cannot read {}: {error}; name a directory that `loadtest run` wrote", path.display())
+        format!(
+            "cannot read {}: {error}; name a directory that `loadtest run` wrote",
+            path.display()
+        )
     })?;
     if dir.join("parts").exists() {
         return Err(format!(
@@ -95,21 +101,21 @@ fn plan_of(dir: &Path) -> Result<Plan, String> {
 impl Args {
     fn server(&self) -> Elasticsearch {
         let file = |path: &PathBuf| path.display().to_string();
-        let auth = match (&self.api_key_file, &self.token_file, &self.username_file) {
-            (Some(key), ..) => Some(Auth::ApiKey {
-                key_file: file(key),
-            }),
-            (_, Some(token), _) => Some(Auth::Bearer {
-                token_file: file(token),
-            }),
-            (.., username) => username
-                .as_ref()
-                .zip(self.password_file.as_ref())
-                .map(|(username, password)| Auth::Basic {
-                    username_file: file(username),
-                    password_file: file(password),
+        let auth =
+            match (&self.api_key_file, &self.token_file, &self.username_file) {
+                (Some(key), ..) => Some(Auth::ApiKey {
+                    key_file: file(key),
                 }),
-        };
+                (_, Some(token), _) => Some(Auth::Bearer {
+                    token_file: file(token),
+                }),
+                (.., username) => username.as_ref().zip(self.password_file.as_ref()).map(
+                    |(username, password)| Auth::Basic {
+                        username_file: file(username),
+                        password_file: file(password),
+                    },
+                ),
+            };
         Elasticsearch {
             urls: vec![self.elasticsearch.trim_end_matches('/').to_owned()],
             flavor: Flavor::Auto,

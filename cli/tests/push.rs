@@ -16,7 +16,16 @@ use null_server::NullServer;
 fn pushing_twice_adds_nothing() {
     let (place, target) = (Place::new(), Target::start());
     place.write("test.yaml", &manifest(SECOND, "/get", &[]));
-    let run = ["run", "test.yaml", "--target", &target.url, "--out", "out", "-o", "json"];
+    let run = [
+        "run",
+        "test.yaml",
+        "--target",
+        &target.url,
+        "--out",
+        "out",
+        "-o",
+        "json",
+    ];
     place.finish_delivered(&run).exits(0);
 
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -27,7 +36,10 @@ fn pushing_twice_adds_nothing() {
     let intervals = std::fs::read_to_string(place.path().join("out/intervals.ndjson")).unwrap();
     let intervals = intervals.lines().count();
     assert!(intervals >= 2);
-    assert_eq!(first, format!("{} documents are in {url}\n", 100 + intervals));
+    assert_eq!(
+        first,
+        format!("{} documents are in {url}\n", 100 + intervals)
+    );
     assert_eq!(place.finish(&push).exits(0).stdout, first);
     assert_eq!(server.documents("requests"), 100);
     assert_eq!(server.documents("metrics"), intervals);

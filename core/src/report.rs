@@ -81,8 +81,8 @@ pub struct EngineReport {
     pub delta: Option<Delta>,
     /// When it began, on the coordinator's clock as far as it could be measured.
     pub began: Option<UnixMicros>,
-    /// When the last scenario stopped to begin iterations, or had made all its iterations; known
-    /// with state `Finished`.
+    /// When all iterations were made, if that was before the planned end of the load; known with
+    /// state `Finished`.
     pub load_ended: Option<UnixMicros>,
     /// Users that are in an iteration or between two.
     pub users: u32,

@@ -117,6 +117,9 @@ pub struct Summary {
     pub duration: Duration,
     /// Requests of the warm-up: they are in no other number here.
     pub warm_up_requests: u64,
+    /// Requests that were sent a second time, because the connection that they were sent over had
+    /// been closed by the server meanwhile. The target may have seen them twice.
+    pub resent: u64,
     /// Totals.
     pub total: RequestStats,
     /// Iterations that ended.
@@ -310,6 +313,7 @@ impl Summary {
         Self {
             duration,
             warm_up_requests,
+            resent: set.resent,
             total: RequestStats::new(&set.total, duration),
             iterations: set.iterations,
             offered_rate: offered,

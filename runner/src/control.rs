@@ -4,7 +4,11 @@
 //! sends the next one. The token is read anew for each report, since a projected token is replaced
 //! while a run goes on.
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use loadtest_core::report::{self, Answer, Part, WireError};
 use serde::Serialize;
@@ -102,6 +106,8 @@ pub struct Control {
     client: reqwest::Client,
     url: String,
     token_file: PathBuf,
+    /// As it was read last.
+    token: Arc<Mutex<String>>,
 }
 
 impl Control {
@@ -132,7 +138,25 @@ impl Control {
             client: builder.build()?,
             url: format!("{base}{}", report::report_path(run_id, args.index, part)),
             token_file: args.token_file.clone(),
+            token: Arc::default(),
         })
+    }
+
+    /// The token, which the cluster renews from time to time. The last one serves on when it cannot
+    /// be read, as when a target that hangs has taken all open files.
+    fn token(&self) -> Result<String, ControlError> {
+        let mut known = self.token.lock().unwrap_or_else(PoisonError::into_inner);
+        match std::fs::read_to_string(&self.token_file) {
+            Ok(token) => token.trim().clone_into(&mut known),
+            Err(source) if known.is_empty() => {
+                return Err(ControlError::File {
+                    path: self.token_file.clone(),
+                    source,
+                });
+            }
+            Err(error) => tracing::warn!(%error, "cannot read the token; the last one serves on"),
+        }
+        Ok(known.clone())
     }
 
     /// Sends a report and waits for its answer, five seconds at most.
@@ -148,16 +172,12 @@ impl Control {
     /// # Errors
     /// [`ControlError`]; whatever it is, the next report may succeed.
     pub async fn post(&self, body: Vec<u8>) -> Result<Exchange, ControlError> {
-        let token =
-            std::fs::read_to_string(&self.token_file).map_err(|source| ControlError::File {
-                path: self.token_file.clone(),
-                source,
-            })?;
+        let token = self.token()?;
         let sent = clock::now();
         let response = self
             .client
             .post(&self.url)
-            .bearer_auth(token.trim())
+            .bearer_auth(token)
             .header("content-type", "application/msgpack")
             .body(body)
             .send()

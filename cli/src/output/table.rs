@@ -177,6 +177,9 @@ fn load(out: &mut String, view: &RunView, summary: &Summary) {
             grouped(summary.warm_up_requests)
         );
     }
+    if summary.resent > 0 {
+        let _ = write!(out, ", {} sent twice", grouped(summary.resent));
+    }
     if let Some(offered) = summary.offered_rate {
         let _ = write!(out, ", {} offered", format_rate(offered));
     }
@@ -316,6 +319,7 @@ mod tests {
             summary: Some(Summary {
                 duration: Duration::from_micros(20_000_400),
                 warm_up_requests: 200,
+                resent: 0,
                 total: stats(1_234, 10),
                 iterations: 1_000,
                 offered_rate: Some(50.0),

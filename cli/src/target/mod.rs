@@ -82,8 +82,8 @@ impl TargetError {
 
 /// Serves until SIGTERM or SIGINT, then lets running answers end. The first line on standard output
 /// says where: `listening on http://ADDR`; with https, the second line says where that is.
-pub fn run(args: TargetArgs) -> ExitCode {
-    match listen_and_serve(&args) {
+pub fn run(args: &TargetArgs) -> ExitCode {
+    match listen_and_serve(args) {
         Ok(()) => Exit::Passed.into(),
         Err(error) => {
             eprintln!("loadtest target: {error}");

@@ -221,10 +221,7 @@ impl Coordinator {
             self.end_early(Verdict::Error, Reason::RunnerFailed, &message, now);
         } else if interrupted {
             let message = format!("runner {index} was ended by a signal before the load was done");
-            if let Some(runner) = self.runners.get_mut(index as usize) {
-                runner.interrupted = true;
-            }
-            self.end_without_runner(Reason::RunnerLost, &message, now);
+            self.interrupt_engine(index, &message, now);
         }
         self.tick(now);
         Ok(Answer {
@@ -320,6 +317,17 @@ impl Coordinator {
     pub fn lose_engine(&mut self, index: u32, reason: Reason, message: &str, now: UnixMicros) {
         self.mark_lost(index, reason, message, now);
         self.tick(now);
+    }
+
+    /// A runner's engine is being ended before the load is done; its final report still comes.
+    pub fn interrupt_engine(&mut self, index: u32, message: &str, now: UnixMicros) {
+        if let Some(runner) = self.runners.get_mut(index as usize)
+            && !runner.interrupted
+            && self.judged.is_none()
+        {
+            runner.interrupted = true;
+            self.end_without_runner(Reason::RunnerLost, message, now);
+        }
     }
 
     /// A runner's exporter is gone: what it last reported is final.

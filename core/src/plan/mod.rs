@@ -190,7 +190,7 @@ pub struct Request {
     pub headers: Vec<(String, Template)>,
     /// Body, if any.
     pub body: Option<Template>,
-    /// From the send to the last byte of the answer.
+    /// From the moment the user turns to it to the last byte of the answer, connecting included.
     #[serde(with = "duration_text")]
     pub timeout: Duration,
     /// How many redirects are followed; each is a request of its own under the same name.

@@ -130,6 +130,7 @@ fn summary(measured: &Measured) -> Summary {
     let total = &measured.total;
     Summary {
         duration: round_duration(measured.duration),
+        resent: (measured.resent > 0).then(|| count(measured.resent)),
         warm_up_requests: (measured.warm_up_requests > 0).then(|| count(measured.warm_up_requests)),
         requests: count(total.requests),
         failures: count(total.failures),

@@ -163,6 +163,10 @@ pub struct Summary {
     /// Requests of the warm-up, which are in no other number here; left out without a warm-up.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub warm_up_requests: Option<i64>,
+    /// Requests that were sent a second time, because the server had closed the connection of the
+    /// first: it may have seen them twice.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub resent: Option<i64>,
     /// Requests that ended.
     pub requests: i64,
     /// Those that failed: no success by status, a failed check, or no answer.

@@ -50,6 +50,7 @@ fn worst(letter: &str) -> RunView {
     worst.summary = Some(Summary {
         duration: Duration::from_micros(86_399_999_999_999),
         warm_up_requests: huge,
+        resent: huge,
         total: total.clone(),
         iterations: huge,
         offered_rate: Some(123_456_789.1),

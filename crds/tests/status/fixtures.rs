@@ -74,6 +74,7 @@ pub(crate) fn view(phase: Phase) -> RunView {
         summary: began.then(|| Summary {
             duration: Duration::from_millis(30_040),
             warm_up_requests: 0,
+            resent: 0,
             total: stats(4_000),
             iterations: 4_000,
             offered_rate: Some(200.0),

@@ -212,7 +212,7 @@ impl Active {
                 }
                 Loss::Leaving { index, message } => {
                     if !state.coordinator.engine_ended(*index) {
-                        state.coordinator.fail(Reason::RunnerLost, message, now);
+                        state.coordinator.interrupt_engine(*index, message, now);
                     }
                 }
                 Loss::Exporter { index } => state.coordinator.lose_exporter(*index, now),

@@ -286,6 +286,15 @@ impl Driver {
         }
     }
 
+    /// A number of iterations was made before the planned end.
+    fn ended_before_its_time(&self) -> bool {
+        let planned = |start: Nanos| start.saturating_add(nanos(self.plan.load_duration()));
+        self.began.is_some()
+            && self
+                .start
+                .is_some_and(|start| self.load_end < planned(start))
+    }
+
     fn report(&mut self) -> EngineReport {
         let pool = self.crew.as_ref().and_then(|crew| crew.pool.as_ref());
         let (records, high_water) =
@@ -303,7 +312,7 @@ impl Driver {
             epoch: self.tally.epoch(),
             delta: self.tally.delta().cloned(),
             began: self.began.and_then(|began| self.remote.to_remote(began)),
-            load_ended: (state == EngineState::Finished && self.began.is_some())
+            load_ended: (state == EngineState::Finished && self.ended_before_its_time())
                 .then(|| self.remote.to_remote(self.load_end))
                 .flatten(),
             users: self.users.iter().sum(),

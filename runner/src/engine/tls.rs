@@ -245,6 +245,13 @@ fn certificate_sentence(error: &CertificateError, host: &str) -> String {
                 expected.to_str()
             )
         }
+        // The verifier's own errors have no other names than their texts.
+        CertificateError::Other(error) => match error.0.to_string().as_str() {
+            "CaUsedAsEndEntity" => format!(
+                "{of} is that of a CA (CA:TRUE, as openssl req -x509 makes them), which cannot be a server's: use one with CA:FALSE, or target.tls.insecureSkipVerify"
+            ),
+            text => format!("{of} is refused: {text}"),
+        },
         other => format!("{of} is refused: {other}"),
     }
 }

@@ -133,6 +133,9 @@ impl IntervalEncoder {
         let mut loadtest = self.loadtest("interval", "total", None);
         insert_interval(&mut loadtest, interval);
         insert_series(&mut loadtest, &set.total, seconds(interval), true);
+        if let Some(requests) = loadtest.get_mut("requests").and_then(Value::as_object_mut) {
+            requests.insert("resent".into(), json!(set.resent));
+        }
         loadtest.insert("iterations".into(), iterations(set));
         loadtest.insert("users".into(), json!({"active": interval.users}));
         loadtest.insert("connections".into(), json!({"opened": set.connections}));

@@ -111,6 +111,7 @@ const COUNTS: Fields = &[
 
 const METRICS: Fields = &[
     ("loadtest.stage", Keyword),
+    ("loadtest.requests.resent", Long),
     ("host.name", Keyword),
     ("http.request.method", Keyword),
     ("loadtest.runner.index", Integer),

@@ -1,26 +1,22 @@
 //! What an answer asks of its user: cookies to keep, redirects to follow, a body to decode.
 
-use std::{collections::BTreeMap, io::Write, time::Duration};
+use std::{collections::BTreeMap, io::Write};
 
 use flate2::{Compression, write};
 use loadtest_core::{
-    plan::{Cookies, HostRule, Load, Plan, Request, Scenario},
+    plan::{Cookies, HostRule, Plan, Request, Scenario},
     template::{Position, Template},
 };
 
 use crate::{
-    harness::{body_contains, errors, get, plan, run, scenario, step, task},
+    harness::{self, body_contains, errors, get, plan, run, scenario, step, task},
     site::{Answer, Site, header, ok, text},
     target::Seen,
 };
 
 /// Each user does the steps so often; no times are involved.
 fn times(users: u32, iterations: u64, steps: Vec<Request>) -> Scenario {
-    let load = Load::PerUserIterations {
-        users,
-        iterations,
-        max_duration: Duration::from_secs(10),
-    };
+    let load = harness::iterations(users, iterations);
     let steps = steps.into_iter().map(step).collect();
     scenario(load, vec![task("only", 1, steps)])
 }

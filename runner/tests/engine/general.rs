@@ -16,7 +16,7 @@ use hyper::{
 };
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use loadtest_core::{
-    plan::{Load, Origin, Plan, Protocol, Scenario, Scheme, TargetTls},
+    plan::{Origin, Plan, Protocol, Scenario, Scheme, TargetTls},
     template::Template,
 };
 use tokio::{
@@ -26,7 +26,7 @@ use tokio::{
 use tokio_rustls::TlsAcceptor;
 
 use crate::{
-    harness::{body_contains, errors, get, plan, run, scenario, step, task},
+    harness::{self, body_contains, errors, get, plan, run, scenario, step, task},
     site::{Authority, Site, ok},
     target::read_request,
 };
@@ -152,11 +152,7 @@ async fn answer(
 }
 
 fn times(users: u32, iterations: u64, steps: Vec<loadtest_core::plan::Request>) -> Scenario {
-    let load = Load::PerUserIterations {
-        users,
-        iterations,
-        max_duration: Duration::from_secs(10),
-    };
+    let load = harness::iterations(users, iterations);
     let steps = steps.into_iter().map(step).collect();
     scenario(load, vec![task("only", 1, steps)])
 }

@@ -112,6 +112,15 @@ pub fn rate(rate: &str, duration: Duration, max_users: u32) -> Load {
     }
 }
 
+/// So many iterations of each user, however long they take.
+pub fn iterations(users: u32, iterations: u64) -> Load {
+    Load::PerUserIterations {
+        users,
+        iterations,
+        max_duration: Duration::from_secs(30),
+    }
+}
+
 pub fn task(name: &str, weight: u32, steps: Vec<Step>) -> Task {
     Task {
         name: name.to_owned(),

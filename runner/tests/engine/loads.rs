@@ -465,7 +465,8 @@ async fn pacing_is_from_start_to_start() {
     assert!(measured.total.latency.quantile(0.5) < 70_000);
     let seen = target.seen();
     let mean = (seen.last().unwrap().at - seen[0].at).as_secs_f64() / (seen.len() - 1) as f64;
-    assert!((0.099..0.102).contains(&mean), "{mean}");
+    // What is left is the jitter of the last one: a drift of 1 ms would be 20 ms by then.
+    assert!((0.095..0.11).contains(&mean), "{mean}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

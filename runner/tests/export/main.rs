@@ -226,7 +226,7 @@ fn how_fast_a_backlog_is_delivered() {
         );
         std::thread::sleep(Duration::from_millis(5));
     }
-    let (elapsed, cpu) = (begun.elapsed(), cpu(exporter.pid()) - before);
+    let (elapsed, cpu) = (begun.elapsed(), cpu(exporter.pid()).saturating_sub(before));
     println!(
         "{:.0} documents a second, {:.2} µs of CPU each, {} KiB",
         RECORDS as f64 / elapsed.as_secs_f64(),

@@ -308,10 +308,9 @@ async fn users_of_a_ramp_are_there_while_the_level_is_above_them() {
         let seen: Vec<_> = seen.collect();
         assert_eq!(seen.len(), own.len());
         let came = own[0] - start;
-        assert!(
-            came - comes(user) < 50 * MILLI,
-            "user {user} comes at {came}"
-        );
+        let starved = measured.process.was_starved();
+        let in_time = came - comes(user) < 50 * MILLI;
+        assert!(in_time || starved, "user {user} comes at {came}");
         assert!(seen[0].arrived + CUT >= start + comes(user), "user {user}");
         let leaves = 1_500 * MILLI + comes(10 - user);
         let last = own.last().unwrap() - start;

@@ -60,6 +60,9 @@ impl Delivery<'_> {
         if let Err(trouble) = self.resolve_ambiguity().await {
             return self.put_off(&trouble).await;
         }
+        if self.open.is_empty() {
+            return self.elastic.note_success();
+        }
         let count = self.fitting();
         let body = self.body(count).await;
         let query = [("filter_path", FILTER)];

@@ -416,55 +416,6 @@ async fn files_alone_are_a_sink() {
     assert_eq!(requests[3]["loadtest"]["doc"], "request");
 }
 
-/// Pushed, pushed again, and pushed once more after a rollover: each document is there once.
-#[tokio::test]
-async fn the_files_of_a_run_can_be_delivered_later_and_again() {
-    let runner = Runner::with_records(files_plan(), 5_000);
-    let (_, report) = runner.export().await;
-    assert_eq!(report.requests.indexed, 5_000);
-    let server = Server::start().await;
-    server.script([Fault::None, Fault::ResetAfterRollover, Fault::Items(503)]);
-    let settings = searchable_plan(&[&server.url])
-        .results
-        .elasticsearch
-        .unwrap();
-    for _ in 0..3 {
-        let pushed = push::push_all(&runner.out(), &runner.plan, &settings)
-            .await
-            .unwrap();
-        let whole = push::Pushed {
-            indexed: 5_007,
-            ..push::Pushed::default()
-        };
-        assert_eq!(pushed, whole);
-        assert_eq!((server.count(REQUESTS), server.count(METRICS)), (5_000, 7));
-    }
-    let state = server.state.lock().unwrap();
-    assert_eq!(state.doubled, 0);
-    for (id, document) in &state.documents[REQUESTS] {
-        assert_mapped(Stream::Requests, document);
-        assert_eq!(document["event"]["id"], Value::from(id.as_str()));
-    }
-}
-
-#[tokio::test]
-async fn a_file_that_is_none_of_ours_is_named_with_its_line() {
-    let scratch = Scratch::new();
-    let path = scratch.0.join("intervals.ndjson");
-    std::fs::write(&path, "{\"event\":{\"id\":\"ab-1\"}}\n{\"event\":1}\n").unwrap();
-    let server = Server::start().await;
-    let plan = searchable_plan(&[&server.url]);
-    let settings = plan.results.elasticsearch.clone().unwrap();
-    let error = push::push_all(&scratch.0, &plan, &settings)
-        .await
-        .unwrap_err();
-    let text = error.to_string();
-    assert!(
-        text.starts_with("line 2 of ") && text.contains("intervals.ndjson"),
-        "{text}"
-    );
-}
-
 #[tokio::test]
 async fn an_engine_that_was_killed_leaves_what_it_had_measured() {
     let runner = Runner::with_records(files_plan(), 0);

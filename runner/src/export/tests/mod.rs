@@ -2,6 +2,7 @@
 
 mod faults;
 mod outage;
+mod push;
 mod runner;
 mod server;
 

@@ -98,6 +98,18 @@ struct Results {
     growth: Option<Memory>,
     punctuality: Vec<Punctuality>,
     export: Option<ExportCost>,
+    /// What could not be measured, and why: the rest is worth a page all the same.
+    failed: Vec<String>,
+}
+
+impl Results {
+    fn keep<T>(&mut self, what: &str, measured: Result<T>) -> Option<T> {
+        if let Err(error) = &measured {
+            eprintln!("bench: {what}: {error:#}");
+            self.failed.push(format!("{what}: {error:#}"));
+        }
+        measured.ok()
+    }
 }
 
 fn main() -> ExitCode {
@@ -118,6 +130,9 @@ fn bench(settings: &Settings) -> Result<()> {
         fs::write(out, page).with_context(|| format!("cannot write {}", out.display()))?;
         eprintln!("bench: written to {}", out.display());
     }
+    if !results.failed.is_empty() {
+        bail!("not all could be measured: {}", results.failed.join("; "));
+    }
     Ok(())
 }
 
@@ -133,42 +148,56 @@ fn measure(settings: &Settings) -> Result<Results> {
     for comparison in comparisons(&clients)? {
         if settings.wants(&comparison.what) {
             let what = comparison.what.clone();
-            let compared = comparison
-                .measure(settings.pairs, &target, &cores)
-                .context(what)?;
-            results.compared.push(compared);
+            let compared = comparison.measure(settings.pairs, &target, &cores);
+            let compared = results.keep(&what, compared);
+            results.compared.extend(compared);
         }
     }
     if settings.wants("export cost") {
-        let rate = sixty_percent(&clients, &cores)?;
-        results.export = Some(engine::export_cost(&clients, rate, settings.pairs, &cores)?);
+        let cost = sixty_percent(&clients, &cores)
+            .and_then(|rate| engine::export_cost(&clients, rate, settings.pairs, &cores));
+        results.export = results.keep("export cost", cost);
     }
     if settings.wants("punctuality") {
         for rate in [1_000, 5_000, 10_000] {
             machine::wait_for_quiet();
-            results
-                .punctuality
-                .push(engine::punctuality(&clients, rate, &cores)?);
+            let punctuality = engine::punctuality(&clients, rate, &cores);
+            let punctuality = results.keep("punctuality", punctuality);
+            results.punctuality.extend(punctuality);
         }
     }
     if settings.wants("memory") {
-        for job in [Job::Product, Job::Secure] {
-            eprintln!("bench: memory of 10,000 users");
-            let clients = Clients {
-                seconds: 12,
-                ..clients
-            };
-            results
-                .users
-                .push(engine::user_memory(&clients, job, 10_000, &cores)?);
-        }
-        let seconds = settings.growth_seconds;
-        eprintln!("bench: memory over {seconds} s");
-        let clients = Clients { seconds, ..clients };
-        let steady = clients.ours_at(engine::GROWTH_RATE, 500, Export::On)?;
-        results.growth = Some(engine::memory(&steady, &clients, &cores)?);
+        memory(settings, &clients, &cores, &mut results)?;
     }
     Ok(results)
+}
+
+fn memory(
+    settings: &Settings,
+    clients: &Clients<'_>,
+    cores: &Cores,
+    results: &mut Results,
+) -> Result<()> {
+    for job in [Job::Product, Job::Secure] {
+        eprintln!("bench: memory of 10,000 users");
+        let clients = Clients {
+            seconds: 15,
+            ..*clients
+        };
+        let users = engine::user_memory(&clients, job, 10_000, cores);
+        let users = results.keep("memory of 10,000 users", users);
+        results.users.extend(users);
+    }
+    let seconds = settings.growth_seconds;
+    eprintln!("bench: memory over {seconds} s");
+    let clients = Clients {
+        seconds,
+        ..*clients
+    };
+    let steady = clients.ours_at(engine::GROWTH_RATE, 500, Export::On)?;
+    let growth = engine::memory(&steady, &clients, cores);
+    results.growth = results.keep("growth of memory", growth);
+    Ok(())
 }
 
 fn comparisons(clients: &Clients<'_>) -> Result<Vec<Comparison>> {

@@ -50,6 +50,10 @@ in a compressed file. All of that is in its CPU time.
 }
 
 fn caveats(page: &mut String, results: &Results) -> fmt::Result {
+    for failed in &results.failed {
+        let failed = failed.replace('\n', " ");
+        writeln!(page, "\n> **Not measured**: {failed}")?;
+    }
     let busy = results
         .compared
         .iter()
