@@ -106,7 +106,7 @@ pub struct RunnerCounts {
     pub expected: u32,
     /// Registered and not lost.
     pub ready: u32,
-    /// Gone before their final report.
+    /// Gone before the load was done.
     pub lost: u32,
 }
 

@@ -481,6 +481,6 @@ mod tests {
         run.observe(None, &[Loss::Leaving { index: 0, message }], SECOND);
         let view = run.view(SECOND);
         assert_eq!(reason(&run, SECOND).as_deref(), Some("RunnerLost"));
-        assert_eq!(view.runners.lost, 0);
+        assert_eq!(view.runners.lost, 1);
     }
 }
