@@ -117,6 +117,11 @@ fn streams_that_roll_over_while_an_exporter_is_killed_hold_every_request_once() 
                 assert!(Instant::now() < deadline, "{url}: {}", exporter.log());
             }
             exporter.kill();
+            // What was on its way is done, or never will be.
+            let mut taken = None;
+            while taken.replace(search.taken("requests")) != Some(search.taken("requests")) {
+                std::thread::sleep(Duration::from_millis(300));
+            }
             search.ask("requests", "_rollover", &json!({}));
             rollovers += 1;
         }

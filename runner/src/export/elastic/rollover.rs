@@ -3,7 +3,7 @@
 //! make its documents again (seen on Elasticsearch 8, 9 and `OpenSearch` 3). So before such a
 //! repetition the stream is asked which of the ids it has.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, time::Duration};
 
 use elasticsearch::http::Method;
 use serde::Deserialize;
@@ -11,6 +11,10 @@ use serde_json::json;
 
 use super::{Elastic, answer::describe, bootstrap::parse, client::Body};
 use crate::export::batch::Stream;
+
+/// The server may still be working on a request whose sender is gone: what is there is believed
+/// when it has not grown for so long.
+const STILL: Duration = Duration::from_millis(500);
 
 #[derive(Default, Deserialize)]
 struct Found {
@@ -44,6 +48,25 @@ impl Elastic {
         if ids.is_empty() || !self.may_have_rolled_over(stream).await? {
             return Ok(HashSet::new());
         }
+        let mut there = self.there(stream, ids).await?;
+        while there.len() < ids.len() {
+            tokio::time::sleep(STILL).await;
+            let now = self.there(stream, ids).await?;
+            if now.len() == there.len() {
+                break;
+            }
+            there = now;
+        }
+        tracing::info!(
+            stream = stream.name(),
+            asked = ids.len(),
+            there = there.len(),
+            "an answer was lost, and the stream has rolled over at some time: asked what is there"
+        );
+        Ok(there)
+    }
+
+    async fn there(&self, stream: Stream, ids: &[&str]) -> Result<HashSet<String>, String> {
         let name = self.data_stream(stream);
         // A search sees only what was refreshed.
         let refreshed = self
@@ -61,12 +84,6 @@ impl Elastic {
             .ask(Method::Post, &path, Body::Json(query.as_bytes()))
             .await?;
         let found: Found = parse(&answer)?;
-        tracing::info!(
-            stream = name,
-            asked = ids.len(),
-            there = found.hits.hits.len(),
-            "an answer was lost, and the stream has rolled over at some time: asked what is there"
-        );
         Ok(found.hits.hits.into_iter().map(|hit| hit.id).collect())
     }
 
