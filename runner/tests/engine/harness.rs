@@ -232,10 +232,10 @@ impl Run {
     }
 
     pub fn pid(&self) -> u32 {
-        self.engines[0].id().unwrap()
+        self.pids()[0]
     }
 
-    /// Of every engine.
+    /// Of every engine that runs.
     pub fn pids(&self) -> Vec<u32> {
         self.engines.iter().filter_map(Child::id).collect()
     }
