@@ -36,8 +36,8 @@ use super::{
     compile::{Client, CompiledRequest, CompiledScenario, Sending},
     failure::Failure,
     message::Values,
-    meter::Times,
     scenario::{Phase, ScenarioRun, Seat},
+    times::Times,
     worker::Worker,
 };
 use crate::{

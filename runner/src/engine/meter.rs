@@ -20,9 +20,10 @@ use tokio::sync::mpsc::{self, error::TrySendError};
 use super::{
     compile::{Compiled, CompiledCondition, CompiledRequest},
     failure::{Detail, Failure},
+    times::{Phases, Times},
 };
 use crate::{
-    clock::{MICRO, Nanos, SECOND, WallAnchor},
+    clock::{Nanos, SECOND, WallAnchor},
     pool::{Record, RecordWriter},
     sys,
 };
@@ -70,27 +71,6 @@ pub struct Window {
     pub cpu_ns: u64,
     /// Worst time by which the loop was late.
     pub worst_lag: Nanos,
-}
-
-/// When the parts of a request happened. Later ones are never before earlier ones.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Times {
-    /// When it was to begin.
-    pub intended: Nanos,
-    /// When the user turned to it.
-    pub turned: Nanos,
-    /// How long the target's name was looked up.
-    pub dns: Nanos,
-    /// How long the TLS handshake took.
-    pub tls: Nanos,
-    /// When there was a connection and sending began; the end if there never was one.
-    pub sent: Nanos,
-    /// When all was written.
-    pub written: Nanos,
-    /// When the first byte of the answer was here.
-    pub first_byte: Nanos,
-    /// When it was over.
-    pub end: Nanos,
 }
 
 /// A request that ended.
@@ -478,87 +458,9 @@ fn cut(mut message: String) -> String {
     message
 }
 
-/// Lengths in whole microseconds that add up: times are cut to microseconds first, then
-/// subtracted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Phases {
-    late: u32,
-    dns: u32,
-    connect: u32,
-    tls: u32,
-    send: u32,
-    wait: u32,
-    receive: u32,
-}
-
-impl Phases {
-    #[inline]
-    fn new(times: &Times, origin: Nanos) -> Self {
-        let us = |at: Nanos| at.saturating_sub(origin) / MICRO;
-        let between =
-            |from: u64, to: u64| u32::try_from(to.saturating_sub(from)).unwrap_or(u32::MAX);
-        let (turned, sent) = (us(times.turned), us(times.sent));
-        let (written, first) = (us(times.written), us(times.first_byte));
-        let before_send = between(turned, sent);
-        let dns = u32::try_from(times.dns / MICRO)
-            .unwrap_or(u32::MAX)
-            .min(before_send);
-        let tls = u32::try_from(times.tls / MICRO)
-            .unwrap_or(u32::MAX)
-            .min(before_send - dns);
-        Self {
-            late: between(us(times.intended), turned),
-            dns,
-            connect: before_send - dns - tls,
-            tls,
-            send: between(sent, written),
-            wait: between(written, first),
-            receive: between(first, us(times.end)),
-        }
-    }
-
-    fn service_us(&self) -> u64 {
-        u64::from(self.send) + u64::from(self.wait) + u64::from(self.receive)
-    }
-
-    fn latency_us(&self) -> u64 {
-        let before_send = u64::from(self.dns) + u64::from(self.connect) + u64::from(self.tls);
-        u64::from(self.late) + before_send + self.service_us()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn phases_add_up_to_the_whole() {
-        let times = Times {
-            intended: 1_999,
-            turned: 3_001,
-            dns: 2_500,
-            tls: 1_999,
-            sent: 7_999,
-            written: 9_000,
-            first_byte: 19_999,
-            end: 20_000,
-        };
-        let phases = Phases::new(&times, 0);
-        assert_eq!(
-            phases,
-            Phases {
-                late: 2,
-                dns: 2,
-                connect: 1,
-                tls: 1,
-                send: 2,
-                wait: 10,
-                receive: 1
-            }
-        );
-        assert_eq!(phases.latency_us(), 19);
-        assert_eq!(phases.service_us(), 13);
-    }
 
     #[test]
     fn long_messages_are_cut_between_characters() {

@@ -29,6 +29,7 @@ mod rng;
 mod scenario;
 mod tally;
 mod timers;
+mod times;
 mod tls;
 mod user;
 mod worker;

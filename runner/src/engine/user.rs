@@ -9,10 +9,11 @@ use super::{
     connection::{Connection, Exchange, Hop},
     failure::Failure,
     message::Values,
-    meter::{Ended, Times},
+    meter::Ended,
     model::{ClosedModel, Model, OpenModel},
     scenario::{Phase, ScenarioRun, Seat},
     timers::Timers,
+    times::Times,
     worker::Worker,
 };
 use crate::clock::{self, MILLI, Nanos};

@@ -9,7 +9,7 @@ use tokio_rustls::TlsConnector;
 use super::{Connection, Exchange, Stream};
 use crate::{
     clock,
-    engine::{failure::Failure, meter::Times, network::Site, tls, worker::Worker},
+    engine::{failure::Failure, network::Site, times::Times, tls, worker::Worker},
 };
 
 impl Connection {

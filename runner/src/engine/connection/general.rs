@@ -20,7 +20,7 @@ use reqwest::{
 use super::{Connection, Exchange, MAX_BODY_BYTES, connect::tls_failure, rest::store};
 use crate::{
     clock,
-    engine::{compile::Compiled, failure::Failure, meter::Times, tls, worker::Worker},
+    engine::{compile::Compiled, failure::Failure, times::Times, tls, worker::Worker},
     http::ContentEncoding,
 };
 
