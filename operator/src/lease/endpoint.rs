@@ -20,8 +20,9 @@ use kube::{
 
 use crate::{context::Context, error::Error, names, settings::Announcement};
 
-/// What somebody else changed is put right after this long.
-const LOOK_AGAIN: Duration = Duration::from_secs(10);
+/// What somebody else changed is put right after this long: a leader that was on its way out and wrote
+/// late, or the garbage collector, to which the slice goes with the pod of the leader before.
+const LOOK_AGAIN: Duration = Duration::from_secs(2);
 /// A failed write is tried again after this long.
 const RETRY: Duration = Duration::from_secs(2);
 /// Name of the port, in the Service too.
