@@ -194,17 +194,19 @@ impl Threshold {
         }
     }
 
-    /// Whether the run is to stop once this has lasted: it does not hold, and enough was seen.
-    pub fn is_breached(&self, set: &SeriesSet, duration: Duration) -> bool {
+    /// What was observed of a threshold that may stop the run, if it does not hold and enough was
+    /// seen.
+    pub fn breach(&self, set: &SeriesSet, duration: Duration) -> Option<String> {
         let requests = match &self.series {
             None => set.total.requests,
             Some(series) => rows(set, series).map(|row| row.requests).sum(),
         };
         let enough = |abort: Abort| requests >= abort.min_requests;
-        self.abort.is_some_and(enough) && {
-            let result = self.evaluate(set, duration);
-            result.observed.is_some() && !result.passed
+        if !self.abort.is_some_and(enough) {
+            return None;
         }
+        let result = self.evaluate(set, duration);
+        result.observed.filter(|_| !result.passed)
     }
 
     /// Whether it speaks of failed requests.

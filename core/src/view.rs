@@ -335,6 +335,16 @@ impl Summary {
     }
 }
 
+/// Whether more arrivals began late because of the generator than a run may have.
+pub fn generator_late(set: &SeriesSet) -> bool {
+    set.late_by_generator as f64 > set.scheduled as f64 * LATE_SHARE
+}
+
+/// Whether the generator failed to make more requests than a run may miss.
+pub fn generator_exhausted(set: &SeriesSet) -> bool {
+    set.failed_by_generator() as f64 > set.total.requests as f64 * LATE_SHARE
+}
+
 /// Share of the due arrivals that began; 1 when there was none.
 pub fn delivered(set: &SeriesSet) -> f64 {
     if set.scheduled == 0 {

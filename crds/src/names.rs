@@ -28,7 +28,7 @@ pub const ANNOTATION_SCHEDULED: &str = "loadtest.dev/scheduled";
 pub const ANNOTATION_PLAN_HASH: &str = "loadtest.dev/plan-hash";
 
 /// Fields of a `LoadTest`'s spec that say when it runs and not what a run does.
-const NOT_RUN_RELEVANT: [&str; 4] = ["start", "suspend", "schedule", "cleanup"];
+pub const NOT_RUN_RELEVANT: [&str; 4] = ["start", "suspend", "schedule", "cleanup"];
 
 /// The key of what a run is made from: another key asks for another run.
 ///

@@ -4,7 +4,7 @@
 //! is sent on the last seconds, as many as its `after` says. So an outage late in a long run stops
 //! it as soon as one at its beginning does.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use super::Coordinator;
 use crate::{
@@ -104,6 +104,8 @@ impl Coordinator {
         }
         let plan = std::sync::Arc::clone(&self.plan);
         let measured_for = now - start - micros(plan.warm_up);
+        // Most thresholds look at the same time: its pieces are put together once.
+        let mut windows = BTreeMap::new();
         for (index, threshold) in plan.thresholds.iter().enumerate() {
             let Some(Abort { after, .. }) = threshold.abort else {
                 continue;
@@ -111,19 +113,20 @@ impl Coordinator {
             if measured_for < micros(after) {
                 continue;
             }
-            let window = self.last_seconds.from(now - micros(after));
-            if !threshold.is_breached(&window, after) {
+            let window = windows
+                .entry(after)
+                .or_insert_with(|| self.last_seconds.from(now - micros(after)));
+            let Some(observed) = threshold.breach(window, after) else {
                 continue;
-            }
+            };
             if let Some(first) = self.last_seconds.first_breach.get_mut(index) {
                 first.get_or_insert(now);
             }
-            let observed = threshold.evaluate(&window, after).observed;
             let message = format!(
                 "the load was stopped: threshold {} was breached over the last {}: {}",
                 threshold.expr,
                 format_duration(after),
-                observed.unwrap_or_default()
+                observed
             );
             self.end_early(Verdict::Failed, Reason::ThresholdBreached, &message, now);
         }

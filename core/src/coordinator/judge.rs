@@ -7,7 +7,7 @@ use crate::{
     report::UnixMicros,
     threshold::Threshold,
     verdict::{Judgement, Reason, Verdict},
-    view::{Delivery, LATE_SHARE, RunView, delivered},
+    view::{Delivery, RunView, delivered, generator_exhausted, generator_late},
 };
 
 impl Coordinator {
@@ -101,9 +101,9 @@ impl Coordinator {
         let set = &self.merged;
         if self.ending.is_some() || self.runners.iter().any(Runner::is_gone) {
             Delivery::Incomplete
-        } else if set.late_by_generator as f64 > set.scheduled as f64 * LATE_SHARE {
+        } else if generator_late(set) {
             Delivery::GeneratorLate
-        } else if set.failed_by_generator() as f64 > set.total.requests as f64 * LATE_SHARE {
+        } else if generator_exhausted(set) {
             Delivery::GeneratorExhausted
         } else if set.late_by_target > 0 {
             Delivery::TargetSaturated

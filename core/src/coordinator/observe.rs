@@ -7,7 +7,10 @@ use crate::{
     plan::Plan,
     report::{ExportCounts, UnixMicros, micros},
     threshold::{self, ThresholdResult},
-    view::{Generator, LATE_SHARE, Phase, Progress, RunView, RunnerCounts, Summary},
+    view::{
+        Generator, Phase, Progress, RunView, RunnerCounts, Summary, generator_exhausted,
+        generator_late,
+    },
 };
 
 /// CPU share of a generator from which on its measurements are doubtful.
@@ -184,10 +187,9 @@ impl Coordinator {
         let cpu = health().map(|h| h.cpu_max).fold(0.0, f64::max);
         let throttled = health().map(|h| h.throttled_max).fold(0.0, f64::max);
         let set = &self.merged;
-        let late = set.late_by_generator as f64 > set.scheduled as f64 * LATE_SHARE
-            || set.failed_by_generator() as f64 > set.total.requests as f64 * LATE_SHARE;
+        let to_blame = generator_late(set) || generator_exhausted(set);
         Generator {
-            saturated: late || cpu >= SATURATED_CPU || throttled >= SATURATED_THROTTLING,
+            saturated: to_blame || cpu >= SATURATED_CPU || throttled >= SATURATED_THROTTLING,
             cpu,
             late_starts: set.late_by_generator + set.late_by_target,
             late_by_generator: set.late_by_generator,

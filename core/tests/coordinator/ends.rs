@@ -175,12 +175,7 @@ fn an_engine_that_falls_silent_is_lost_not_awaited_for_ever() {
     coordinator.tick(latest);
     assert!(coordinator.unconfirmed_judgement().is_none());
     coordinator.tick(latest + 1);
-    let judgement = coordinator
-        .unconfirmed_judgement()
-        .unwrap()
-        .judgement
-        .clone()
-        .unwrap();
+    let judgement = judgement(&coordinator);
     assert_eq!(
         (judgement.verdict, judgement.reason),
         (Verdict::Error, Reason::RunnerLost)
@@ -224,12 +219,7 @@ fn max_duration_ends_a_longer_load_as_an_error() {
         EngineState::Finished,
         start + 5 * SECOND,
     );
-    let judgement = coordinator
-        .unconfirmed_judgement()
-        .unwrap()
-        .judgement
-        .clone()
-        .unwrap();
+    let judgement = judgement(&coordinator);
     assert_eq!(
         (judgement.verdict, judgement.reason),
         (Verdict::Error, Reason::DeadlineExceeded)

@@ -13,6 +13,7 @@ use loadtest_core::{
     series::{Outcome, Sample, Series, SeriesSet},
     template::Template,
     threshold::Threshold,
+    verdict::Judgement,
 };
 
 pub const SECOND: i64 = 1_000_000;
@@ -203,4 +204,10 @@ pub fn started(coordinator: &mut Coordinator, engines: &mut [Engine], now: i64) 
 
 pub fn new(plan: Plan) -> Coordinator {
     Coordinator::new(Arc::new(plan), HASH.into(), 7, 0)
+}
+
+/// What the run came to.
+pub fn judgement(coordinator: &Coordinator) -> Judgement {
+    let view = coordinator.unconfirmed_judgement().unwrap();
+    view.judgement.clone().unwrap()
 }

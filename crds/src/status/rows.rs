@@ -156,25 +156,23 @@ fn load_delivered(to: &mut Conditions, view: &RunView) {
     to.add(kind::LOAD_DELIVERED, false, reason, &message);
 }
 
+/// Share of the iterations that began.
+fn delivered(view: &RunView) -> String {
+    let summary = view.summary.as_ref();
+    format_ratio(summary.map_or(0.0, |summary| summary.delivered))
+}
+
 fn out_of_time(view: &RunView) -> String {
-    let delivered = view
-        .summary
-        .as_ref()
-        .map_or(0.0, |summary| summary.delivered);
     format!(
         "only {} of the iterations had begun when their maxDuration was over",
-        format_ratio(delivered)
+        delivered(view)
     )
 }
 
 fn saturated(view: &RunView) -> String {
-    let delivered = view
-        .summary
-        .as_ref()
-        .map_or(0.0, |summary| summary.delivered);
     format!(
         "all users waited for the target: {} of the iterations began, {} of them late; raise maxUsers if the target should have got more load",
-        format_ratio(delivered),
+        delivered(view),
         view.generator
             .late_starts
             .saturating_sub(view.generator.late_by_generator),

@@ -19,7 +19,9 @@ use loadtest_core::{
     verdict::Verdict,
 };
 use loadtest_crds::{
-    LoadTestRunStatus, LoadTestSpec, LoadTestStatus, Problem, Stage, run_key_of,
+    LoadTestRunStatus, LoadTestSpec, LoadTestStatus, Problem, Stage,
+    names::NOT_RUN_RELEVANT,
+    run_key_of,
     schedule::{self, Times},
     spec::{Cleanup, Schedule, Start},
     status::{self, LastRunFacts, Next, TestFacts},
@@ -33,8 +35,8 @@ use self::{
 };
 use crate::{clock, context::Context, error::Error, names, objects};
 
-/// Fields of a `LoadTest`'s spec that are not part of what a run does.
-const OWN_FIELDS: [&str; 5] = ["start", "runToken", "suspend", "schedule", "cleanup"];
+/// Field of a `LoadTest`'s spec that asks for another run and is not part of what a run does.
+const RUN_TOKEN: &str = "runToken";
 
 /// What a reconcile knows of a test.
 #[derive(Debug)]
@@ -281,7 +283,7 @@ fn run_object(
         .as_object()
         .into_iter()
         .flatten()
-        .filter(|(field, _)| !OWN_FIELDS.contains(&field.as_str()))
+        .filter(|(field, _)| *field != RUN_TOKEN && !NOT_RUN_RELEVANT.contains(&field.as_str()))
         .map(|(field, value)| (field.clone(), value.clone()))
         .collect();
     let (name, facts) = (test.name_any(), &observed.facts);
