@@ -11,7 +11,9 @@ use std::{
     time::Duration,
 };
 
-use common::{Finished, Place, SECOND, Target, csv_rows, manifest, processes_of, raw_count};
+use common::{
+    Finished, Place, SECOND, Target, csv_rows, manifest, processes_of, raw_count, run_args,
+};
 use loadtest_crds::LoadTestRunStatus;
 
 /// A server that does `each` with every connection; gone with the process.
@@ -172,16 +174,7 @@ fn an_absent_search_server_changes_nothing_measured_and_is_said() {
     let closed = TcpListener::bind("127.0.0.1:0").unwrap();
     let search = format!("http://{}", closed.local_addr().unwrap());
     drop(closed);
-    let run = [
-        "run",
-        "test.yaml",
-        "--target",
-        &target.url,
-        "--out",
-        "out",
-        "-o",
-        "json",
-    ];
+    let run = run_args(&target.url);
     let args: Vec<_> = run
         .into_iter()
         .chain(["--elasticsearch", &search])

@@ -8,8 +8,8 @@ mod common;
 use std::time::Duration;
 
 use common::{
-    Place, Started, Target, eventually, manifest, process_of, processes_of, raw_count, signal,
-    wait_for_engine,
+    Place, Started, Target, eventually, manifest, process_of, processes_of, raw_count, run_args,
+    signal, wait_for_engine,
 };
 use loadtest_crds::LoadTestRunStatus;
 
@@ -20,16 +20,7 @@ fn begin(place: &Place, target: &Target, more: &[&str]) -> Started {
         "test.yaml",
         &manifest(MINUTE, "/get", &["errors.ratio < 1%"]),
     );
-    let mut args = vec![
-        "run",
-        "test.yaml",
-        "--target",
-        &target.url,
-        "--out",
-        "out",
-        "-o",
-        "json",
-    ];
+    let mut args = run_args(&target.url).to_vec();
     args.extend(more);
     Started::new(place.loadtest(&args))
 }
@@ -82,8 +73,7 @@ fn a_threshold_that_may_stop_the_load_does_so() {
     let yaml = manifest(MINUTE, "/status/503", &["errors.ratio < 1%"])
         + "      abort: { after: 1s, minRequests: 20 }\n";
     place.write("test.yaml", &yaml);
-    let args = ["run", "test.yaml", "--target", &target.url, "--out", "out"];
-    let started = Started::new(place.loadtest(&[&args[..], &["-o", "json"]].concat()));
+    let started = Started::new(place.loadtest(&run_args(&target.url)));
     let finished = started.wait(Duration::from_secs(30)).exits(1);
     let status = finished.run_status();
     assert_eq!(status.verdict.as_deref(), Some("Failed"));
@@ -130,16 +120,7 @@ fn a_second_ctrl_c_kills_at_once_and_the_directory_says_so() {
         .replace("gracefulStop: 1s", "gracefulStop: 1m")
         .replace("timeout: 2s", "timeout: 1m");
     place.write("test.yaml", &yaml);
-    let args = [
-        "run",
-        "test.yaml",
-        "--target",
-        &target.url,
-        "--out",
-        "out",
-        "-o",
-        "json",
-    ];
+    let args = run_args(&target.url);
     let started = Started::new(place.loadtest(&args));
     eventually("load is sent", Duration::from_secs(20), || {
         common::requests(&target, "delay") > 0
@@ -188,16 +169,7 @@ fn a_killed_exporter_is_started_again_and_loses_nothing() {
     let (place, target) = (Place::new(), Target::start());
     let load = "{ constantUsers: { users: 2, duration: 4s } }";
     place.write("test.yaml", &manifest(load, "/get", &["errors.ratio < 1%"]));
-    let args = [
-        "run",
-        "test.yaml",
-        "--target",
-        &target.url,
-        "--out",
-        "out",
-        "-o",
-        "json",
-    ];
+    let args = run_args(&target.url);
     let started = Started::new(place.loadtest(&args));
     wait_for_engine(&place, &target);
     std::thread::sleep(Duration::from_millis(1_500));
@@ -261,16 +233,7 @@ fn begin_and_wait_for_export(place: &Place, target: &Target) -> Started {
     let yaml = manifest("{ constantUsers: { users: 1, duration: 1s } }", "/get", &[])
         + "  results:\n    elasticsearch: { urls: [\"http://es.invalid\"], drainTimeout: 5m }\n";
     place.write("test.yaml", &yaml);
-    let run = [
-        "run",
-        "test.yaml",
-        "--target",
-        &target.url,
-        "--out",
-        "out",
-        "-o",
-        "json",
-    ];
+    let run = run_args(&target.url);
     let args: Vec<_> = run
         .into_iter()
         .chain(["--elasticsearch", "http://127.0.0.1:1"])

@@ -6,22 +6,14 @@ mod common;
 
 use common::{
     Finished, Place, SECOND, Target, csv_rows, manifest, processes_of, raw_count, raw_documents,
+    run_args,
 };
 use loadtest_crds::LoadTestRunStatus;
 
 /// Runs a manifest into `out` with `-o json`.
 fn run(place: &Place, target: &Target, yaml: &str, more: &[&str]) -> Finished {
     place.write("test.yaml", yaml);
-    let mut args = vec![
-        "run",
-        "test.yaml",
-        "--target",
-        &target.url,
-        "--out",
-        "out",
-        "-o",
-        "json",
-    ];
+    let mut args = run_args(&target.url).to_vec();
     args.extend(more);
     place.finish_delivered(&args)
 }
@@ -209,16 +201,7 @@ fn a_generator_that_is_kept_from_its_work_is_invalid() {
     let (place, target) = (Place::new(), Target::start());
     let load = "{ constantRate: { rate: 200/s, duration: 4s } }";
     place.write("test.yaml", &manifest(load, "/get", &[]));
-    let args = [
-        "run",
-        "test.yaml",
-        "--target",
-        &target.url,
-        "--out",
-        "out",
-        "-o",
-        "json",
-    ];
+    let args = run_args(&target.url);
     let started = common::Started::new(place.loadtest(&args));
     // Stopped in the middle of its load, as by a hypervisor that has no CPU for it.
     let engine = common::wait_for_engine(&place, &target);

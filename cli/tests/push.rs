@@ -9,23 +9,14 @@ mod null_server;
 
 use std::net::TcpListener;
 
-use common::{Place, SECOND, Target, manifest};
+use common::{Place, SECOND, Target, manifest, run_args};
 use null_server::NullServer;
 
 #[test]
 fn pushing_twice_adds_nothing() {
     let (place, target) = (Place::new(), Target::start());
     place.write("test.yaml", &manifest(SECOND, "/get", &[]));
-    let run = [
-        "run",
-        "test.yaml",
-        "--target",
-        &target.url,
-        "--out",
-        "out",
-        "-o",
-        "json",
-    ];
+    let run = run_args(&target.url);
     place.finish_delivered(&run).exits(0);
 
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();

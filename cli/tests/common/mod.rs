@@ -254,6 +254,20 @@ fn get(url: &str, path: &str) -> String {
     answer.split_once("\r\n\r\n").unwrap().1.to_owned()
 }
 
+/// A run of `test.yaml` against a target, into `out`, with its status on standard output.
+pub fn run_args(target: &str) -> [&str; 8] {
+    [
+        "run",
+        "test.yaml",
+        "--target",
+        target,
+        "--out",
+        "out",
+        "-o",
+        "json",
+    ]
+}
+
 /// A manifest with one scenario of one request.
 pub fn manifest(load: &str, url: &str, thresholds: &[&str]) -> String {
     let mut wanted = String::new();
