@@ -8,7 +8,7 @@
 //! coordinator that was restarted has a new epoch and knows nothing: the first delta of an epoch
 //! is everything since the start of the run.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
@@ -62,6 +62,9 @@ pub enum EngineState {
     Running,
     /// No new iterations; those under way may end.
     Stopping,
+    /// Runner 0 of a plan with a teardown: its iterations have ended, and it waits for
+    /// [`Desired::TearDown`].
+    LoadDone,
     /// All is over; with the delta of this report everything was reported.
     Finished,
 }
@@ -94,6 +97,12 @@ pub struct EngineReport {
     pub interrupted: bool,
     /// Why it cannot go on, in a sentence; with state `Finished`.
     pub failure: Option<String>,
+    /// What the setup left, from its end on; only of runner 0, which does it.
+    pub setup: Option<BTreeMap<String, String>>,
+    /// Why the teardown did not go well, in a sentence: worth telling, but the run was what it was.
+    pub teardown_failure: Option<String>,
+    /// Feeders that ran out of rows and stopped a scenario, by index.
+    pub exhausted: Vec<u32>,
 }
 
 /// What was measured since the delta before, or since the start of the run.
@@ -229,17 +238,23 @@ pub struct Answer {
     pub clock: UnixMicros,
     /// What to be doing.
     pub desired: Desired,
+    /// What the setup left, to engines, from its end until they have begun.
+    pub setup: Option<BTreeMap<String, String>>,
 }
 
 /// The state that a runner should bring about; repeated in every answer.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Desired {
-    /// Not all runners are here yet.
+    /// Not all runners are here yet, or the setup is being done.
     Wait,
+    /// Only to runner 0: all runners are here, do the setup, once.
+    SetUp,
     /// Begin at this time, or have begun.
     StartAt(UnixMicros),
     /// Begin no iterations; let those under way end within `gracefulStop`.
     Stop,
+    /// Only to runner 0 in state `LoadDone`: all other engines have ended, do the teardown.
+    TearDown,
     /// Only to exporters: all engines have ended and the run is judged. Drain, let runner 0 write
     /// the end document with this view, and report `Finished`.
     Finish(Box<RunView>),

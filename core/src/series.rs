@@ -47,11 +47,13 @@ pub enum Outcome {
     Body = 14,
     /// A redirect that cannot be followed: too many, no location, or to a host that is not allowed.
     Redirect = 15,
+    /// Something that later steps need was not in the answer.
+    Extract = 16,
 }
 
 impl Outcome {
     /// Every outcome, in the order of its number.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::Ok,
         Self::Status,
         Self::Check,
@@ -68,6 +70,7 @@ impl Outcome {
         Self::Tls,
         Self::Body,
         Self::Redirect,
+        Self::Extract,
     ];
 
     /// The name in status, documents and tables.
@@ -89,6 +92,7 @@ impl Outcome {
             Self::Tls => "tls",
             Self::Body => "body",
             Self::Redirect => "redirect",
+            Self::Extract => "extract",
         }
     }
 
@@ -186,6 +190,43 @@ impl Series {
     }
 }
 
+/// How often a group of steps was done, and how long that took.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct GroupSeries {
+    /// Passes that ended; those that the end of the run cut off are not among them.
+    pub count: u64,
+    /// Those in which a request failed or the iteration ended.
+    pub failures: u64,
+    /// From the moment the first step was due to the end of the last, pauses included, microseconds.
+    pub duration: Histogram,
+}
+
+impl GroupSeries {
+    /// Counts one pass.
+    pub fn record(&mut self, failed: bool, duration_us: u64, digits: u8) {
+        self.count += 1;
+        self.failures += u64::from(failed);
+        self.duration.record(duration_us, digits);
+    }
+
+    /// Adds another series.
+    pub fn merge(&mut self, other: &Self) {
+        self.count += other.count;
+        self.failures += other.failures;
+        self.duration.merge(&other.duration);
+    }
+
+    /// Back to nothing, memory kept.
+    pub fn clear(&mut self) {
+        let mut duration = std::mem::take(&mut self.duration);
+        duration.clear();
+        *self = Self {
+            duration,
+            ..Self::default()
+        };
+    }
+}
+
 /// A kind of failure: how the request ended and what was said.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct ErrorKey {
@@ -210,10 +251,15 @@ pub struct SeriesSet {
     pub by_name: Vec<Series>,
     /// Passed and failed, by index of [`Plan::checks`](crate::plan::Plan::checks).
     pub checks: Vec<(u64, u64)>,
+    /// By index of [`Plan::groups`](crate::plan::Plan::groups); those that were never done may be
+    /// missing at the end.
+    pub groups: Vec<GroupSeries>,
     /// Failures by kind.
     pub errors: BTreeMap<ErrorKey, u64>,
     /// Iterations that ended.
     pub iterations: u64,
+    /// Those of them that ended before their last step, for want of a value.
+    pub iterations_failed: u64,
     /// Iterations that were to begin: arrivals of open models that became due, and the iterations
     /// of models that have a number of them. 0 for the other models.
     pub scheduled: u64,
@@ -276,10 +322,18 @@ impl SeriesSet {
             ours.0 += theirs.0;
             ours.1 += theirs.1;
         }
+        if self.groups.len() < other.groups.len() {
+            self.groups
+                .resize_with(other.groups.len(), GroupSeries::default);
+        }
+        for (ours, theirs) in self.groups.iter_mut().zip(&other.groups) {
+            ours.merge(theirs);
+        }
         for (key, count) in &other.errors {
             self.count_error(key.clone(), *count);
         }
         self.iterations += other.iterations;
+        self.iterations_failed += other.iterations_failed;
         self.scheduled += other.scheduled;
         self.started += other.started;
         self.late_by_generator += other.late_by_generator;
@@ -293,11 +347,14 @@ impl SeriesSet {
     pub fn clear(&mut self) {
         let mut total = std::mem::take(&mut self.total);
         let mut by_name = std::mem::take(&mut self.by_name);
+        let mut groups = std::mem::take(&mut self.groups);
         total.clear();
         by_name.iter_mut().for_each(Series::clear);
+        groups.iter_mut().for_each(GroupSeries::clear);
         *self = Self {
             total,
             by_name,
+            groups,
             ..Self::default()
         };
     }

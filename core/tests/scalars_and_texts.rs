@@ -9,7 +9,7 @@ use loadtest_core::{
         Rate, StatusRange, format_duration, format_latency, format_ratio, parse_duration,
         parse_percent,
     },
-    template::{Position, Segment, Slot, Template},
+    template::{Names, Position, Segment, Slot, Template},
     threshold::Threshold,
 };
 use proptest::prelude::*;
@@ -116,7 +116,8 @@ fn rates_percentages_and_statuses() {
 #[test]
 fn templates_put_variables_in_and_keep_slots() {
     let variables = BTreeMap::from([("q".to_owned(), "a b&\"c".to_owned())]);
-    let parse = |text, position| Template::parse(text, position, &variables);
+    let names = Names::of_variables(variables);
+    let parse = |text, position| Template::parse(text, position, &names);
     let url = parse("/s?q=$(var.q)&u=$(user.index)", Position::Url).unwrap();
     assert_eq!(
         url.segments,
@@ -137,8 +138,9 @@ fn templates_put_variables_in_and_keep_slots() {
 #[test]
 fn templates_refuse_what_no_runner_could_know() {
     let variables = BTreeMap::from([("bad".to_owned(), "a\r\nb".to_owned())]);
+    let names = Names::of_variables(variables);
     let refusal = |text, position| {
-        Template::parse(text, position, &variables)
+        Template::parse(text, position, &names)
             .unwrap_err()
             .to_string()
     };

@@ -229,6 +229,7 @@ impl Coordinator {
             acknowledged,
             clock: now,
             desired: self.desired_of_engine(index),
+            setup: None,
         })
     }
 
@@ -253,6 +254,7 @@ impl Coordinator {
             acknowledged: None,
             clock: now,
             desired: self.desired_of_exporter(),
+            setup: None,
         })
     }
 

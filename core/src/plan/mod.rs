@@ -3,23 +3,29 @@
 //! It is what the operator writes into the run's `ConfigMap` and what `loadtest run` gives to local
 //! runners. It holds no secrets, only the paths where they are mounted.
 
+mod inputs;
 mod load;
 mod results;
+mod step;
 mod target;
 
-use std::{collections::BTreeMap, time::Duration};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+pub use inputs::{
+    DataFormat, DataOrder, DataScope, DataShare, DataSource, Feeder, Inputs, OnExhausted,
+    SecretFile, TargetAuth, ValueKey, ValueScope,
+};
 pub use load::{Arrivals, Load, RateStage, UserStage};
 pub use results::{Auth, DEFAULT_SPOOL_LIMIT, Elasticsearch, Files, Flavor, RawMode, Results};
+pub use step::{
+    Assignment, Check, Condition, Conditional, Extract, Flow, From, Loop, OnMissing, PauseRange,
+    Pick, Repeat, Request, Step, Task, Test, Until, When,
+};
 pub use target::{ClientCertificate, HostRule, Origin, Protocol, Scheme, Target, TargetTls};
 
-use crate::{
-    scalar::{StatusRange, duration_text, optional_duration_text},
-    template::Template,
-    threshold::Threshold,
-};
+use crate::{scalar::duration_text, threshold::Threshold};
 
 /// At most this many request names per test; more would make every report and status grow.
 pub const MAX_SERIES: usize = 200;
@@ -38,6 +44,12 @@ pub struct Plan {
     pub series: Vec<SeriesKey>,
     /// Every check name, in the order of first use; checks refer to it by index.
     pub checks: Vec<String>,
+    /// Every timed group, in the order of first use; steps refer to it by index.
+    pub groups: Vec<GroupKey>,
+    /// What templates draw from.
+    pub inputs: Inputs,
+    /// What is done once for the whole run, before and after the load.
+    pub once: Option<Box<Once>>,
     /// What must hold.
     pub thresholds: Vec<Threshold>,
     /// How many runners share the load.
@@ -96,6 +108,33 @@ pub struct Scenario {
     pub cookies: Cookies,
     /// Chosen by weight at each iteration.
     pub tasks: Vec<Task>,
+    /// The flows that it uses.
+    pub flows: Flows,
+}
+
+/// The flows of a scenario. A flow that two scenarios use is in both, so that each has its own
+/// request numbers and rows.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Flows {
+    /// Steps refer to them by index; never in a circle.
+    pub all: Vec<Flow>,
+    /// What a user does once before its first iteration.
+    pub on_start: Option<u32>,
+    /// What a user does once after its last iteration.
+    pub on_stop: Option<u32>,
+}
+
+/// What runner 0 does once for the whole run. It is no load: its requests are in no result.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Once {
+    /// The flows that it uses.
+    pub flows: Vec<Flow>,
+    /// Before the barrier; its values are everybody's as `$(setup.NAME)`.
+    pub setup: Option<u32>,
+    /// After the last iteration of all runners, when the setup was done.
+    pub teardown: Option<u32>,
 }
 
 /// What becomes of a run when a runner is lost after the start.
@@ -132,97 +171,6 @@ pub enum Cookies {
     Off,
 }
 
-/// A list of steps; one pass is an iteration.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Task {
-    /// Name, unique within the scenario.
-    pub name: String,
-    /// In each block of the sum of all weights a task runs exactly `weight` times.
-    pub weight: u32,
-    /// Wait after each iteration (closed models), drawn evenly from the range.
-    pub think_time: Option<PauseRange>,
-    /// Closed models: from the start of an iteration of this task to the start of the user's
-    /// next one; at once when it took longer.
-    #[serde(with = "optional_duration_text")]
-    pub pacing: Option<Duration>,
-    /// What to do.
-    pub steps: Vec<Step>,
-}
-
-/// One step of a task.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub enum Step {
-    /// Send a request and read the answer.
-    Request(Box<Request>),
-    /// Wait.
-    Pause(PauseRange),
-}
-
-/// A wait, drawn evenly from `min..=max`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PauseRange {
-    /// Shortest.
-    #[serde(with = "duration_text")]
-    pub min: Duration,
-    /// Longest.
-    #[serde(with = "duration_text")]
-    pub max: Duration,
-}
-
-/// An HTTP request, what counts as its success, and how it is named.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Request {
-    /// Number of this request step in the plan, from 0; raw records refer to it.
-    pub step: u32,
-    /// Index into [`Plan::series`].
-    pub series: u32,
-    /// Method in upper case.
-    pub method: String,
-    /// Index into [`Target::other_origins`], `None` for the target's own.
-    pub origin: Option<u32>,
-    /// Path and query, base path included, beginning with `/`.
-    pub path: Template,
-    /// Headers in order; `Host`, `User-Agent` and `Content-Length` are added by the engine
-    /// unless they are here.
-    pub headers: Vec<(String, Template)>,
-    /// Body, if any.
-    pub body: Option<Template>,
-    /// From the moment the user turns to it to the last byte of the answer, connecting included.
-    #[serde(with = "duration_text")]
-    pub timeout: Duration,
-    /// How many redirects are followed; each is a request of its own under the same name.
-    pub follow_redirects: u8,
-    /// Status codes of a success.
-    pub success: Vec<StatusRange>,
-    /// Into every raw document of this request.
-    pub labels: BTreeMap<String, String>,
-    /// A failed check makes the request failed.
-    pub checks: Vec<Check>,
-}
-
-/// Something an answer must fulfil.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Check {
-    /// Index into [`Plan::checks`].
-    pub index: u32,
-    /// What must hold.
-    pub condition: Condition,
-}
-
-/// What a check looks at.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub enum Condition {
-    /// The status code lies in one of the ranges.
-    Status(Vec<StatusRange>),
-    /// The body has this text.
-    BodyContains(String),
-}
-
 /// A row of the results: a request name within a scenario.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -235,15 +183,30 @@ pub struct SeriesKey {
     pub method: String,
 }
 
+/// A timed group of steps within a scenario, or a request that is repeated until a check holds.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct GroupKey {
+    /// Scenario name.
+    pub scenario: String,
+    /// Group name.
+    pub name: String,
+}
+
 impl Plan {
-    /// Every request step in the order of its number.
-    pub fn requests(&self) -> impl Iterator<Item = (&Scenario, &Task, &Request)> {
+    /// Every request step of the load in the order of its number: scenario, name of the task or
+    /// flow that it stands in, and the request. A scenario's tasks come before its flows.
+    pub fn requests(&self) -> impl Iterator<Item = (&Scenario, &str, &Request)> {
         self.scenarios.iter().flat_map(|scenario| {
-            scenario.tasks.iter().flat_map(move |task| {
-                task.steps.iter().filter_map(move |step| match step {
-                    Step::Request(request) => Some((scenario, task, request.as_ref())),
-                    Step::Pause(_) => None,
-                })
+            let tasks = scenario.tasks.iter().map(|task| (&task.name, &task.steps));
+            let flows = scenario
+                .flows
+                .all
+                .iter()
+                .map(|flow| (&flow.name, &flow.steps));
+            tasks.chain(flows).flat_map(move |(place, steps)| {
+                let requests = steps.iter().filter_map(Step::as_request);
+                requests.map(move |request| (scenario, place.as_str(), request))
             })
         })
     }

@@ -6,8 +6,8 @@ use loadtest_core::{
     coordinator::{Coordinator, START_LEAD},
     histogram::TOTAL_DIGITS,
     plan::{
-        Arrivals, Connections, Cookies, Files, Load, OnLost, PauseRange, Plan, RawMode, Request,
-        Results, RunIdentity, Scenario, SeriesKey, Step, Target, Task,
+        Arrivals, Connections, Cookies, Files, Flows, Inputs, Load, OnLost, PauseRange, Plan,
+        RawMode, Request, Results, RunIdentity, Scenario, SeriesKey, Step, Target, Task,
     },
     report::{Answer, Delta, Desired, EngineReport, EngineState, GeneratorHealth, RecordCounts},
     series::{Outcome, Sample, Series, SeriesSet},
@@ -62,6 +62,7 @@ pub fn plan(runners: u32, thresholds: &[&str], files: bool) -> Plan {
                 steps: vec![Step::Request(Box::new(request)), Step::Pause(pause)],
                 ..Task::default()
             }],
+            flows: Flows::default(),
         }],
         series: vec![SeriesKey {
             scenario: "main".into(),
@@ -69,6 +70,9 @@ pub fn plan(runners: u32, thresholds: &[&str], files: bool) -> Plan {
             method: "GET".into(),
         }],
         checks: Vec::new(),
+        groups: Vec::new(),
+        inputs: Inputs::default(),
+        once: None,
         thresholds: thresholds
             .iter()
             .map(|t| Threshold::parse(None, t).unwrap())
@@ -125,6 +129,9 @@ impl Engine {
             health: GeneratorHealth::default(),
             interrupted: false,
             failure: None,
+            setup: None,
+            teardown_failure: None,
+            exhausted: Vec::new(),
         }
     }
 

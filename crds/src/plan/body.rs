@@ -96,7 +96,7 @@ fn encoded(template: Template) -> Template {
     for segment in template.segments {
         match segment {
             Segment::Text(text) => out.push_text(&percent_encode(&text)),
-            slot @ Segment::Slot(_) => out.segments.push(slot),
+            other => out.segments.push(other),
         }
     }
     out

@@ -16,9 +16,11 @@ mod tls;
 use std::{collections::BTreeMap, time::Duration};
 
 use loadtest_core::{
-    plan::{Auth, ClientCertificate, OnLost, Origin, Plan, RawMode, RunIdentity, SeriesKey},
+    plan::{
+        Auth, ClientCertificate, Inputs, OnLost, Origin, Plan, RawMode, RunIdentity, SeriesKey,
+    },
     scalar::{format_duration, parse_duration},
-    template::{Position, Template},
+    template::{Names, Position, Template},
 };
 
 pub use results::mounts;
@@ -123,7 +125,7 @@ struct Builder<'a> {
     root: &'a str,
     overrides: &'a Overrides,
     runners: u32,
-    variables: BTreeMap<String, String>,
+    names: Names,
     target: target::Targets,
     origins: Vec<Origin>,
     series: Vec<SeriesKey>,
@@ -141,7 +143,7 @@ impl<'a> Builder<'a> {
                 .runners
                 .unwrap_or_else(|| spec.runner_count())
                 .max(1),
-            variables: BTreeMap::new(),
+            names: Names::default(),
             target: target::Targets::default(),
             origins: Vec::new(),
             series: Vec::new(),
@@ -150,7 +152,7 @@ impl<'a> Builder<'a> {
             problems: Vec::new(),
         };
         builder.target = builder.targets(spec);
-        builder.variables = builder.variables(spec);
+        builder.names = Names::of_variables(builder.variables(spec));
         builder
     }
 
@@ -197,6 +199,9 @@ impl<'a> Builder<'a> {
             scenarios,
             series: std::mem::take(&mut self.series),
             checks: std::mem::take(&mut self.checks),
+            groups: Vec::new(),
+            inputs: Inputs::default(),
+            once: None,
             thresholds,
             runners: self.runners,
             on_lost,
@@ -248,7 +253,7 @@ impl<'a> Builder<'a> {
     }
 
     fn template(&mut self, path: &str, text: &str, position: Position) -> Template {
-        Template::parse(text, position, &self.variables).unwrap_or_else(|error| {
+        Template::parse(text, position, &self.names).unwrap_or_else(|error| {
             self.problem(path, error);
             Template::default()
         })

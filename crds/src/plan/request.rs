@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use loadtest_core::{
-    plan::{Check, Condition, Request, SeriesKey},
-    scalar::StatusRange,
+    plan::{Check, Condition, Request, SeriesKey, Test},
+    scalar::{StatusRange, format_duration},
     template::{Position, Segment, Template},
 };
 
@@ -72,6 +72,8 @@ impl Builder<'_> {
             },
             labels: self.labels(&format!("{path}.labels"), request),
             checks: self.checks(&format!("{path}.checks"), &request.checks),
+            extracts: Vec::new(),
+            until: None,
         }
     }
 
@@ -203,6 +205,20 @@ fn in_words(condition: &Condition) -> String {
             format!("status is {}", ranges.join(" or "))
         }
         Condition::BodyContains(text) => format!("body contains {text:?}"),
+        Condition::JsonPath { path, test } => format!("{path} {}", test_in_words(test)),
+        Condition::Header { name, test } => format!("header {name} {}", test_in_words(test)),
+        Condition::MaxLatency(most) => format!("latency is at most {}", format_duration(*most)),
+    }
+}
+
+fn test_in_words(test: &Test) -> String {
+    match test {
+        Test::Equals(text) => format!("is {text:?}"),
+        Test::NotEquals(text) => format!("is not {text:?}"),
+        Test::Contains(text) => format!("contains {text:?}"),
+        Test::Matches(expression) => format!("matches {expression}"),
+        Test::Exists(true) => "exists".to_owned(),
+        Test::Exists(false) => "does not exist".to_owned(),
     }
 }
 

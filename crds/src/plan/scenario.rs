@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use loadtest_core::{
-    plan::{Connections, Cookies, Load, PauseRange, Scenario, Step, Task},
+    plan::{Connections, Cookies, Flows, Load, PauseRange, Scenario, Step, Task},
     scalar::format_duration,
 };
 
@@ -81,6 +81,7 @@ impl Builder<'_> {
                 spec::Cookies::Off => Cookies::Off,
             },
             tasks,
+            flows: Flows::default(),
         }
     }
 

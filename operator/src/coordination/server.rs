@@ -276,6 +276,7 @@ impl Gate {
             (None, PartName::Engine) => match report::decode::<EngineReport>(body)?.state {
                 EngineState::Finished | EngineState::Ready => Desired::Exit,
                 EngineState::Running | EngineState::Stopping => Desired::Stop,
+                EngineState::LoadDone => Desired::TearDown,
             },
             _ => Desired::Exit,
         };
@@ -284,6 +285,7 @@ impl Gate {
             acknowledged: None,
             clock: clock::now(),
             desired,
+            setup: None,
         })
     }
 }

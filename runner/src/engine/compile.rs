@@ -322,6 +322,7 @@ fn compile_task(
             Step::Request(request) => compile_request(plan, scenario, request, timeouts)
                 .map(|request| CompiledStep::Request(Box::new(request))),
             Step::Pause(range) => Ok(CompiledStep::Pause(Wait::new(*range))),
+            _ => Err(CompileError::General("not there yet")),
         })
         .collect::<Result<_, _>>()?;
     Ok(CompiledTask {
@@ -431,6 +432,7 @@ fn compile_check(check: &Check) -> CompiledCheck {
             Condition::BodyContains(text) => {
                 CompiledCondition::BodyContains(Box::new(Finder::new(text.as_bytes()).into_owned()))
             }
+            _ => CompiledCondition::Status(StatusSet::default()),
         },
     }
 }

@@ -320,6 +320,9 @@ impl Driver {
             health: self.health.read(high_water),
             interrupted: self.interrupted,
             failure: self.failure.clone(),
+            setup: None,
+            teardown_failure: None,
+            exhausted: Vec::new(),
         }
     }
 
@@ -344,7 +347,7 @@ impl Driver {
         let all_told = self.state == EngineState::Finished && self.tally.is_all_told();
         self.tally.answered(&answer);
         match answer.desired {
-            Desired::Wait => {}
+            Desired::Wait | Desired::SetUp | Desired::TearDown => {}
             Desired::StartAt(at) => self.start_at(self.remote.to_local(at)),
             Desired::Exit if all_told => {
                 return Some(self.failure.take().map_or(End::Acknowledged, End::Failed));
@@ -397,7 +400,7 @@ impl Driver {
         let patience = match self.state {
             EngineState::Ready => PATIENCE.max(self.plan.start_timeout),
             EngineState::Finished => PATIENCE,
-            EngineState::Running | EngineState::Stopping => return false,
+            EngineState::Running | EngineState::Stopping | EngineState::LoadDone => return false,
         };
         self.last_answer.elapsed() >= patience
     }

@@ -123,7 +123,7 @@ fn port_range() -> Option<u64> {
 mod tests {
     use std::time::Duration;
 
-    use loadtest_core::plan::{Cookies, Request, Step, Task};
+    use loadtest_core::plan::{Cookies, Flows, Request, Step, Task};
 
     use super::*;
 
@@ -154,6 +154,7 @@ mod tests {
                 steps: origins.iter().map(step).collect(),
                 ..Task::default()
             }],
+            flows: Flows::default(),
         }
     }
 

@@ -54,6 +54,7 @@ impl Values<'_> {
             Slot::UserIteration => decimal_length(self.iteration),
             Slot::RunnerIndex => decimal_length(self.runner),
             Slot::RunId => self.run_id.len(),
+            Slot::ResponseStatus => 3,
         }
     }
 
@@ -62,6 +63,7 @@ impl Values<'_> {
             Slot::UserIndex => self.user,
             Slot::UserIteration => self.iteration,
             Slot::RunnerIndex => self.runner,
+            Slot::ResponseStatus => 0,
             Slot::RunId => return out.extend_from_slice(self.run_id.as_bytes()),
         };
         out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
@@ -156,6 +158,7 @@ impl Message {
             match segment {
                 Segment::Text(text) => body_bytes += text.len(),
                 Segment::Slot(slot) => body_slots.push(*slot),
+                Segment::Expression(_) | Segment::File(_) => {}
             }
         }
         // A method that expects a body says so even when it is empty (RFC 9110, 8.6).
@@ -232,6 +235,7 @@ impl Pieces {
             match segment {
                 Segment::Text(text) => self.text(text),
                 Segment::Slot(slot) => self.push(Piece::Slot(*slot)),
+                Segment::Expression(_) | Segment::File(_) => {}
             }
         }
     }
@@ -286,7 +290,7 @@ fn texts(template: &Template) -> impl Iterator<Item = &str> {
         .iter()
         .filter_map(|segment| match segment {
             Segment::Text(text) => Some(text.as_str()),
-            Segment::Slot(_) => None,
+            Segment::Slot(_) | Segment::Expression(_) | Segment::File(_) => None,
         })
 }
 

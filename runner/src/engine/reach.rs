@@ -17,12 +17,12 @@ pub fn origins(target: &Target) -> Vec<Origin> {
 
 /// The origins that a scenario's users connect to, redirects aside.
 pub fn used_origins(scenario: &Scenario) -> BTreeSet<Option<u32>> {
-    let steps = scenario.tasks.iter().flat_map(|task| &task.steps);
-    steps
-        .filter_map(|step| match step {
-            Step::Request(request) => Some(request.origin),
-            Step::Pause(_) => None,
-        })
+    let tasks = scenario.tasks.iter().flat_map(|task| &task.steps);
+    let flows = scenario.flows.all.iter().flat_map(|flow| &flow.steps);
+    tasks
+        .chain(flows)
+        .filter_map(Step::as_request)
+        .map(|request| request.origin)
         .collect()
 }
 

@@ -224,6 +224,7 @@ mod tests {
             acknowledged,
             clock: 0,
             desired: Desired::Wait,
+            setup: None,
         }
     }
 

@@ -88,7 +88,11 @@ impl Reporter {
                     match exchange.answer.desired {
                         Desired::Finish(view) => known.end = Some(view),
                         Desired::Exit => known.exit = true,
-                        Desired::Wait | Desired::StartAt(_) | Desired::Stop => {}
+                        Desired::Wait
+                        | Desired::SetUp
+                        | Desired::StartAt(_)
+                        | Desired::TearDown
+                        | Desired::Stop => {}
                     }
                 });
                 true

@@ -1,7 +1,7 @@
 //! One document per request.
 
 use loadtest_core::{
-    plan::{Check, Plan, RawMode, Request, Scenario, Task},
+    plan::{Check, Plan, RawMode, Request, Scenario},
     series::Outcome,
 };
 use serde_json::{Map, Value, json};
@@ -220,7 +220,7 @@ impl StepText {
         plan: &Plan,
         runner: u32,
         host: &str,
-        names: Option<(&Scenario, &Task, &Request)>,
+        names: Option<(&Scenario, &str, &Request)>,
     ) -> Self {
         let mut loadtest = super::run_fields(plan, "request");
         loadtest.insert("runner".into(), json!({"index": runner}));
@@ -237,7 +237,7 @@ impl StepText {
             };
         };
         loadtest.insert("scenario".into(), json!({"name": scenario.name}));
-        loadtest.insert("task".into(), json!({"name": task.name}));
+        loadtest.insert("task".into(), json!({"name": task}));
         if !request.labels.is_empty() {
             document.insert("labels".into(), json!(request.labels));
         }

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, io::Write};
 use flate2::{Compression, write};
 use loadtest_core::{
     plan::{Cookies, HostRule, Plan, Request, Scenario},
-    template::{Position, Template},
+    template::{Names, Position, Template},
 };
 
 use crate::{
@@ -27,7 +27,7 @@ fn follow(mut request: Request, most: u8) -> Request {
 }
 
 fn template_of(text: &str) -> Template {
-    Template::parse(text, Position::Text, &BTreeMap::new()).unwrap()
+    Template::parse(text, Position::Text, &Names::default()).unwrap()
 }
 
 fn with_header(mut request: Request, name: &str, value: &str) -> Request {

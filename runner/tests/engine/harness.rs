@@ -5,12 +5,12 @@ use std::{collections::BTreeMap, net::SocketAddr, process::Stdio, time::Duration
 use loadtest_core::{
     identity::plan_hash,
     plan::{
-        Arrivals, Check, Condition, Connections, Cookies, Files, Load, OnLost, Origin, PauseRange,
-        Plan, RawMode, Request, Results, RunIdentity, Scenario, Scheme, SeriesKey, Step, Target,
-        Task,
+        Arrivals, Check, Condition, Connections, Cookies, Files, Flows, Inputs, Load, OnLost,
+        Origin, PauseRange, Plan, RawMode, Request, Results, RunIdentity, Scenario, Scheme,
+        SeriesKey, Step, Target, Task,
     },
     series::SeriesSet,
-    template::{Position, Template},
+    template::{Names, Position, Template},
     view::RunView,
 };
 use tokio::process::{Child, Command};
@@ -41,6 +41,9 @@ pub fn plan(address: SocketAddr, scenarios: Vec<Scenario>) -> Plan {
         scenarios,
         series: Vec::new(),
         checks: Vec::new(),
+        groups: Vec::new(),
+        inputs: Inputs::default(),
+        once: None,
         thresholds: Vec::new(),
         runners: 1,
         on_lost: OnLost::Fail,
@@ -96,6 +99,7 @@ pub fn scenario(load: Load, tasks: Vec<Task>) -> Scenario {
         connections: Connections::KeepAlive,
         cookies: Cookies::Iteration,
         tasks,
+        flows: Flows::default(),
     }
 }
 
@@ -141,7 +145,7 @@ pub fn get(path: &str) -> Request {
 }
 
 pub fn template(text: &str) -> Template {
-    Template::parse(text, Position::Url, &BTreeMap::new()).unwrap()
+    Template::parse(text, Position::Url, &Names::default()).unwrap()
 }
 
 pub fn step(request: Request) -> Step {

@@ -77,6 +77,7 @@ fn answer(mut stream: TcpStream, view: &RunView) -> Option<ExporterReport> {
         acknowledged: None,
         clock: 0,
         desired,
+        setup: None,
     };
     let body = encode(&answer).unwrap();
     let head = format!(

@@ -5,9 +5,9 @@ use std::time::Duration;
 use loadtest_core::{
     identity,
     plan::{
-        Check, Condition, Connections, Cookies, DEFAULT_SPOOL_LIMIT, Elasticsearch, Flavor, Load,
-        OnLost, Origin, PauseRange, Plan, RawMode, Request, Results, RunIdentity, Scenario, Scheme,
-        SeriesKey, Step, Target, Task,
+        Check, Condition, Connections, Cookies, DEFAULT_SPOOL_LIMIT, Elasticsearch, Flavor, Flows,
+        Inputs, Load, OnLost, Origin, PauseRange, Plan, RawMode, Request, Results, RunIdentity,
+        Scenario, Scheme, SeriesKey, Step, Target, Task,
     },
     report::{ExportCounts, GeneratorHealth, RecordCounts},
     series::{ErrorKey, Outcome, Sample, Series, SeriesSet},
@@ -88,6 +88,7 @@ pub fn plan(url: &str, namespace: &str) -> Plan {
         connections: Connections::KeepAlive,
         cookies: Cookies::Iteration,
         tasks: vec![task],
+        flows: Flows::default(),
     };
     let series = |name: &str| SeriesKey {
         scenario: "shop".to_owned(),
@@ -115,6 +116,9 @@ pub fn plan(url: &str, namespace: &str) -> Plan {
         scenarios: vec![scenario],
         series: vec![series("GET /get"), series("GET /buy")],
         checks: vec!["in stock".to_owned()],
+        groups: Vec::new(),
+        inputs: Inputs::default(),
+        once: None,
         thresholds: Vec::new(),
         runners: 1,
         on_lost: OnLost::Fail,

@@ -111,6 +111,9 @@ fn engine(state: EngineState) -> EngineReport {
         health: GeneratorHealth::default(),
         interrupted: false,
         failure: None,
+        setup: None,
+        teardown_failure: None,
+        exhausted: Vec::new(),
     }
 }
 

@@ -8,9 +8,9 @@ mod server;
 
 use loadtest_core::{
     plan::{
-        Connections, Cookies, DEFAULT_SPOOL_LIMIT, Elasticsearch, Files, Flavor, Load, OnLost,
-        Origin, Plan, RawMode, Request, Results, RunIdentity, Scenario, Scheme, SeriesKey, Step,
-        Target, Task,
+        Connections, Cookies, DEFAULT_SPOOL_LIMIT, Elasticsearch, Files, Flavor, Flows, Inputs,
+        Load, OnLost, Origin, Plan, RawMode, Request, Results, RunIdentity, Scenario, Scheme,
+        SeriesKey, Step, Target, Task,
     },
     template::Template,
 };
@@ -42,6 +42,7 @@ pub(super) fn plan() -> Plan {
         connections: Connections::KeepAlive,
         cookies: Cookies::Iteration,
         tasks: vec![task],
+        flows: Flows::default(),
     };
     Plan {
         run: RunIdentity {
@@ -68,6 +69,9 @@ pub(super) fn plan() -> Plan {
             method: "GET".to_owned(),
         }],
         checks: Vec::new(),
+        groups: Vec::new(),
+        inputs: Inputs::default(),
+        once: None,
         thresholds: Vec::new(),
         runners: 1,
         on_lost: OnLost::Fail,
