@@ -1,7 +1,7 @@
 # `make` alone lists the targets. Everything runs on a fresh Debian machine as root; `make demo` needs
 # only the Rust toolchain.
 .DEFAULT_GOAL := help
-.PHONY: help demo build images test test-unit test-codec test-search test-api test-gate gate-bless e2e cluster-up cluster-demo cluster-down bench bench-peers crds
+.PHONY: help demo build images test test-unit test-codec test-search test-api test-gate gate-bless gate-features e2e cluster-up cluster-demo cluster-down bench bench-peers scaling crds
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -38,6 +38,10 @@ gate-bless: ## writes that file anew, after a change that is worth its price
 	cargo build --release --locked --workspace --bins
 	tests/gate/run.sh --bless
 
+gate-features: ## what each thing that a scenario may say costs, into tests/gate/features.md
+	cargo build --release --locked --workspace --bins
+	tests/gate/run.sh --features
+
 e2e: ## the operator in a real cluster, from helm install to the verdict
 	tests/run.sh e2e
 
@@ -57,6 +61,9 @@ bench: ## beside wrk, oha, k6, hey, vegeta and Locust, 40 min, into docs/perform
 
 bench-peers: ## installs those of them that are missing, into target/bench/peers
 	tests/bench/peers.sh
+
+scaling: ## how much one operator holds, 10 min, for docs/scaling.md
+	tests/run.sh scale
 
 crds: ## regenerates the CRD files of the chart from the types
 	cargo run --locked -p loadtest-crds --bin generate-crds

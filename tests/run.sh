@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# run.sh [unit] [codec] [search] [api] [gate] [e2e]: runs the test layers (all of them without arguments), prints
-# how long each took, and ends with one summary line. What it starts it stops.
+# run.sh [unit] [codec] [search] [api] [gate] [e2e] [scale]: runs the test layers (all of them but scale without
+# arguments), prints how long each took, and ends with one summary line. What it starts it stops.
 set -uo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 root=$(dirname "$here")
@@ -72,7 +72,8 @@ search_servers() {
   "$here/search/build.sh" opensearch elasticsearch elasticsearch-security && start_search opensearch && start_search elasticsearch
 }
 search_tests() {
-  LOADTEST_TEST_SEARCH_URLS=$search_urls cargo test --locked -p loadtest-runner --test search -- --ignored
+  LOADTEST_TEST_SEARCH_URLS=$search_urls cargo test --locked --no-fail-fast \
+    -p loadtest-runner --test search -p loadtest-cli --test results -- --ignored
 }
 
 # The cluster that a person has running is used and left running; one of ours is stopped at the end.
@@ -83,9 +84,35 @@ cluster() {
   fi
   "$here/environment.sh" "$1"
 }
-api_tests() { cargo test --locked -p loadtest-tests --test api --test chart -- --ignored; }
+api_tests() {
+  cargo test --locked -p loadtest-tests --test api --test chart -- --ignored && plugin_tests
+}
+# They write statuses themselves: an operator that is installed must not write its own meanwhile.
+plugin_tests() {
+  local replicas result=0
+  replicas=$("$here/cluster/kubectl" -n loadtest-system get deployment/loadtest-operator \
+    -o 'jsonpath={.spec.replicas}' 2> /dev/null)
+  [ -z "$replicas" ] || scale_operator 0 wait --for=delete pod -l app.kubernetes.io/name=loadtest-operator
+  cargo test --locked -p loadtest-cli --test cluster_api -- --ignored || result=1
+  [ -z "$replicas" ] || scale_operator "$replicas" rollout status deployment/loadtest-operator
+  return $result
+}
+# scale_operator REPLICAS COMMAND...: and waits with a command of kubectl.
+scale_operator() {
+  local replicas=$1
+  shift
+  "$here/cluster/kubectl" -n loadtest-system scale deployment/loadtest-operator --replicas="$replicas" > /dev/null
+  "$here/cluster/kubectl" -n loadtest-system "$@" --timeout=60s > /dev/null
+}
 # One at a time: two generators and two targets on two cores would make honest runs Invalid.
 e2e_tests() { cargo test --locked -p loadtest-tests --test e2e --test takeover --test install -- --ignored --test-threads=1; }
+# After them: it judges what they made the operator do.
+rights_test() { cargo test --locked -p loadtest-tests --test rights -- --ignored; }
+# A measurement, and no part of `make test`.
+scale_tests() {
+  LOADTEST_TEST_OPERATOR=$root/target/release/loadtest-operator \
+    cargo test --locked -p loadtest-tests --test scale -- --ignored --nocapture --test-threads=1
+}
 
 # --- what to run -----------------------------------------------------------------------------------
 layers=("$@")
@@ -97,11 +124,12 @@ for layer in "${layers[@]}"; do
     stop_servers ;;
   search) stage "search servers" search_servers && stage "search server tests" search_tests
     stop_servers ;;
-  api) stage "cluster" cluster up && stage "API server tests" api_tests ;;
+  api) stage "cluster" cluster up && { stage "API server tests" api_tests; stage "crash anywhere" crash_tests; } ;;
   gate) stage "release build" release && stage "what one request costs" "$here/gate/run.sh" ;;
   e2e) stage "release build" release && stage "operator in the cluster" cluster operator &&
-    stage "end-to-end tests" e2e_tests ;;
-  *) echo "run.sh: no layer $layer: use unit, codec, search, api, gate or e2e" >&2; exit 2 ;;
+    { stage "end-to-end tests" e2e_tests && stage "rights of the operator" rights_test; } ;;
+  scale) stage "release build" release && stage "cluster" cluster up && stage "scaling" scale_tests ;;
+  *) echo "run.sh: no layer $layer: use unit, codec, search, api, gate, e2e or scale" >&2; exit 2 ;;
   esac
 done
 

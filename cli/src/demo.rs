@@ -35,9 +35,12 @@ pub fn run(args: Args) -> Exit {
         return Exit::Usage;
     }
     let (source, text) = match &args.file {
-        None => ("examples/quickstart.yaml".to_owned(), QUICKSTART.to_owned()),
+        None => (
+            PathBuf::from("examples/quickstart.yaml"),
+            QUICKSTART.to_owned(),
+        ),
         Some(file) => match manifest::read(file) {
-            Ok(text) => (file.display().to_string(), text),
+            Ok(text) => (file.clone(), text),
             Err(error) => {
                 say(&format!("error: {error}"));
                 return Exit::Usage;

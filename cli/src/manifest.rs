@@ -9,7 +9,11 @@ use loadtest_crds::{
     yaml,
 };
 
-use crate::{exit::Exit, output::terminal::say};
+use crate::{
+    exit::Exit,
+    output::terminal::say,
+    overrides::{Changes, Objects},
+};
 
 /// Largest manifest: what the API server takes at most.
 const MAX_BYTES: u64 = 3 << 20;
@@ -53,6 +57,8 @@ pub fn read(path: &Path) -> Result<String, ReadError> {
 pub struct Test {
     /// The object.
     pub object: LoadTest,
+    /// Secrets and `ConfigMap`s beside it.
+    pub objects: Objects,
     node: yaml::Node,
 }
 
@@ -67,12 +73,16 @@ impl Test {
     /// # Errors
     /// What keeps it from being accepted, each with its place.
     pub fn plan(&self, run: RunIdentity, overrides: &Overrides) -> Result<Plan, Vec<Problem>> {
-        plan::build(&self.object.spec.test, run, overrides).map_err(|problems| {
-            problems
-                .into_iter()
-                .map(|problem| self.placed(problem))
-                .collect()
-        })
+        plan::build(&self.object.spec.test, run, overrides)
+            .map_err(|problems| self.all_placed(problems))
+    }
+
+    /// Problems with their places in the file.
+    pub fn all_placed(&self, problems: Vec<Problem>) -> Vec<Problem> {
+        problems
+            .into_iter()
+            .map(|problem| self.placed(problem))
+            .collect()
     }
 
     fn placed(&self, mut problem: Problem) -> Problem {
@@ -92,18 +102,31 @@ impl Test {
 /// # Errors
 /// Everything that is wrong with it, or that there is none or more than one.
 pub fn one_test(text: &str) -> Result<Test, Vec<Problem>> {
-    if let Err(problems) = validate::load(text)
+    one_changed_test(text, &Changes::default())
+}
+
+/// The same with changes of the command line.
+///
+/// # Errors
+/// As of [`one_test`], and what of the changes cannot be done.
+pub fn one_changed_test(text: &str, changes: &Changes) -> Result<Test, Vec<Problem>> {
+    let documents = changed(text, changes)?;
+    if let Err(problems) = validate::documents(&documents)
         && problems
             .iter()
             .any(|problem| problem.by < Stage::Acceptance)
     {
         return Err(problems);
     }
-    let documents = yaml::parse(text).map_err(|problem| vec![problem])?;
+    let objects = Objects::of(&documents);
     let mut tests: Vec<_> = documents.into_iter().filter(is_load_test).collect();
     match (tests.pop(), tests.len()) {
         (Some(node), 0) => match serde_json::from_value(node.to_json()) {
-            Ok(object) => Ok(Test { object, node }),
+            Ok(object) => Ok(Test {
+                object,
+                objects,
+                node,
+            }),
             Err(error) => Err(vec![Problem::new(Stage::Schema, "", error.to_string())]),
         },
         (None, _) => Err(whole("there is no LoadTest in it")),
@@ -128,12 +151,31 @@ fn whole(message: &str) -> Vec<Problem> {
     }]
 }
 
-/// Checks every object of a text; how many of ours there are.
+/// The documents of a text, its `LoadTest`s changed.
+fn changed(text: &str, changes: &Changes) -> Result<Vec<yaml::Node>, Vec<Problem>> {
+    let mut documents = yaml::parse(text).map_err(|problem| vec![problem])?;
+    for test in documents.iter_mut().filter(|node| is_load_test(node)) {
+        changes.apply(test)?;
+    }
+    Ok(documents)
+}
+
+/// Checks every object of a text, its `LoadTest`s changed; how many of ours there are.
 ///
 /// # Errors
 /// Everything that is wrong.
-pub fn check(text: &str) -> Result<usize, Vec<Problem>> {
-    let manifests = validate::load(text)?;
+pub fn check(text: &str, changes: &Changes) -> Result<usize, Vec<Problem>> {
+    let manifests = validate::documents(&changed(text, changes)?)?;
+    let tests = manifests.iter().filter_map(|manifest| match manifest {
+        Manifest::LoadTest(test) => Some(&test.spec.test),
+        _ => None,
+    });
+    let unknown: Vec<_> = tests
+        .flat_map(|test| changes.unknown_secrets(test))
+        .collect();
+    if !unknown.is_empty() {
+        return Err(unknown);
+    }
     Ok(manifests
         .iter()
         .filter(|manifest| !matches!(manifest, Manifest::Other(_)))

@@ -6,6 +6,7 @@ use crate::{
     exit::Exit,
     manifest,
     output::terminal::{print, say},
+    overrides::Changes,
 };
 
 /// Arguments of `loadtest validate`.
@@ -15,6 +16,9 @@ pub struct Args {
     /// YAML files with any number of objects; - reads standard input.
     #[arg(required = true)]
     pub files: Vec<PathBuf>,
+    /// What is changed before it is checked.
+    #[command(flatten)]
+    pub changes: Changes,
     /// Only problems, and the exit code.
     #[arg(long, short)]
     pub quiet: bool,
@@ -26,7 +30,7 @@ pub fn run(args: &Args) -> Exit {
     for file in &args.files {
         let source = file.display().to_string();
         let problems = match manifest::read(file) {
-            Ok(text) => match manifest::check(&text) {
+            Ok(text) => match manifest::check(&text, &args.changes) {
                 Ok(count) => {
                     if !args.quiet {
                         let objects = if count == 1 { "object" } else { "objects" };

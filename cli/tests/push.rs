@@ -29,11 +29,12 @@ fn pushing_twice_adds_nothing() {
     assert!(intervals >= 2);
     assert_eq!(
         first,
-        format!("{} documents are in {url}\n", 100 + intervals)
+        format!("{} documents are in {url}\n", 100 + intervals + 2)
     );
     assert_eq!(place.finish(&push).exits(0).stdout, first);
     assert_eq!(server.documents("requests"), 100);
     assert_eq!(server.documents("metrics"), intervals);
+    assert_eq!(server.documents("runs"), 2);
 }
 
 #[test]
@@ -43,4 +44,27 @@ fn what_cannot_be_pushed_is_named() {
         .finish(&["push", ".", "--elasticsearch", "http://127.0.0.1:1"])
         .exits(2)
         .says("name a directory that `loadtest run` wrote");
+}
+
+/// What it allows is tested against a real server in runner/tests/search.
+#[test]
+fn a_role_is_printed_for_each_kind_of_server() {
+    let place = Place::new();
+    for (args, privileges) in [
+        (&["es-role"][..], "/indices/0/privileges"),
+        (&["es-role", "elasticsearch"], "/indices/0/privileges"),
+        (
+            &["es-role", "opensearch"],
+            "/index_permissions/0/allowed_actions",
+        ),
+    ] {
+        let role: serde_json::Value =
+            serde_json::from_str(&place.finish(args).exits(0).stdout).unwrap();
+        let privileges = role.pointer(privileges).unwrap().as_array().unwrap();
+        assert!(
+            privileges.contains(&"indices:admin/rollover".into()),
+            "{role}"
+        );
+    }
+    place.finish(&["es-role", "solr"]).exits(2);
 }

@@ -113,6 +113,31 @@ impl Histogram {
         self.sum
     }
 
+    /// A histogram that was written out as its [`Self::buckets`], [`Self::sum`], [`Self::min`] and
+    /// [`Self::max`]; `digits` is the precision that it had.
+    pub fn from_buckets(
+        digits: u8,
+        buckets: impl IntoIterator<Item = (u64, u64)>,
+        sum: u64,
+        range: (u64, u64),
+    ) -> Self {
+        let mut inner = new_inner(digits);
+        for (value, count) in buckets {
+            if let Some(inner) = &mut inner {
+                inner.saturating_record_n(value.min(MAX_MICROS), count);
+            }
+        }
+        match inner {
+            Some(inner) if !inner.is_empty() => Self {
+                inner: Some(inner),
+                sum,
+                min: range.0,
+                max: range.1,
+            },
+            _ => Self::default(),
+        }
+    }
+
     /// Every bucket that has values: (highest equivalent value, count), ascending.
     pub fn buckets(&self) -> impl Iterator<Item = (u64, u64)> + '_ {
         self.inner.iter().flat_map(|inner| {

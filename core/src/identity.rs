@@ -4,6 +4,9 @@ use std::fmt::Write as _;
 
 use sha2::{Digest, Sha256};
 
+/// Bytes of a hash that make an identity.
+const ID_BYTES: usize = 16;
+
 /// First 32 hex digits of SHA-256 over the parts, each preceded by its length.
 ///
 /// The lengths keep `("ab", "c")` and `("a", "bc")` apart.
@@ -13,7 +16,7 @@ pub fn derive(parts: &[&str]) -> String {
         hash.update((part.len() as u64).to_be_bytes());
         hash.update(part.as_bytes());
     }
-    hex(&hash.finalize())
+    hex(&hash.finalize(), ID_BYTES)
 }
 
 /// The id of a run: the same object (uid) is the same run, however often the operator restarts.
@@ -32,16 +35,117 @@ pub fn run_key(run_relevant: &serde_json::Value) -> String {
 
 /// The hash of a serialised plan, which every runner verifies before it starts.
 pub fn plan_hash(plan: &[u8]) -> String {
-    hex(&Sha256::digest(plan))
+    hex(&Sha256::digest(plan), ID_BYTES)
 }
 
-/// The first 16 bytes as hex digits.
-fn hex(bytes: &[u8]) -> String {
+/// SHA-256 of data in 64 hex digits: see [`Feeder::sha256`](crate::plan::Feeder::sha256).
+pub fn content_hash(content: &[u8]) -> String {
+    hex(&Sha256::digest(content), usize::MAX)
+}
+
+/// The first bytes as hex digits.
+fn hex(bytes: &[u8], at_most: usize) -> String {
     bytes
         .iter()
-        .take(16)
-        .fold(String::with_capacity(32), |mut out, byte| {
+        .take(at_most)
+        .fold(String::with_capacity(64), |mut out, byte| {
             let _ = write!(out, "{byte:02x}");
             out
         })
+}
+
+/// A run's id as the number that it is, of which traces get their ids.
+pub fn run_number(run_id: &str) -> u128 {
+    u128::from_str_radix(run_id, 16).unwrap_or_else(|_| {
+        // Not one of ours: any text names a run.
+        u128::from_str_radix(&derive(&["trace", run_id]), 16).unwrap_or(1)
+    })
+}
+
+/// The trace of an iteration: every request in it belongs to it. Never 0, which is no trace.
+pub fn trace_id(run: u128, scenario: u32, user: u32, iteration: u32) -> u128 {
+    let low = mix(run as u64 ^ mix(u64::from(user) << 32 | u64::from(iteration)));
+    let high = mix((run >> 64) as u64 ^ mix(low ^ u64::from(scenario)));
+    (u128::from(high) << 64 | u128::from(low)).max(1)
+}
+
+/// The span of a request in its trace, by its step and its number within the iteration. Never 0,
+/// which is no span.
+pub fn span_id(trace: u128, step: u32, sequence: u32) -> u64 {
+    mix(trace as u64 ^ (trace >> 64) as u64 ^ mix(u64::from(step) << 32 | u64::from(sequence)))
+        .max(1)
+}
+
+/// Whether the target is asked to record the trace of an iteration: so many of a million are,
+/// chosen by the run's seed.
+pub fn is_trace_sampled(
+    seed: u64,
+    per_million: u32,
+    scenario: u32,
+    user: u32,
+    iteration: u32,
+) -> bool {
+    if per_million == 0 {
+        return false;
+    }
+    let drawn =
+        mix(seed ^ mix(u64::from(scenario) ^ mix(u64::from(user) << 32 | u64::from(iteration))));
+    ((u128::from(drawn) * 1_000_000) >> 64) < u128::from(per_million)
+}
+
+/// The finaliser of `SplitMix64` (Steele, Lea, Flood 2014): each bit of the input changes half of
+/// the output's, and no two inputs have the same output.
+fn mix(value: u64) -> u64 {
+    let mut z = value.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn an_iteration_is_a_trace_and_a_request_a_span() {
+        let run = run_number("0123456789abcdef0123456789abcdef");
+        assert_eq!(run, 0x0123_4567_89ab_cdef_0123_4567_89ab_cdef);
+        assert_ne!(run_number("not hex"), run_number("other"));
+        let mut traces = BTreeSet::new();
+        let mut spans = BTreeSet::new();
+        for scenario in 0..4 {
+            for user in 0..20 {
+                for iteration in 0..20 {
+                    let trace = trace_id(run, scenario, user, iteration);
+                    assert!(traces.insert(trace));
+                    for step in 0..3 {
+                        for sequence in 0..3 {
+                            assert!(spans.insert(span_id(trace, step, sequence)));
+                        }
+                    }
+                }
+            }
+        }
+        assert!(!traces.contains(&trace_id(run + 1, 0, 0, 0)));
+        // Others compute the same: these ids are in documents.
+        assert_eq!(trace_id(run, 0, 1, 2), trace_id(run, 0, 1, 2));
+    }
+
+    #[test]
+    fn as_many_traces_are_sampled_as_asked_for() {
+        let sampled = |seed, per_million| {
+            let users =
+                (0..100).flat_map(|user| (0..1_000).map(move |iteration| (user, iteration)));
+            users
+                .filter(|(user, n)| is_trace_sampled(seed, per_million, 0, *user, *n))
+                .count()
+        };
+        assert_eq!((sampled(1, 0), sampled(1, 1_000_000)), (0, 100_000));
+        // Six standard deviations around 1 %.
+        let some = sampled(1, 10_000);
+        assert!((811..1_189).contains(&some), "{some}");
+        assert_ne!(sampled(2, 10_000), some);
+    }
 }

@@ -366,5 +366,6 @@ impl SeriesSet {
             && self.started == 0
             && self.iterations == 0
             && self.connections == 0
+            && self.groups.iter().all(|group| group.count == 0)
     }
 }

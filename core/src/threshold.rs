@@ -14,7 +14,7 @@ use crate::{
         ScalarError, duration_text, format_latency, format_rate, format_ratio, parse_duration,
         parse_percent,
     },
-    series::{Series, SeriesSet},
+    series::{GroupSeries, Series, SeriesSet},
     view,
 };
 
@@ -35,6 +35,10 @@ pub struct Threshold {
     /// Rows of [`Plan::series`](crate::plan::Plan::series) that it looks at; `None` for all
     /// requests.
     pub series: Option<Vec<u32>>,
+    /// Rows of [`Plan::groups`](crate::plan::Plan::groups) that a [`Metric::Group`] looks at; `None`
+    /// for all groups.
+    #[serde(default)]
+    pub groups: Option<Vec<u32>>,
     /// When a breach stops the run before its end.
     pub abort: Option<Abort>,
 }
@@ -46,7 +50,7 @@ pub struct Abort {
     /// It must not hold over this long.
     #[serde(with = "duration_text")]
     pub after: Duration,
-    /// Not before this many requests.
+    /// Not before this many requests, or passes through a group.
     pub min_requests: u64,
 }
 
@@ -58,6 +62,8 @@ pub enum Metric {
     Latency(Statistic),
     /// From the actual send, microseconds.
     ServiceTime(Statistic),
+    /// From the moment the first step of a group was due to the end of its last one, microseconds.
+    Group(Statistic),
     /// Failures over requests.
     ErrorsRatio,
     /// Failures.
@@ -137,7 +143,7 @@ pub enum ThresholdError {
     Count(String),
 }
 
-const METRICS: &str = "latency.{p50,p75,p90,p95,p99,p999,mean,min,max}, serviceTime.{the same}, errors.{ratio,count}, requests.{rate,count}, checks.ratio, iterations.{count,rate}, delivered.ratio, bytes.{sent,received}";
+const METRICS: &str = "latency.{p50,p75,p90,p95,p99,p999,mean,min,max}, serviceTime.{the same}, group.{the same}, errors.{ratio,count}, requests.{rate,count}, checks.ratio, iterations.{count,rate}, delivered.ratio, bytes.{sent,received}";
 
 /// A threshold with what was observed.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -175,15 +181,17 @@ impl Threshold {
             op: Op::parse(op).ok_or_else(|| ThresholdError::Op(op.to_owned()))?,
             value: parse_value(metric, metric_name, value)?,
             series: None,
+            groups: None,
             abort: None,
         })
     }
 
     /// Evaluates on merged data of a load that lasted `duration`.
     pub fn evaluate(&self, set: &SeriesSet, duration: Duration) -> ThresholdResult {
-        let observed = match &self.series {
-            None => self.metric.observe(set, duration),
-            Some(series) => self.metric.observe(&selected(set, series), duration),
+        let observed = match (self.metric, &self.series) {
+            (Metric::Group(statistic), _) => statistic.of(&self.passes(set).duration),
+            (metric, None) => metric.observe(set, duration),
+            (metric, Some(series)) => metric.observe(&selected(set, series), duration),
         };
         ThresholdResult {
             name: self.name.clone(),
@@ -197,16 +205,27 @@ impl Threshold {
     /// What was observed of a threshold that may stop the run, if it does not hold and enough was
     /// seen.
     pub fn breach(&self, set: &SeriesSet, duration: Duration) -> Option<String> {
-        let requests = match &self.series {
-            None => set.total.requests,
-            Some(series) => rows(set, series).map(|row| row.requests).sum(),
+        let seen = match (self.metric, &self.series) {
+            (Metric::Group(_), _) => self.passes(set).count,
+            (_, None) => set.total.requests,
+            (_, Some(series)) => rows(set, series).map(|row| row.requests).sum(),
         };
-        let enough = |abort: Abort| requests >= abort.min_requests;
+        let enough = |abort: Abort| seen >= abort.min_requests;
         if !self.abort.is_some_and(enough) {
             return None;
         }
         let result = self.evaluate(set, duration);
         result.observed.filter(|_| !result.passed)
+    }
+
+    /// What was measured of the groups that it looks at.
+    fn passes(&self, set: &SeriesSet) -> GroupSeries {
+        let mut passes = GroupSeries::default();
+        let wanted = |index: u32| self.groups.as_ref().is_none_or(|all| all.contains(&index));
+        for (_, group) in (0..).zip(&set.groups).filter(|(index, _)| wanted(*index)) {
+            passes.merge(group);
+        }
+        passes
     }
 
     /// Whether it speaks of failed requests.
@@ -279,11 +298,17 @@ impl Metric {
             | Self::RequestsCount
             | Self::BytesSent
             | Self::BytesReceived => true,
-            Self::ChecksRatio
+            Self::Group(_)
+            | Self::ChecksRatio
             | Self::IterationsCount
             | Self::IterationsRate
             | Self::DeliveredRatio => false,
         }
+    }
+
+    /// Whether it is of groups: then it can be told for some of them alone, and not of requests.
+    pub fn is_of_groups(self) -> bool {
+        matches!(self, Self::Group(_))
     }
 
     fn observe(self, set: &SeriesSet, duration: Duration) -> Option<f64> {
@@ -295,6 +320,8 @@ impl Metric {
         match self {
             Self::Latency(statistic) => statistic.of(&set.total.latency),
             Self::ServiceTime(statistic) => statistic.of(&set.total.service_time),
+            // Seen in the passes, not in the requests.
+            Self::Group(_) => None,
             Self::ErrorsRatio => (requests > 0).then(|| failures as f64 / requests as f64),
             Self::ErrorsCount => Some(failures as f64),
             Self::RequestsCount => Some(requests as f64),
@@ -316,7 +343,9 @@ impl Metric {
 
     fn format(self, value: f64) -> String {
         match self {
-            Self::Latency(_) | Self::ServiceTime(_) => format_latency(value.round() as u64),
+            Self::Latency(_) | Self::ServiceTime(_) | Self::Group(_) => {
+                format_latency(value.round() as u64)
+            }
             Self::ErrorsRatio | Self::ChecksRatio | Self::DeliveredRatio => format_ratio(value),
             Self::RequestsRate | Self::IterationsRate => format_rate(value),
             Self::ErrorsCount
@@ -362,6 +391,7 @@ fn parse_metric(text: &str) -> Option<Metric> {
     Some(match (family, statistic) {
         ("latency", statistic) => Metric::Latency(Statistic::parse(statistic)?),
         ("serviceTime", statistic) => Metric::ServiceTime(Statistic::parse(statistic)?),
+        ("group", statistic) => Metric::Group(Statistic::parse(statistic)?),
         ("errors", "ratio") => Metric::ErrorsRatio,
         ("errors", "count") => Metric::ErrorsCount,
         ("requests", "rate") => Metric::RequestsRate,
@@ -378,7 +408,7 @@ fn parse_metric(text: &str) -> Option<Metric> {
 
 fn parse_value(metric: Metric, name: &str, text: &str) -> Result<f64, ThresholdError> {
     let value = match metric {
-        Metric::Latency(_) | Metric::ServiceTime(_) => {
+        Metric::Latency(_) | Metric::ServiceTime(_) | Metric::Group(_) => {
             parse_duration(text).map(|duration| duration.as_micros() as f64)
         }
         Metric::ErrorsRatio | Metric::ChecksRatio | Metric::DeliveredRatio => parse_percent(text),

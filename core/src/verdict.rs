@@ -47,7 +47,7 @@ pub enum Reason {
     RunnerLost,
     /// A runner could not begin: its own words are in the message.
     RunnerFailed,
-    /// Not all runners registered within `startTimeout`.
+    /// Not all runners registered within `startTimeout`, or the setup took as long.
     StartTimeout,
     /// `maxDuration` passed before the load was done.
     DeadlineExceeded,

@@ -9,7 +9,7 @@ use crate::{
     histogram::Histogram,
     plan::Plan,
     report::{ExportCounts, UnixMicros},
-    series::{Series, SeriesSet},
+    series::{GroupSeries, Series, SeriesSet},
     threshold::ThresholdResult,
     verdict::Judgement,
 };
@@ -76,6 +76,10 @@ pub struct RunView {
     pub aggregates: Option<ExportCounts>,
     /// The latest export problem, empty when there is none.
     pub export_problem: String,
+    /// What is worth telling beside the verdict, one clause each: what is being done, data that ran
+    /// out, a teardown that failed. The message of the judgement ends with them.
+    #[serde(default)]
+    pub notes: Vec<String>,
 }
 
 /// Whether the load that was asked for was delivered, and who is to blame if not.
@@ -124,6 +128,9 @@ pub struct Summary {
     pub total: RequestStats,
     /// Iterations that ended.
     pub iterations: u64,
+    /// Those of them that ended before their last step, for want of a value.
+    #[serde(default)]
+    pub iterations_failed: u64,
     /// Open models: iterations per second that the plan asks for; `None` for closed models.
     pub offered_rate: Option<f64>,
     /// Share of the iterations that were to begin that did, in time or late; 1 for models without
@@ -135,6 +142,9 @@ pub struct Summary {
     pub errors: Vec<ErrorStats>,
     /// In the order of the plan, at most [`MAX_CHECKS`].
     pub checks: Vec<CheckStats>,
+    /// In the order of the plan, at most [`MAX_GROUPS`].
+    #[serde(default)]
+    pub groups: Vec<GroupStats>,
 }
 
 /// Rows of `requestsByName`.
@@ -143,6 +153,8 @@ pub const MAX_NAMES: usize = 50;
 pub const MAX_ERRORS: usize = 10;
 /// Rows of `checks`.
 pub const MAX_CHECKS: usize = 32;
+/// Rows of `groups`.
+pub const MAX_GROUPS: usize = 32;
 
 /// Counts and latencies of a set of requests.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -260,6 +272,32 @@ pub struct CheckStats {
     pub failed: u64,
 }
 
+/// A row of `groups`.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct GroupStats {
+    /// Scenario.
+    pub scenario: String,
+    /// Name.
+    pub name: String,
+    /// Passes that ended.
+    pub count: u64,
+    /// Those in which a request failed or the iteration ended.
+    pub failures: u64,
+    /// From the moment the first step was due to the end of the last one, pauses included.
+    pub duration: LatencyStats,
+}
+
+impl GroupStats {
+    /// Failures over passes, 0 when there were none.
+    pub fn error_ratio(&self) -> f64 {
+        if self.count == 0 {
+            0.0
+        } else {
+            self.failures as f64 / self.count as f64
+        }
+    }
+}
+
 /// The last seconds of a run under way.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct Progress {
@@ -316,6 +354,7 @@ impl Summary {
             resent: set.resent,
             total: RequestStats::new(&set.total, duration),
             iterations: set.iterations,
+            iterations_failed: set.iterations_failed,
             offered_rate: offered,
             delivered: delivered(set),
             by_name: named_stats(plan, set, duration),
@@ -331,6 +370,7 @@ impl Summary {
                     failed: *failed,
                 })
                 .collect(),
+            groups: group_stats(plan, set),
         }
     }
 }
@@ -385,6 +425,21 @@ fn named_stats(plan: &Plan, set: &SeriesSet, duration: Duration) -> Vec<NamedSta
         });
     }
     stats
+}
+
+/// Groups that were never done have a row of nothing: that is worth seeing.
+fn group_stats(plan: &Plan, set: &SeriesSet) -> Vec<GroupStats> {
+    let never = GroupSeries::default();
+    let measured = set.groups.iter().chain(std::iter::repeat(&never));
+    let rows = plan.groups.iter().zip(measured).take(MAX_GROUPS);
+    rows.map(|(key, group)| GroupStats {
+        scenario: key.scenario.clone(),
+        name: key.name.clone(),
+        count: group.count,
+        failures: group.failures,
+        duration: LatencyStats::from(&group.duration),
+    })
+    .collect()
 }
 
 fn error_stats(plan: &Plan, set: &SeriesSet) -> Vec<ErrorStats> {

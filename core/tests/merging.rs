@@ -9,7 +9,7 @@ use loadtest_core::{
 use proptest::prelude::*;
 
 fn sample() -> impl Strategy<Value = (usize, Sample)> {
-    let outcome = (0_u8..13).prop_map(|n| Outcome::from_u8(n).unwrap());
+    let outcome = (0_u8..17).prop_map(|n| Outcome::from_u8(n).unwrap());
     (
         0_usize..4,
         outcome,
@@ -37,7 +37,14 @@ fn set_of(samples: &[(usize, Sample)]) -> SeriesSet {
             .resize_with(set.by_name.len().max(name + 1), Default::default);
         set.total.record(sample, TOTAL_DIGITS);
         set.by_name[*name].record(sample, NAME_DIGITS);
-        if sample.outcome != Outcome::Ok {
+        // Every sample is also a pass through a group, so that groups obey the same laws.
+        set.groups
+            .resize_with(set.groups.len().max(name + 1), Default::default);
+        let failed = sample.outcome != Outcome::Ok;
+        set.groups[*name].record(failed, sample.latency_us, NAME_DIGITS);
+        set.iterations += 1;
+        set.iterations_failed += u64::from(sample.outcome == Outcome::Extract);
+        if failed {
             let message = format!("{} {name}", sample.outcome.name());
             let key = ErrorKey {
                 outcome: sample.outcome,
@@ -66,6 +73,7 @@ proptest! {
                 merged.merge(&parts[index]);
             }
             merged.by_name.resize_with(whole.by_name.len().max(merged.by_name.len()), Default::default);
+            merged.groups.resize_with(whole.groups.len().max(merged.groups.len()), Default::default);
             prop_assert_eq!(&merged, &whole);
         }
     }

@@ -27,6 +27,16 @@ pub const ANNOTATION_SCHEDULED: &str = "loadtest.dev/scheduled";
 /// Annotation of a plan's `ConfigMap`: the hash that runners verify.
 pub const ANNOTATION_PLAN_HASH: &str = "loadtest.dev/plan-hash";
 
+/// Container of a runner's engine.
+pub const CONTAINER_ENGINE: &str = "runner";
+/// Container of a runner's exporter.
+pub const CONTAINER_EXPORTER: &str = "exporter";
+
+/// Key of the plan in its `ConfigMap`: JSON, gzip.
+pub const KEY_PLAN: &str = "plan.json.gz";
+/// Key of the judged view in the result's `ConfigMap`: JSON, gzip.
+pub const KEY_VIEW: &str = "view.json.gz";
+
 /// Fields of a `LoadTest`'s spec that say when it runs and not what a run does.
 pub const NOT_RUN_RELEVANT: [&str; 4] = ["start", "suspend", "schedule", "cleanup"];
 
@@ -48,6 +58,16 @@ pub fn run_key_of(spec: &Value) -> String {
 /// Name of run `number` of a test.
 pub fn run_name(test: &str, number: i64) -> String {
     format!("{test}-{number}")
+}
+
+/// Name of the `ConfigMap` with a run's plan.
+pub fn plan_name(run: &str) -> String {
+    format!("{run}-plan")
+}
+
+/// Name of the `ConfigMap` with a run's result.
+pub fn result_name(run: &str) -> String {
+    format!("{run}-result")
 }
 
 #[cfg(test)]

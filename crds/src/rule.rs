@@ -14,6 +14,9 @@ enum Form {
     ExactlyOne(&'static [&'static str]),
     /// At least one of these members of an object is set.
     AtLeastOne(&'static [&'static str]),
+    /// As many of the first members of an object are set as of the second: a member that needs
+    /// exactly one of the others.
+    Beside(&'static [&'static str], &'static str),
     /// The text begins with one of these.
     BeginsWith(&'static [&'static str]),
     /// `metadata.name` is a DNS label of at most so many characters.
@@ -41,20 +44,74 @@ pub const LOAD: Declared = Declared {
     ]),
     message: "set exactly one of constantRate, rampingRate, constantUsers, rampingUsers, sharedIterations, perUserIterations",
 };
+/// A task does one list of steps.
+pub const TASK: Declared = Declared {
+    form: Form::ExactlyOne(&["steps", "flow"]),
+    message: "set exactly one of steps, flow",
+};
 /// A step is one thing.
 pub const STEP: Declared = Declared {
-    form: Form::ExactlyOne(&["request", "pause"]),
-    message: "set exactly one of request, pause",
+    form: Form::ExactlyOne(&[
+        "request", "pause", "set", "call", "group", "repeat", "parallel",
+    ]),
+    message: "set exactly one of request, pause, set, call, group, repeat, parallel",
+};
+/// A flow is repeated in one way.
+pub const REPEAT: Declared = Declared {
+    form: Form::ExactlyOne(&["times", "while", "forEach"]),
+    message: "set exactly one of times, while, forEach",
+};
+/// A condition looks at one thing.
+pub const WHEN: Declared = Declared {
+    form: Form::ExactlyOne(&["probability", "var"]),
+    message: "set exactly one of probability, var",
+};
+/// What a text must fulfil.
+const TESTS: &[&str] = &["equals", "notEquals", "contains", "matches", "exists"];
+/// A value is tested in one way, and nothing else is.
+pub const WHEN_TEST: Declared = Declared {
+    form: Form::Beside(TESTS, "var"),
+    message: "set exactly one of equals, notEquals, contains, matches, exists beside var, and none of them beside probability",
+};
+/// Something of an answer is tested in one way.
+pub const TEST: Declared = Declared {
+    form: Form::ExactlyOne(TESTS),
+    message: "set exactly one of equals, notEquals, contains, matches, exists",
 };
 /// A check looks at one thing.
 pub const CHECK: Declared = Declared {
-    form: Form::ExactlyOne(&["status", "bodyContains"]),
-    message: "set exactly one of status, bodyContains",
+    form: Form::ExactlyOne(&["status", "bodyContains", "jsonPath", "header", "maxLatency"]),
+    message: "set exactly one of status, bodyContains, jsonPath, header, maxLatency",
+};
+/// A value is extracted from one place.
+pub const EXTRACT: Declared = Declared {
+    form: Form::ExactlyOne(&["jsonPath", "header", "regex"]),
+    message: "set exactly one of jsonPath, header, regex",
+};
+/// A part is written here or in a file.
+pub const PART: Declared = Declared {
+    form: Form::ExactlyOne(&["value", "file"]),
+    message: "set exactly one of value, file",
+};
+/// Rows come from one place.
+pub const DATA_FROM: Declared = Declared {
+    form: Form::ExactlyOne(&["inline", "configMapRef", "path"]),
+    message: "set exactly one of inline, configMapRef, path",
 };
 /// A threshold looks at one part of the requests.
 pub const SELECTOR: Declared = Declared {
-    form: Form::ExactlyOne(&["request", "scenario"]),
-    message: "set exactly one of request, scenario",
+    form: Form::ExactlyOne(&["request", "scenario", "group"]),
+    message: "set exactly one of request, scenario, group",
+};
+/// Requests prove who they are in one way.
+pub const TARGET_AUTH: Declared = Declared {
+    form: Form::ExactlyOne(&["basic", "bearer", "oauth2ClientCredentials"]),
+    message: "set exactly one of basic, bearer, oauth2ClientCredentials",
+};
+/// An authorization server's url is absolute.
+pub const TOKEN_URL: Declared = Declared {
+    form: Form::BeginsWith(&["http://", "https://"]),
+    message: "must be an absolute http or https url, such as https://login.example.com/oauth2/token",
 };
 /// Credentials are of one kind.
 pub const AUTH: Declared = Declared {
@@ -83,8 +140,8 @@ pub const PROXY_HTTP: Declared = Declared {
 };
 /// A step's url is relative to the target or absolute.
 pub const STEP_URL: Declared = Declared {
-    form: Form::BeginsWith(&["/", "http://", "https://"]),
-    message: "must begin with / (relative to target.url) or with http:// or https://",
+    form: Form::BeginsWith(&["/", "http://", "https://", "$("]),
+    message: "must begin with / (relative to target.url) or with http:// or https://, or be a template of a path",
 };
 /// A search server's url is absolute.
 pub const SEARCH_URL: Declared = Declared {
@@ -122,11 +179,21 @@ pub const RUN_TEST: Declared = Declared {
     message: "test cannot be changed: create another LoadTestRun",
 };
 
-const ALL: [Declared; 16] = [
+const ALL: [Declared; 26] = [
     LOAD,
+    TASK,
     STEP,
+    REPEAT,
+    WHEN,
+    WHEN_TEST,
+    TEST,
     CHECK,
+    EXTRACT,
+    PART,
+    DATA_FROM,
     SELECTOR,
+    TARGET_AUTH,
+    TOKEN_URL,
     AUTH,
     CA,
     RUN,
@@ -152,13 +219,14 @@ impl Declared {
         let count = |fields: &[&str]| {
             let terms: Vec<_> = fields
                 .iter()
-                .map(|field| format!("(has(self.{field}) ? 1 : 0)"))
+                .map(|field| format!("(has(self.{}) ? 1 : 0)", escaped(field)))
                 .collect();
             terms.join(" + ")
         };
         match self.form {
             Form::ExactlyOne(fields) => format!("{} == 1", count(fields)),
             Form::AtLeastOne(fields) => format!("{} >= 1", count(fields)),
+            Form::Beside(fields, one) => format!("{} == {}", count(fields), count(&[one])),
             Form::BeginsWith(prefixes) => {
                 let terms: Vec<_> = prefixes
                     .iter()
@@ -188,6 +256,7 @@ impl Declared {
         match self.form {
             Form::ExactlyOne(fields) => count(fields) == 1,
             Form::AtLeastOne(fields) => count(fields) >= 1,
+            Form::Beside(fields, one) => count(fields) == count(&[one]),
             Form::BeginsWith(prefixes) => value
                 .as_str()
                 .is_none_or(|text| prefixes.iter().any(|prefix| text.starts_with(prefix))),
@@ -209,6 +278,14 @@ impl Declared {
 impl From<Declared> for Rule {
     fn from(rule: Declared) -> Self {
         Self::new(rule.cel()).message(rule.message)
+    }
+}
+
+/// Members whose names are words of CEL are written otherwise in it.
+fn escaped(field: &str) -> String {
+    match field {
+        "while" | "var" => format!("__{field}__"),
+        _ => field.to_owned(),
     }
 }
 

@@ -74,6 +74,21 @@ text!(
     { "type": "string", "minLength": 1, "maxLength": 52, "pattern": "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$" }
 );
 text!(
+    /// A name that templates use: `token`, `cartId`, `x-1`.
+    Identifier,
+    { "type": "string", "minLength": 1, "maxLength": 63, "pattern": "^[A-Za-z_][-_A-Za-z0-9]*$" }
+);
+text!(
+    /// A share: `20%`, `0.1%`.
+    Percentage,
+    { "type": "string", "maxLength": 16, "pattern": "^(100|[0-9]{1,2}([.][0-9]{1,4})?)%$" }
+);
+text!(
+    /// A size on disk: `512Mi`, `2Gi`.
+    Size,
+    { "type": "string", "maxLength": 8, "pattern": "^[0-9]{1,6}(Mi|Gi)$" }
+);
+text!(
     /// The name of another object.
     ObjectName,
     { "type": "string", "minLength": 1, "maxLength": 253, "pattern": "^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$" }

@@ -4,25 +4,35 @@
 // Helpers of tests may fail like tests.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::needless_pass_by_value)]
 
-use std::{fs, path::PathBuf};
+use std::{collections::BTreeSet, fs, path::PathBuf};
 
-use loadtest_crds::{Stage, validate_yaml, yaml};
-use serde_json::json;
+use loadtest_crds::{Stage, crd, validate_yaml, yaml};
+use serde_json::{Value, json};
 
 fn manifests(kind: &str) -> Vec<(String, String)> {
     let directory = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
         .join("tests/manifests")
         .join(kind);
-    let mut files: Vec<_> = fs::read_dir(directory)
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
-        .map(|path| {
-            let name = path.file_name().unwrap().to_string_lossy().into_owned();
-            (name, fs::read_to_string(path).unwrap())
-        })
-        .collect();
+    let mut files = Vec::new();
+    collect(directory, &mut files);
     files.sort();
     files
+}
+
+/// Every manifest in a directory and those below it.
+fn collect(directory: PathBuf, files: &mut Vec<(String, String)>) {
+    for entry in fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            collect(path, files);
+        } else if path
+            .extension()
+            .is_some_and(|extension| extension == "yaml")
+        {
+            let name = path.file_name().unwrap().to_string_lossy().into_owned();
+            files.push((name, fs::read_to_string(path).unwrap()));
+        }
+    }
 }
 
 /// The manifests in the texts, and the parts of manifests put into a whole one.
@@ -116,7 +126,8 @@ fn bad_manifests_are_refused_with_their_sentence() {
 fn good_manifests_are_taken() {
     let mut good = manifests("good");
     assert!(good.len() >= 7);
-    good.extend(manifests("../../../examples"));
+    let examples = manifests("../../../examples").into_iter();
+    good.extend(examples.filter(|(_, text)| text.contains("apiVersion: loadtest.dev/")));
     good.extend(documented());
     for (name, text) in good {
         let problems: Vec<_> = validate_yaml(&text)
@@ -125,6 +136,60 @@ fn good_manifests_are_taken() {
             .collect();
         assert!(problems.is_empty(), "{name}: {problems:#?}");
     }
+}
+
+/// Paths of a value's members, items of lists and members of maps under `[]`.
+fn members(value: &Value, schema: &Value, path: &str, found: &mut BTreeSet<String>) {
+    found.insert(path.to_owned());
+    for (name, member) in value.as_object().into_iter().flatten() {
+        let known = &schema["properties"][name];
+        if known.is_object() {
+            members(member, known, &format!("{path}.{name}"), found);
+        } else if schema["additionalProperties"].is_object() {
+            let inner = &schema["additionalProperties"];
+            members(member, inner, &format!("{path}[]"), found);
+        }
+    }
+    for item in value.as_array().into_iter().flatten() {
+        members(item, &schema["items"], &format!("{path}[]"), found);
+    }
+}
+
+fn paths(schema: &Value, path: &str, found: &mut BTreeSet<String>) {
+    found.insert(path.to_owned());
+    for (name, member) in schema["properties"].as_object().into_iter().flatten() {
+        paths(member, &format!("{path}.{name}"), found);
+    }
+    for inner in ["items", "additionalProperties"] {
+        if schema[inner].is_object() {
+            paths(&schema[inner], &format!("{path}[]"), found);
+        }
+    }
+}
+
+#[test]
+fn every_field_is_in_a_good_manifest() {
+    // A flow's steps are a task's steps, and a run's test is a test's spec.
+    let same = |path: &String| path.replace("spec.flows[].", "spec.scenarios[].tasks[].");
+    let definition = crd::load_test();
+    let spec = &crd::schema(&definition)["properties"]["spec"];
+    let (mut all, mut used) = (BTreeSet::new(), BTreeSet::new());
+    paths(spec, "spec", &mut all);
+    for (_, text) in manifests("good").into_iter().chain(documented()) {
+        for document in yaml::parse(&text).unwrap() {
+            let value = document.to_json();
+            let tested = match value["kind"].as_str() {
+                Some("LoadTest") => &value["spec"],
+                Some("LoadTestRun") => &value["spec"]["test"],
+                _ => continue,
+            };
+            members(tested, spec, "spec", &mut used);
+        }
+    }
+    let all: BTreeSet<_> = all.iter().map(same).collect();
+    let used: BTreeSet<_> = used.iter().map(same).collect();
+    let unused: Vec<_> = all.difference(&used).collect();
+    assert!(unused.is_empty(), "{unused:#?}");
 }
 
 #[test]

@@ -6,8 +6,10 @@ pub const MANAGER: &str = "loadtest-operator";
 pub use loadtest_crds::names::{
     ANNOTATION_LAST_RUN_KEY as LAST_RUN_KEY, ANNOTATION_PLAN_HASH as PLAN_HASH,
     ANNOTATION_RUN_KEY as RUN_KEY, ANNOTATION_SCHEDULED as SCHEDULED,
-    ANNOTATION_TEST_GENERATION as TEST_GENERATION, LABEL_RUN as RUN_LABEL,
-    LABEL_TEST as TEST_LABEL, run_name as run,
+    ANNOTATION_TEST_GENERATION as TEST_GENERATION, CONTAINER_ENGINE as ENGINE_CONTAINER,
+    CONTAINER_EXPORTER as EXPORTER_CONTAINER, KEY_PLAN as PLAN_KEY, KEY_VIEW as VIEW_KEY,
+    LABEL_RUN as RUN_LABEL, LABEL_TEST as TEST_LABEL, plan_name as plan, result_name as result,
+    run_name as run,
 };
 
 /// Label of everything that the operator makes.
@@ -21,27 +23,8 @@ pub const START: &str = "loadtest.dev/start";
 /// Annotation that the Job controller gives each pod.
 pub const COMPLETION_INDEX: &str = "batch.kubernetes.io/job-completion-index";
 
-/// Container of the engine.
-pub const ENGINE_CONTAINER: &str = "runner";
-/// Container of the exporter.
-pub const EXPORTER_CONTAINER: &str = "exporter";
-
-/// Key of the plan in its `ConfigMap`.
-pub const PLAN_KEY: &str = "plan.json.gz";
-/// Key of the judged view in its `ConfigMap`.
-pub const VIEW_KEY: &str = "view.json.gz";
 /// Key of the coordination server's authority in the plan's `ConfigMap`.
 pub const CA_KEY: &str = "ca.crt";
-
-/// Name of the plan's `ConfigMap`.
-pub fn plan(run: &str) -> String {
-    format!("{run}-plan")
-}
-
-/// Name of the result's `ConfigMap`.
-pub fn result(run: &str) -> String {
-    format!("{run}-result")
-}
 
 /// The number in the name of a test's run, if it is one.
 pub fn number(test: &str, run: &str) -> Option<i64> {

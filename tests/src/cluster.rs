@@ -3,6 +3,7 @@
 use std::{
     fmt::Write as _,
     io::Write as _,
+    path::PathBuf,
     process::{Command, Output, Stdio},
     sync::atomic::{AtomicU32, Ordering},
     thread,
@@ -13,6 +14,12 @@ use anyhow::{Context as _, Result, bail};
 use serde_json::Value;
 
 use crate::{root, wait};
+
+/// How any other client than `kubectl` reaches the cluster, as its administrator.
+pub fn kubeconfig() -> PathBuf {
+    let run = std::env::var_os("CLUSTER_RUN").unwrap_or_else(|| "/tmp/loadtest-cluster".into());
+    PathBuf::from(run).join("kubeconfig")
+}
 
 /// Runs `kubectl` with these arguments, `input` on its standard input.
 ///
@@ -49,6 +56,32 @@ pub fn ok(arguments: &[&str], input: &str) -> Result<String> {
         );
     }
     Ok(String::from_utf8(output.stdout)?)
+}
+
+/// SIGKILL for a container, behind the back of Kubernetes.
+///
+/// # Errors
+/// When there is no such container.
+pub fn kill_container(namespace: &str, pod: &str, container: &str) -> Result<()> {
+    helper("kill-container", &[namespace, pod, container])
+}
+
+/// Runs a command on the node.
+///
+/// # Errors
+/// What it says when it fails.
+pub fn on_node(command: &[&str]) -> Result<()> {
+    helper("enter", command)
+}
+
+fn helper(name: &str, arguments: &[&str]) -> Result<()> {
+    let output = Command::new(root().join("tests/cluster").join(name))
+        .args(arguments)
+        .output()?;
+    if !output.status.success() {
+        bail!("{name}: {}", String::from_utf8_lossy(&output.stderr).trim());
+    }
+    Ok(())
 }
 
 /// A namespace that goes with the test.
@@ -194,3 +227,50 @@ impl Drop for Namespace {
 pub const OPERATOR_NAMESPACE: &str = "loadtest-system";
 /// Its deployment.
 pub const OPERATOR: &str = "deployment/loadtest-operator";
+
+/// No replica of the installed operator acts, until this goes; nothing where none is installed.
+#[derive(Debug)]
+pub struct OperatorAway {
+    replicas: Option<u64>,
+}
+
+impl OperatorAway {
+    /// Ends them and waits until they are gone.
+    ///
+    /// # Errors
+    /// When they do not go.
+    pub fn new() -> Result<Self> {
+        let in_operator = ["-n", OPERATOR_NAMESPACE];
+        let get = ["get", OPERATOR, "--ignore-not-found", "-o", "json"];
+        let found = ok(&[&in_operator[..], &get].concat(), "")?;
+        if found.is_empty() {
+            return Ok(Self { replicas: None });
+        }
+        let deployment: Value = serde_json::from_str(&found)?;
+        let guard = Self {
+            replicas: deployment["spec"]["replicas"].as_u64(),
+        };
+        scale_operator(0)?;
+        let label = "app.kubernetes.io/name=loadtest-operator";
+        let gone = ["wait", "--for=delete", "pod", "-l", label, "--timeout=60s"];
+        ok(&[&in_operator[..], &gone].concat(), "")?;
+        Ok(guard)
+    }
+}
+
+impl Drop for OperatorAway {
+    fn drop(&mut self) {
+        if let Some(replicas) = self.replicas {
+            let _ = scale_operator(replicas);
+        }
+    }
+}
+
+fn scale_operator(replicas: u64) -> Result<()> {
+    let replicas = format!("--replicas={replicas}");
+    ok(
+        &["-n", OPERATOR_NAMESPACE, "scale", OPERATOR, &replicas],
+        "",
+    )
+    .map(drop)
+}

@@ -5,6 +5,8 @@
 //! Tests talk to the cluster as a user does, through `kubectl`.
 
 pub mod cluster;
+pub mod operator;
+pub mod proxy;
 pub mod search;
 pub mod wait;
 

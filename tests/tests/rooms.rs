@@ -130,7 +130,20 @@ fn one_crate_names_each_outside_world() {
             .collect()
     };
     assert_eq!(naming("elasticsearch"), ["loadtest-runner"]);
-    assert_eq!(naming("kube"), ["loadtest-crds", "loadtest-operator"]);
+    assert_eq!(
+        naming("kube"),
+        ["loadtest-cli", "loadtest-crds", "loadtest-operator"]
+    );
+    let in_cli: Vec<PathBuf> = sources(&root().join("cli/src"))
+        .into_iter()
+        .filter(|path| fs::read_to_string(path).unwrap().contains("kube::"))
+        .filter(|path| !path.to_string_lossy().contains("cli/src/cluster"))
+        .collect();
+    assert_eq!(
+        in_cli,
+        Vec::<PathBuf>::new(),
+        "only cli::cluster talks to a cluster"
+    );
     let outside: Vec<PathBuf> = sources(&root().join("runner/src"))
         .into_iter()
         .filter(|path| {

@@ -20,8 +20,24 @@ const QUANTILES: [f64; 11] = [
     0.5, 0.66, 0.75, 0.8, 0.9, 0.95, 0.98, 0.99, 0.999, 0.9999, 1.0,
 ];
 
-const PERCENTILES: [&str; 11] = [
+/// Columns of percentiles, in every file that has any.
+pub const PERCENTILES: [&str; 11] = [
     "50%", "66%", "75%", "80%", "90%", "95%", "98%", "99%", "99.9%", "99.99%", "100%",
+];
+
+/// Columns of `stats.csv` before those of percentiles.
+pub const COLUMNS: [&str; 11] = [
+    "Type",
+    "Name",
+    "Request Count",
+    "Failure Count",
+    "Median Response Time",
+    "Average Response Time",
+    "Min Response Time",
+    "Max Response Time",
+    "Average Content Size",
+    "Requests/s",
+    "Failures/s",
 ];
 
 /// Endings of the three files.
@@ -38,20 +54,7 @@ pub fn write_stats(
     duration: Duration,
 ) -> csv::Result<()> {
     let mut out = writer(path)?;
-    let columns = [
-        "Type",
-        "Name",
-        "Request Count",
-        "Failure Count",
-        "Median Response Time",
-        "Average Response Time",
-        "Min Response Time",
-        "Max Response Time",
-        "Average Content Size",
-        "Requests/s",
-        "Failures/s",
-    ];
-    out.write_record(columns.iter().chain(&PERCENTILES))?;
+    out.write_record(COLUMNS.iter().chain(&PERCENTILES))?;
     for ((name, method), series) in by_name_and_method(names, set) {
         out.write_record(stats_row(method, name, &series, duration))?;
     }
@@ -75,7 +78,7 @@ fn by_name_and_method<'a>(
 }
 
 /// A default name is method and url; Locust's is the url, and the method has its own column.
-fn locust_name<'a>(method: &str, name: &'a str) -> &'a str {
+pub fn locust_name<'a>(method: &str, name: &'a str) -> &'a str {
     match name
         .strip_prefix(method)
         .and_then(|rest| rest.strip_prefix(' '))
@@ -118,11 +121,13 @@ fn percentiles(latency: &Histogram) -> impl Iterator<Item = String> {
         .into_iter()
 }
 
-fn whole_millis(micros: u64) -> String {
+/// Microseconds as whole milliseconds.
+pub fn whole_millis(micros: u64) -> String {
     ((micros + 500) / 1_000).to_string()
 }
 
-fn millis(micros: u64) -> String {
+/// Microseconds as milliseconds with their fraction.
+pub fn millis(micros: u64) -> String {
     (micros as f64 / 1e3).to_string()
 }
 

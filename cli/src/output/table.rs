@@ -7,7 +7,7 @@ use loadtest_core::{
     report::ExportCounts,
     scalar::{format_duration, format_latency, format_rate, format_ratio},
     verdict::Verdict,
-    view::{NamedStats, RequestStats, RunView, Summary},
+    view::{GroupStats, NamedStats, RequestStats, RunView, Summary},
 };
 
 /// The whole text, ending with a newline.
@@ -15,6 +15,7 @@ pub fn render(view: &RunView) -> String {
     let mut out = String::new();
     if let Some(summary) = &view.summary {
         requests(&mut out, summary);
+        groups(&mut out, summary);
         thresholds(&mut out, view);
         checks(&mut out, summary);
         errors(&mut out, summary);
@@ -27,52 +28,65 @@ pub fn render(view: &RunView) -> String {
     out
 }
 
-const COLUMNS: [&str; 8] = [
-    "Requests", "Failures", "Rate", "p50", "p90", "p95", "p99", "max",
-];
-
 /// Names longer than this are cut in the table; the files have them whole.
 const NAME_WIDTH: usize = 48;
 
+const REQUESTS: [&str; 9] = [
+    "Name", "Requests", "Failures", "Rate", "p50", "p90", "p95", "p99", "max",
+];
+
+const GROUPS: [&str; 8] = [
+    "Group", "Passes", "Failures", "p50", "p90", "p95", "p99", "max",
+];
+
 fn requests(out: &mut String, summary: &Summary) {
-    let mut rows: Vec<[String; 9]> = summary.by_name.iter().map(named_row).collect();
+    let rows: Vec<_> = summary.by_name.iter().map(named_row).collect();
     let total = row("Aggregated".to_owned(), &summary.total);
-    let mut widths = COLUMNS.map(str::len);
-    let mut name_width = "Name".len();
-    for cells in rows.iter().chain([&total]) {
-        let (name, numbers) = cells
-            .split_first()
-            .map_or(("", cells.as_slice()), |(n, r)| (n, r));
-        name_width = name_width.max(console::measure_text_width(name));
-        for (width, cell) in widths.iter_mut().zip(numbers) {
-            *width = (*width).max(cell.len());
+    grid(out, &REQUESTS, &rows, Some(&total));
+}
+
+fn groups(out: &mut String, summary: &Summary) {
+    if summary.groups.is_empty() {
+        return;
+    }
+    out.push('\n');
+    let rows: Vec<_> = summary.groups.iter().map(group_row).collect();
+    grid(out, &GROUPS, &rows, None);
+}
+
+/// Rows of a name and numbers below their heading, the last one perhaps below a line.
+fn grid<const N: usize>(
+    out: &mut String,
+    columns: &[&str; N],
+    rows: &[[String; N]],
+    last: Option<&[String; N]>,
+) {
+    let mut widths = columns.map(str::len);
+    for cells in rows.iter().chain(last) {
+        for (width, cell) in widths.iter_mut().zip(cells) {
+            *width = (*width).max(console::measure_text_width(cell));
         }
     }
-    let bold = Style::new().bold();
-    let mut heading = format!("{:name_width$}", "Name");
-    for (column, width) in COLUMNS.iter().zip(widths) {
-        let _ = write!(heading, "  {column:>width$}");
-    }
+    let line = |cells: &[&str]| {
+        let padded = cells.iter().zip(widths).enumerate();
+        let padded = padded.map(|(index, (cell, width))| {
+            let side = match index {
+                0 => console::Alignment::Left,
+                _ => console::Alignment::Right,
+            };
+            console::pad_str(cell, width, side, None)
+        });
+        padded.collect::<Vec<_>>().join("  ")
+    };
+    let heading = line(columns);
     let rule = "─".repeat(heading.chars().count());
-    let _ = writeln!(out, "{}\n{rule}", bold.apply_to(heading));
-    rows.push(total);
-    let last = rows.len() - 1;
-    for (index, cells) in rows.iter().enumerate() {
-        if index == last {
-            let _ = writeln!(out, "{rule}");
-        }
-        let (name, numbers) = cells
-            .split_first()
-            .map_or(("", cells.as_slice()), |(n, r)| (n, r));
-        let _ = write!(
-            out,
-            "{}",
-            console::pad_str(name, name_width, console::Alignment::Left, None)
-        );
-        for (cell, width) in numbers.iter().zip(widths) {
-            let _ = write!(out, "  {cell:>width$}");
-        }
-        out.push('\n');
+    let _ = writeln!(out, "{}\n{rule}", Style::new().bold().apply_to(heading));
+    for cells in rows {
+        let _ = writeln!(out, "{}", line(&cells.each_ref().map(String::as_str)));
+    }
+    if let Some(last) = last {
+        let last = line(&last.each_ref().map(String::as_str));
+        let _ = writeln!(out, "{rule}\n{last}");
     }
 }
 
@@ -90,15 +104,11 @@ fn named_row(named: &NamedStats) -> [String; 9] {
 }
 
 fn row(name: String, stats: &RequestStats) -> [String; 9] {
-    let failures = match stats.failures {
-        0 => "0".to_owned(),
-        count => format!("{} ({})", grouped(count), format_ratio(stats.error_ratio())),
-    };
     let latency = &stats.latency;
     [
         name,
         grouped(stats.requests),
-        failures,
+        failures(stats.failures, stats.error_ratio()),
         format_rate(stats.rate),
         format_latency(latency.p50),
         format_latency(latency.p90),
@@ -106,6 +116,31 @@ fn row(name: String, stats: &RequestStats) -> [String; 9] {
         format_latency(latency.p99),
         format_latency(latency.max),
     ]
+}
+
+fn group_row(group: &GroupStats) -> [String; 8] {
+    let took = |micros: u64| match group.count {
+        0 => "–".to_owned(),
+        _ => format_latency(micros),
+    };
+    let duration = &group.duration;
+    [
+        console::truncate_str(&group.name, NAME_WIDTH, "…").into_owned(),
+        grouped(group.count),
+        failures(group.failures, group.error_ratio()),
+        took(duration.p50),
+        took(duration.p90),
+        took(duration.p95),
+        took(duration.p99),
+        took(duration.max),
+    ]
+}
+
+fn failures(count: u64, ratio: f64) -> String {
+    match count {
+        0 => "0".to_owned(),
+        count => format!("{} ({})", grouped(count), format_ratio(ratio)),
+    }
 }
 
 fn thresholds(out: &mut String, view: &RunView) {
@@ -164,9 +199,13 @@ fn errors(out: &mut String, summary: &Summary) {
 }
 
 fn load(out: &mut String, view: &RunView, summary: &Summary) {
+    let early = match summary.iterations_failed {
+        0 => String::new(),
+        count => format!(" ({} ended early for want of a value)", grouped(count)),
+    };
     let _ = write!(
         out,
-        "\nLoad      {} iterations in {}",
+        "\nLoad      {} iterations{early} in {}",
         grouped(summary.iterations),
         format_duration(rounded(summary.duration))
     );
@@ -322,6 +361,7 @@ mod tests {
                 resent: 0,
                 total: stats(1_234, 10),
                 iterations: 1_000,
+                iterations_failed: 0,
                 offered_rate: Some(50.0),
                 delivered: 1.0,
                 by_name: vec![
@@ -339,6 +379,7 @@ mod tests {
                     passed: 9,
                     failed: 1,
                 }],
+                groups: Vec::new(),
             }),
             progress: None,
             generator: Generator::default(),
@@ -367,6 +408,7 @@ mod tests {
             }),
             aggregates: None,
             export_problem: "no server answers".to_owned(),
+            notes: Vec::new(),
         }
     }
 
@@ -417,6 +459,36 @@ Aggregated         1,234  10 (0.81%)  61.7/s  950us  12.4ms  20.0ms  251ms  1.25
                 "Verdict   Failed: threshold latency.p99 < 250ms was breached: 251ms",
             ]
         );
+    }
+
+    #[test]
+    fn groups_and_iterations_that_ended_early() {
+        console::set_colors_enabled(false);
+        let mut view = view();
+        let group = |name: &str, count, failures| GroupStats {
+            name: name.to_owned(),
+            count,
+            failures,
+            duration: stats(count, failures).latency,
+            ..GroupStats::default()
+        };
+        let summary = view.summary.as_mut().unwrap();
+        summary.iterations_failed = 7;
+        summary.groups = vec![group("checkout", 1_000, 10), group("job until done", 0, 0)];
+        let text = render(&view);
+        let begin = text.find("Group ").unwrap();
+        let lines: Vec<_> = text[begin..].lines().take(4).collect();
+        assert_eq!(
+            lines,
+            [
+                "Group           Passes  Failures    p50     p90     p95    p99    max",
+                "─────────────────────────────────────────────────────────────────────",
+                "checkout         1,000   10 (1%)  950us  12.4ms  20.0ms  251ms  1.25s",
+                "job until done       0         0      –       –       –      –      –",
+            ]
+        );
+        let load = "Load      1,000 iterations (7 ended early for want of a value) in 20s after";
+        assert!(text.contains(load), "{text}");
     }
 
     #[test]

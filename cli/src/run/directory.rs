@@ -125,6 +125,14 @@ impl RunDirectory {
         fs::rename(&fresh, self.file(SUMMARY))
     }
 
+    /// Writes the documents of the run's start and end.
+    ///
+    /// # Errors
+    /// As of the system calls.
+    pub fn write_runs(&self, lines: &[u8]) -> io::Result<()> {
+        fs::write(self.file(loadtest_runner::export::push::RUNS), lines)
+    }
+
     /// Joins what the runners wrote into one file of each kind and removes the parts. `whole`: every
     /// part was closed in order.
     ///

@@ -151,7 +151,8 @@ impl Driver<'_> {
         self.write_row(state, now);
         if now >= state.next_record && !complete {
             state.next_record = now + RECORD_EVERY;
-            self.make_durable(&self.view(state));
+            let view = self.view(state);
+            self.make_durable(&view);
         }
         if now >= state.next_picture {
             state.next_picture = now + SECOND / 4;
@@ -171,8 +172,9 @@ impl Driver<'_> {
     }
 
     /// Makes durable what waits for it, and only then confirms it.
-    fn advance(&self, state: &State, now: UnixMicros) -> bool {
-        let mut shared = self.control.lock();
+    fn advance(&mut self, state: &State, now: UnixMicros) -> bool {
+        let control = self.control;
+        let mut shared = control.lock();
         let coordinator = &mut shared.coordinator;
         coordinator.tick(now);
         if let Some(start) = coordinator.proposed_start() {
@@ -194,7 +196,7 @@ impl Driver<'_> {
         complete
     }
 
-    fn make_durable(&self, view: &RunView) {
+    fn make_durable(&mut self, view: &RunView) {
         // The run goes on: its answer is printed whether or not the disk takes it.
         if let Err(error) = (self.record)(view) {
             self.progress

@@ -5,6 +5,7 @@ use std::{io, path::Path, time::Duration};
 use loadtest_core::{coordinator::Coordinator, identity, plan::Plan, scalar::format_duration};
 
 use loadtest_crds::yaml;
+use loadtest_runner::export::push::run_documents;
 
 use super::{
     Options, OutputForm,
@@ -25,6 +26,7 @@ use crate::{
         table,
         terminal::{print, say},
     },
+    report,
 };
 
 /// Why a run could not be carried out at all.
@@ -46,12 +48,12 @@ enum LocalError {
     Drive(io::Error),
 }
 
-/// Carries out a plan and answers.
-pub fn run(plan: &Plan, options: &Options) -> Exit {
+/// Carries out a plan and answers; `scratch` is gone when it returns.
+pub fn run(plan: &Plan, options: &Options, scratch: Scratch) -> Exit {
     let clock = Clock::start();
     let carried_out = RunDirectory::create(options.out.as_deref(), &plan.run.test, clock.now())
         .map_err(LocalError::from)
-        .and_then(|directory| carry_out(plan, options, clock, &directory));
+        .and_then(|directory| carry_out(plan, options, clock, &directory, scratch));
     match carried_out {
         Ok(exit) => exit,
         Err(error) => {
@@ -66,6 +68,7 @@ fn carry_out(
     options: &Options,
     clock: Clock,
     directory: &RunDirectory,
+    scratch: Scratch,
 ) -> Result<Exit, LocalError> {
     if let Some(prefix) = &options.csv {
         // Found out now, not after the load.
@@ -82,7 +85,6 @@ fn carry_out(
         .enable_all()
         .build()
         .map_err(LocalError::Drive)?;
-    let scratch = Scratch::new(&plan.run.id).map_err(LocalError::Scratch)?;
     let coordinator = Coordinator::new(
         plan.clone().into(),
         hash.clone(),
@@ -106,7 +108,7 @@ fn carry_out(
             children: Children::new(orders, places(plan, directory, &scratch)?)
                 .map_err(LocalError::Drive)?,
             clock,
-            progress: Progress::new(options.quiet, &plan.run.test, plan.load_duration()),
+            progress: Progress::new(options.quiet, plan),
             record: &|view| recorder.record(view),
             rows: Some(history(directory)?),
             plan,
@@ -119,6 +121,14 @@ fn carry_out(
     drop(scratch);
     write_files(plan, options, directory, &control, clock, &driven)?;
     recorder.record(&driven.view).map_err(LocalError::Write)?;
+    if plan.results.files.is_some() {
+        let lines = run_documents(plan, &hash, &driven.view, clock.now());
+        directory.write_runs(&lines).map_err(LocalError::Write)?;
+    }
+    if let Err(error) = report::leave_page(directory.path()) {
+        // The run is what it is, and the page can be made at any time.
+        say(&format!("warning: {error}"));
+    }
     answer(options, directory, &recorder, &driven);
     Ok(exit_of(&driven))
 }
@@ -246,6 +256,7 @@ fn answer(options: &Options, directory: &RunDirectory, recorder: &Recorder<'_>, 
                 directory::SUMMARY,
                 directory::REQUESTS,
                 directory::INTERVALS,
+                report::PAGE,
                 "loadtest_*.csv"
             ]
             .into_iter()

@@ -9,6 +9,7 @@ pub mod control;
 pub mod directory;
 pub mod driver;
 pub mod history;
+pub mod live;
 pub mod local;
 pub mod options;
 pub mod parts;
@@ -16,7 +17,7 @@ pub mod progress;
 pub mod recorder;
 pub mod scratch;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 pub use options::{Options, OutputForm};
 
@@ -36,7 +37,7 @@ pub struct Args {
 /// Runs the test in a file.
 pub fn run(args: &Args) -> Exit {
     match manifest::read(&args.file) {
-        Ok(text) => run_text(&args.file.display().to_string(), &text, &args.options),
+        Ok(text) => run_text(&args.file, &text, &args.options),
         Err(error) => {
             say(&format!("error: {error}"));
             Exit::Usage
@@ -44,15 +45,17 @@ pub fn run(args: &Args) -> Exit {
     }
 }
 
-/// Runs the test of a manifest; `source` is what problems are reported of.
-pub fn run_text(source: &str, manifest: &str, options: &Options) -> Exit {
-    let test = match crate::manifest::one_test(manifest) {
+/// Runs the test of a manifest; `file` is what problems are reported of, and relative paths in it
+/// are below its directory.
+pub fn run_text(file: &Path, manifest: &str, options: &Options) -> Exit {
+    let source = file.display().to_string();
+    let mut test = match manifest::one_changed_test(manifest, &options.changes) {
         Ok(test) => test,
-        Err(problems) => return manifest::refuse(source, &problems),
+        Err(problems) => return manifest::refuse(&source, &problems),
     };
-    let plan = match options.plan(&test) {
-        Ok(plan) => plan,
-        Err(problems) => return manifest::refuse(source, &problems),
-    };
-    local::run(&plan, options)
+    let directory = file.parent().unwrap_or(Path::new(""));
+    match options.plan(&mut test, directory) {
+        Ok((plan, scratch)) => local::run(&plan, options, scratch),
+        Err(problems) => manifest::refuse(&source, &problems),
+    }
 }

@@ -1,6 +1,10 @@
 //! What the command line changes of a manifest, and what it says of a local run.
 
-use std::path::{Path, PathBuf};
+use std::{
+    io,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use clap::ValueEnum;
 use loadtest_core::{
@@ -9,8 +13,15 @@ use loadtest_core::{
 };
 use loadtest_crds::{Overrides, Problem, Stage};
 
-use super::clock::{Clock, timestamp};
-use crate::{manifest::Test, output::terminal::say};
+use super::{
+    clock::{Clock, timestamp},
+    scratch::Scratch,
+};
+use crate::{
+    manifest::Test,
+    output::terminal::say,
+    overrides::{Changes, PrivateFiles, anchor},
+};
 
 /// Options of `loadtest run`.
 #[allow(clippy::doc_markdown)]
@@ -44,9 +55,9 @@ pub struct Options {
     /// PEM file with the private key of --target-cert.
     #[arg(long, value_name = "FILE", requires = "target_cert")]
     pub target_key: Option<PathBuf>,
-    /// Set a variable of the manifest; may be repeated.
-    #[arg(long = "var", value_name = "NAME=VALUE", value_parser = name_and_value)]
-    pub variables: Vec<(String, String)>,
+    /// What is changed of the manifest.
+    #[command(flatten)]
+    pub changes: Changes,
     /// What is printed at the end.
     #[arg(short, long, value_name = "FORM", default_value = "table")]
     pub output: OutputForm,
@@ -85,17 +96,42 @@ pub enum OutputForm {
 }
 
 impl Options {
-    /// The plan of a local run of a test.
+    /// The plan of a local run of a test, and the private directory with what it refers to; relative
+    /// paths in the test are below `directory`.
     ///
     /// # Errors
     /// Everything that keeps the test, with these options, from being accepted.
-    pub fn plan(&self, test: &Test) -> Result<Plan, Vec<Problem>> {
-        let spec = &test.object.spec.test;
-        self.hint(spec);
+    pub fn plan(&self, test: &mut Test, directory: &Path) -> Result<(Plan, Scratch), Vec<Problem>> {
+        self.hint(&test.object.spec.test);
+        let spec = &mut test.object.spec.test;
+        anchor(spec, directory);
+        let interval_is_given = spec.results.as_ref().is_some_and(|r| r.interval.is_some());
+        let given = PrivateFiles::collect(&self.changes, &test.objects, spec)
+            .map_err(|problems| test.all_placed(problems))?;
+        let identity = local_identity(test.name());
+        let unwritable = |error: io::Error| {
+            let message = format!("cannot make a private directory for the run: {error}");
+            vec![Problem::new(Stage::Acceptance, "", message)]
+        };
+        let scratch = Scratch::new(&identity.id).map_err(unwritable)?;
+        let written = given.write(&scratch).map_err(unwritable)?;
+        let overrides = Overrides {
+            data_files: written.data,
+            secret_files: written.secrets,
+            ..self.overrides()?
+        };
+        let mut plan = test.plan(identity, &overrides)?;
+        if !interval_is_given && plan.load_duration() <= SHORT {
+            plan.results.interval = Duration::from_secs(1);
+        }
+        Ok((plan, scratch))
+    }
+
+    fn overrides(&self) -> Result<Overrides, Vec<Problem>> {
         let ca = readable("--target-ca", self.target_ca.as_deref())?;
         let certificate = readable("--target-cert", self.target_cert.as_deref())?;
         let key = readable("--target-key", self.target_key.as_deref())?;
-        let overrides = Overrides {
+        Ok(Overrides {
             target: self.target.clone(),
             target_ca_file: ca,
             target_certificate: certificate.zip(key).map(|(certificate_file, key_file)| {
@@ -104,15 +140,13 @@ impl Options {
                     key_file,
                 }
             }),
-            variables: self.variables.iter().cloned().collect(),
             runners: Some(self.runners.unwrap_or(1)),
             raw: self.raw.map(RawMode::from),
             local: true,
             files: true,
             elasticsearch_url: self.elasticsearch.clone(),
             ..Overrides::default()
-        };
-        test.plan(local_identity(test.name()), &overrides)
+        })
     }
 
     /// Says where a local run is not what the manifest says of a cluster.
@@ -137,6 +171,10 @@ impl Options {
         }
     }
 }
+
+/// Up to here a local run has an interval each second, unless the manifest says otherwise: the charts
+/// of a run of a minute need more points than a cluster's interval gives.
+const SHORT: Duration = Duration::from_mins(10);
 
 /// The whole path of a file that can be read, since engines have a directory of their own.
 fn readable(option: &str, path: Option<&Path>) -> Result<Option<String>, Vec<Problem>> {
@@ -171,7 +209,11 @@ fn local_identity(test: &str) -> RunIdentity {
     }
 }
 
-fn name_and_value(text: &str) -> Result<(String, String), String> {
+/// Reads `NAME=VALUE`.
+///
+/// # Errors
+/// What it should be.
+pub fn name_and_value(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
         _ => Err("write NAME=VALUE".to_owned()),

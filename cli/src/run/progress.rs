@@ -1,16 +1,21 @@
-//! What a run shows while it goes on: a bar on a terminal, one line per interval in a log.
+//! What a run shows while it goes on: a live view on a terminal, one line per interval in a log.
 
 use std::{
     io::IsTerminal,
     time::{Duration, Instant},
 };
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use loadtest_core::{
+    plan::Plan,
+    report::ExportCounts,
     scalar::{format_duration, format_latency, format_rate, format_ratio},
     view::{Phase, Progress as Numbers, RunView},
 };
 
+use super::live::{
+    picture::{Picture, phase, seconds},
+    screen::Screen,
+};
 use crate::output::{table::grouped, terminal::say};
 
 /// Between two lines in a log.
@@ -20,34 +25,29 @@ const LOG_INTERVAL: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub struct Progress {
     form: Form,
-    name: String,
     phase: Option<Phase>,
 }
 
 #[derive(Debug)]
 enum Form {
     Quiet,
-    Bar(ProgressBar),
+    Live(Box<(Picture, Screen)>),
     Log { last: Instant },
 }
 
 impl Progress {
-    /// For a load of this length.
-    pub fn new(quiet: bool, name: &str, load: Duration) -> Self {
+    /// For the run of a plan.
+    pub fn new(quiet: bool, plan: &Plan) -> Self {
         let form = if quiet {
             Form::Quiet
-        } else if std::io::stderr().is_terminal() {
-            Form::Bar(bar(load))
+        } else if can_be_painted() {
+            Form::Live(Box::new((Picture::new(plan), Screen::new())))
         } else {
             Form::Log {
                 last: Instant::now(),
             }
         };
-        Self {
-            form,
-            name: name.to_owned(),
-            phase: None,
-        }
+        Self { form, phase: None }
     }
 
     /// Shows a moment; may be called as often as one likes.
@@ -56,7 +56,10 @@ impl Progress {
         self.phase = Some(view.phase);
         match &mut self.form {
             Form::Quiet => {}
-            Form::Bar(bar) => show_bar(bar, &self.name, view),
+            Form::Live(live) => {
+                let (picture, screen) = &mut **live;
+                screen.paint(&picture.lines(view, screen.width()));
+            }
             Form::Log { last } => {
                 // A new phase is news at once, the rest when it is due.
                 if moved {
@@ -71,74 +74,36 @@ impl Progress {
     }
 
     /// Says something that must not be overwritten by the next picture.
-    pub fn note(&self, text: &str) {
-        match &self.form {
-            Form::Bar(bar) => bar.suspend(|| say(text)),
-            Form::Log { .. } | Form::Quiet => say(text),
-        }
+    pub fn note(&mut self, text: &str) {
+        self.clear();
+        say(text);
     }
 
     /// Takes the picture away.
-    pub fn clear(&self) {
-        if let Form::Bar(bar) = &self.form {
-            bar.finish_and_clear();
+    pub fn clear(&mut self) {
+        if let Form::Live(live) = &mut self.form {
+            live.1.wipe();
         }
     }
 }
 
-fn bar(load: Duration) -> ProgressBar {
-    let millis = load.as_millis().max(1) as u64;
-    let bar = ProgressBar::with_draw_target(Some(millis), ProgressDrawTarget::stderr());
-    let style =
-        ProgressStyle::with_template("{bar:32.cyan/black.bright} {prefix:.bold}\n{wide_msg}")
-            .unwrap_or_else(|_| ProgressStyle::default_bar())
-            .progress_chars("━╸━");
-    bar.set_style(style);
-    bar
-}
-
-fn show_bar(bar: &ProgressBar, name: &str, view: &RunView) {
-    match (&view.progress, view.phase) {
-        (Some(numbers), Phase::Running) => {
-            bar.set_position(numbers.elapsed.as_millis() as u64);
-            let left = format_duration(seconds(numbers.remaining));
-            bar.set_prefix(format!("{name}  {left} left"));
-        }
-        (_, Phase::Pending | Phase::Starting) => bar.set_prefix(format!("{name}  starting")),
-        (_, phase) => {
-            bar.set_position(bar.length().unwrap_or_default());
-            bar.set_prefix(format!("{name}  {}", phase.name().to_lowercase()));
-        }
-    }
-    bar.set_message(match &view.progress {
-        Some(numbers) => numbers_line(numbers, view),
-        None => phase_line(view),
-    });
-    bar.tick();
+/// Whether standard error is a terminal that can move its cursor.
+fn can_be_painted() -> bool {
+    let dumb = std::env::var("TERM").is_ok_and(|term| term == "dumb" || term.is_empty());
+    std::io::stderr().is_terminal() && !dumb
 }
 
 fn phase_line(view: &RunView) -> String {
-    match view.phase {
-        Phase::Pending | Phase::Starting => {
-            format!(
-                "starting: {} of {} runners are ready",
-                view.runners.ready, view.runners.expected
-            )
+    let mut line = phase(view);
+    if view.phase == Phase::Exporting {
+        if backlog(view) > 0 {
+            line = format!("{line}  backlog {}", grouped(backlog(view)));
         }
-        Phase::Running => "load is being sent".to_owned(),
-        Phase::Stopping => "no new iterations; those under way may end".to_owned(),
-        Phase::Exporting => {
-            let mut line = "the load is over; results are being stored".to_owned();
-            if backlog(view) > 0 {
-                line = format!("{line}  backlog {}", grouped(backlog(view)));
-            }
-            if !view.export_problem.is_empty() {
-                line = format!("{line}  ({})", view.export_problem);
-            }
-            line
+        if !view.export_problem.is_empty() {
+            line = format!("{line}  ({})", view.export_problem);
         }
-        Phase::Finished => "all results are stored or counted".to_owned(),
     }
+    line
 }
 
 fn log_line(view: &RunView) -> String {
@@ -165,8 +130,13 @@ fn numbers_line(numbers: &Numbers, view: &RunView) -> String {
     } else {
         "no request has ended".to_owned()
     };
+    let limit = if view.generator.saturated {
+        "  generator at its limit"
+    } else {
+        ""
+    };
     format!(
-        "{}  {latencies}  users {}  backlog {}",
+        "{}  {latencies}  users {}  backlog {}{limit}",
         format_rate(numbers.rate),
         grouped(u64::from(numbers.users)),
         grouped(backlog(view))
@@ -174,10 +144,7 @@ fn numbers_line(numbers: &Numbers, view: &RunView) -> String {
 }
 
 fn backlog(view: &RunView) -> u64 {
-    view.export.as_ref().map_or(0, |export| export.pending)
-}
-
-/// Whole seconds are enough for people.
-fn seconds(duration: Duration) -> Duration {
-    Duration::from_secs((duration.as_millis() as u64 + 500) / 1_000)
+    view.export
+        .as_ref()
+        .map_or(0, |export: &ExportCounts| export.pending)
 }

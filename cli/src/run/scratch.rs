@@ -75,14 +75,14 @@ impl Scratch {
     ///
     /// # Errors
     /// As of the system calls.
-    pub fn secret(&self, name: &str, content: &str) -> io::Result<PathBuf> {
+    pub fn secret(&self, name: &str, content: impl AsRef<[u8]>) -> io::Result<PathBuf> {
         let path = self.path.join(name);
         let mut file = OpenOptions::new()
             .write(true)
             .create_new(true)
             .mode(0o600)
             .open(&path)?;
-        file.write_all(content.as_bytes())?;
+        file.write_all(content.as_ref())?;
         Ok(path)
     }
 }

@@ -14,7 +14,7 @@ use std::{
 use hyper::header::HeaderValue;
 use serde::Serialize;
 
-use super::routes::Segment;
+use super::{routes::Segment, shop::Shop};
 
 /// Most user agents that are told apart; the rest is one.
 const MAX_USER_AGENTS: usize = 1_000;
@@ -25,6 +25,7 @@ pub(super) struct Counters {
     connections: AtomicU64,
     by_path: [AtomicU64; Segment::ALL.len()],
     by_user_agent: Mutex<BTreeMap<String, Arc<AtomicU64>>>,
+    shop: Shop,
 }
 
 /// What `/__stats` says.
@@ -34,6 +35,9 @@ pub(super) struct Stats {
     connections: u64,
     by_path: BTreeMap<&'static str, u64>,
     by_user_agent: BTreeMap<String, u64>,
+    /// The shop's requests by operation.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    shop: BTreeMap<String, u64>,
 }
 
 impl Counters {
@@ -42,6 +46,7 @@ impl Counters {
             connections: AtomicU64::new(0),
             by_path: [const { AtomicU64::new(0) }; Segment::ALL.len()],
             by_user_agent: Mutex::default(),
+            shop: Shop::default(),
         }
     }
 
@@ -74,6 +79,7 @@ impl Counters {
                 .iter()
                 .map(|(agent, count)| (agent.clone(), count.load(Relaxed)))
                 .collect(),
+            shop: self.shop.counts(),
         }
     }
 
@@ -125,5 +131,9 @@ impl ConnectionCounter {
 
     pub(super) fn stats(&self) -> Stats {
         self.counters.stats()
+    }
+
+    pub(super) fn shop(&self) -> &Shop {
+        &self.counters.shop
     }
 }

@@ -10,6 +10,7 @@ mod counters;
 mod echo;
 mod routes;
 mod serve;
+mod shop;
 mod tls;
 
 use std::{

@@ -23,6 +23,7 @@ use super::{
     body::{AnswerBody, mix, noise},
     counters::ConnectionCounter,
     echo::{Echo, Headers},
+    shop,
 };
 
 /// Longest `/delay`.
@@ -89,6 +90,7 @@ segments! {
     Bytes = "bytes",
     Stream = "stream",
     Json = "json",
+    Shop = "shop",
     Stats = "__stats",
     Other = "(other)",
 }
@@ -115,7 +117,7 @@ impl Segment {
             Self::Put => Some(&[Method::PUT]),
             Self::Patch => Some(&[Method::PATCH]),
             Self::Delete => Some(&[Method::DELETE]),
-            Self::Anything | Self::Status | Self::Delay | Self::Other => None,
+            Self::Anything | Self::Status | Self::Delay | Self::Shop | Self::Other => None,
             _ => Some(&[Method::GET, Method::HEAD]),
         }
     }
@@ -144,7 +146,7 @@ pub(super) async fn answer(
         }
     };
     match segment {
-        Segment::Root => text(INDEX),
+        Segment::Root => text(format!("{INDEX}\n{}", shop::INDEX)),
         Segment::Get | Segment::Post | Segment::Put | Segment::Patch | Segment::Delete => {
             as_json(StatusCode::OK, &echo())
         }
@@ -187,6 +189,7 @@ pub(super) async fn answer(
             _ => refused("/stream/{n} takes a whole number from 0 to 1000"),
         },
         Segment::Json => with_type("application/json", AnswerBody::whole(document())),
+        Segment::Shop => counter.shop().answer(request, body, rest),
         Segment::Stats => as_json(StatusCode::OK, &counter.stats()),
         Segment::Other => problem(
             StatusCode::NOT_FOUND,
@@ -269,7 +272,7 @@ fn json_of(headers: &HeaderMap) -> serde_json::Value {
     serde_json::to_value(Headers(headers)).unwrap_or_default()
 }
 
-fn as_json(status: StatusCode, value: &impl Serialize) -> Response<AnswerBody> {
+pub(super) fn as_json(status: StatusCode, value: &impl Serialize) -> Response<AnswerBody> {
     // The values are made of strings and numbers: there is nothing that cannot be written.
     let mut bytes = Vec::with_capacity(512);
     let written = serde_json::to_writer(&mut bytes, value);
@@ -282,14 +285,11 @@ fn as_json(status: StatusCode, value: &impl Serialize) -> Response<AnswerBody> {
     response
 }
 
-fn text(text: &'static str) -> Response<AnswerBody> {
-    with_type(
-        "text/plain; charset=utf-8",
-        AnswerBody::whole(Bytes::from_static(text.as_bytes())),
-    )
+fn text(text: String) -> Response<AnswerBody> {
+    with_type("text/plain; charset=utf-8", AnswerBody::whole(text))
 }
 
-fn with_type(kind: &'static str, body: AnswerBody) -> Response<AnswerBody> {
+pub(super) fn with_type(kind: &'static str, body: AnswerBody) -> Response<AnswerBody> {
     let mut response = Response::new(body);
     response
         .headers_mut()
@@ -298,7 +298,7 @@ fn with_type(kind: &'static str, body: AnswerBody) -> Response<AnswerBody> {
     response
 }
 
-fn problem(status: StatusCode, message: &str) -> Response<AnswerBody> {
+pub(super) fn problem(status: StatusCode, message: &str) -> Response<AnswerBody> {
     as_json(status, &json!({ "error": message }))
 }
 

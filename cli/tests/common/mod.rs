@@ -222,8 +222,7 @@ impl Target {
 
     /// Requests of a run, as the target counted them.
     pub fn requests_of(&self, run_id: &str) -> i64 {
-        let stats: serde_json::Value = serde_json::from_str(&get(&self.url, "/__stats")).unwrap();
-        stats["by_user_agent"]
+        stats(self)["by_user_agent"]
             .as_object()
             .unwrap()
             .iter()
@@ -368,10 +367,14 @@ pub fn wait_for_engine(place: &Place, target: &Target) -> u32 {
     process_of(place, "engine")
 }
 
+/// All that the target counted.
+pub fn stats(target: &Target) -> serde_json::Value {
+    serde_json::from_str(&get(&target.url, "/__stats")).unwrap()
+}
+
 /// Requests of a path, as the target counted them.
 pub fn requests(target: &Target, path: &str) -> u64 {
-    let stats: serde_json::Value = serde_json::from_str(&get(&target.url, "/__stats")).unwrap();
-    stats["by_path"][path].as_u64().unwrap_or(0)
+    stats(target)["by_path"][path].as_u64().unwrap_or(0)
 }
 
 /// The process id of the first `engine` or `export` process of a run in this place.

@@ -21,16 +21,23 @@ impl Coordinator {
         if !(never_began || all_ended && (self.start.is_some() || self.ending.is_some())) {
             return;
         }
+        if never_began && self.owes_teardown(now) {
+            return;
+        }
         self.load_ended = Some(now);
         self.count_what_was_lost();
         let mut view = self.view_under_way(now);
         let delivery = self.delivery();
         view.progress = None;
         view.delivery = Some(delivery);
-        view.judgement = Some(match &self.ending {
+        let mut judgement = match &self.ending {
             Some((judgement, _)) => judgement.clone(),
             None => self.judge_load(&view, delivery),
-        });
+        };
+        for note in &view.notes {
+            let _ = write!(judgement.message, "; {note}");
+        }
+        view.judgement = Some(judgement);
         self.judged = Some(Box::new(view));
     }
 
@@ -107,7 +114,7 @@ impl Coordinator {
             Delivery::GeneratorExhausted
         } else if set.late_by_target > 0 {
             Delivery::TargetSaturated
-        } else if delivered(set) < 1.0 {
+        } else if delivered(set) < 1.0 && !self.ran_out_of_data() {
             if self.plan.scenarios.iter().any(|s| s.load.is_open()) {
                 Delivery::TargetSaturated
             } else {

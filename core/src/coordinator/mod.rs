@@ -3,10 +3,12 @@
 //! A driver (the operator's server, or `loadtest run`) hands in reports and the time, persists
 //! what must survive it, and sends the answers. The life of a run:
 //!
-//! 1. engines register; when all are here a start is *proposed*; the driver makes it durable and
-//!    [confirms](Coordinator::confirm_start) it; only then runners are told;
+//! 1. engines register; when all are here, and runner 0 has done the setup if there is one, a start
+//!    is *proposed*; the driver makes it durable and [confirms](Coordinator::confirm_start) it; only
+//!    then runners are told;
 //! 2. deltas are merged, each sequence of each runner once;
-//! 3. when all engines have ended (or are lost) the run is *judged*; the driver makes the judgement
+//! 3. when all engines have ended (or are lost), runner 0 after its teardown if there is one, the
+//!    run is *judged*; the driver makes the judgement
 //!    durable and [confirms](Coordinator::confirm_judgement) it; only then engines may exit and
 //!    exporters are told the result;
 //! 4. when all exporters have ended (or the drain deadline passed) the run is complete; the driver
@@ -15,8 +17,12 @@
 //! So the driver may die at any moment: a successor that [resumes](Coordinator::resume) from what
 //! was durable asks the runners for the rest.
 
+mod answers;
+mod beginning;
 mod breach;
+mod ending;
 mod judge;
+mod notes;
 mod observe;
 mod recent;
 
@@ -24,12 +30,10 @@ use std::{sync::Arc, time::Duration};
 
 use self::{breach::LastSeconds, recent::Recent};
 use crate::{
-    plan::{OnLost, Plan},
+    plan::Plan,
     report::{
-        Answer, Desired, EngineReport, EngineState, ExporterReport, ExporterState, UnixMicros,
-        micros,
+        Answer, EngineReport, EngineState, ExporterReport, ExporterState, UnixMicros, micros,
     },
-    scalar::format_duration,
     series::{Series, SeriesSet},
     verdict::{Judgement, Reason, Verdict},
     view::RunView,
@@ -41,6 +45,13 @@ pub const START_LEAD: Duration = Duration::from_millis(2_500);
 
 /// How long past its latest possible end an engine may be silent before it counts as lost.
 pub const END_GRACE: Duration = Duration::from_secs(30);
+
+/// How long past the time of a setup its end may be told.
+pub const SETUP_GRACE: Duration = Duration::from_secs(5);
+
+/// How much longer runner 0 may take when the plan has a teardown: engines end one within a minute,
+/// and must hear of it and report.
+pub const TEARDOWN_GRACE: Duration = Duration::from_secs(75);
 
 /// How long past the drain deadline an exporter's final report is awaited.
 pub const DRAIN_GRACE: Duration = Duration::from_secs(5);
@@ -83,6 +94,8 @@ pub struct Coordinator {
     merged: SeriesSet,
     warm_up: Series,
     recent: Recent,
+    /// When all runners were here and runner 0 was to do the setup.
+    setup_began: Option<UnixMicros>,
     proposed: Option<UnixMicros>,
     start: Option<UnixMicros>,
     last_seconds: LastSeconds,
@@ -157,6 +170,7 @@ impl Coordinator {
             last_seconds,
             warm_up: Series::default(),
             recent: Recent::default(),
+            setup_began: None,
             proposed: None,
             start: known.start,
             ending: None,
@@ -229,7 +243,7 @@ impl Coordinator {
             acknowledged,
             clock: now,
             desired: self.desired_of_engine(index),
-            setup: None,
+            setup: self.setup_for(index),
         })
     }
 
@@ -362,135 +376,5 @@ impl Coordinator {
     /// The plan of the run.
     pub fn plan(&self) -> &Plan {
         &self.plan
-    }
-
-    fn propose_start(&mut self, now: UnixMicros) {
-        if self.start.is_some() || self.proposed.is_some() || self.ending.is_some() {
-            return;
-        }
-        if self.runners.iter().all(|runner| runner.engine.is_some()) {
-            // A successor that lost the memory of a start takes the one that runners know.
-            let begun = self
-                .runners
-                .iter()
-                .filter_map(|r| r.engine.as_ref()?.began)
-                .min();
-            self.proposed = Some(begun.unwrap_or(now + micros(START_LEAD)));
-        } else if now - self.created > micros(self.plan.start_timeout) {
-            let missing: Vec<_> = (0..)
-                .zip(&self.runners)
-                .filter(|(_, runner)| runner.engine.is_none())
-                .map(|(index, _): (u32, _)| index.to_string())
-                .collect();
-            let message = format!(
-                "{} {} did not register within {}",
-                if missing.len() == 1 {
-                    "runner"
-                } else {
-                    "runners"
-                },
-                missing.join(", "),
-                format_duration(self.plan.start_timeout)
-            );
-            self.end_early(Verdict::Error, Reason::StartTimeout, &message, now);
-        }
-    }
-
-    fn check_deadlines(&mut self, now: UnixMicros) {
-        let Some(start) = self.start else { return };
-        if self.judged.is_some() {
-            return;
-        }
-        let hard_end = start + micros(self.plan.max_duration);
-        let wanted = self
-            .plan
-            .scenarios
-            .iter()
-            .map(|s| s.start_after + s.load.duration())
-            .max();
-        if now >= hard_end && wanted.unwrap_or_default() > self.plan.max_duration {
-            let message = format!(
-                "maxDuration {} passed before the load was done",
-                format_duration(self.plan.max_duration)
-            );
-            self.end_early(Verdict::Error, Reason::DeadlineExceeded, &message, now);
-        }
-        let ended = self.ending.as_ref().map_or(i64::MAX, |(_, at)| *at);
-        let latest = (start + micros(self.plan.load_duration())).min(ended)
-            + micros(self.plan.graceful_stop() + END_GRACE);
-        // A successor gives runners the same time to find it.
-        if now > latest.max(self.created + micros(END_GRACE)) {
-            for index in 0..self.plan.runners {
-                let message = format!("runner {index} made no final report");
-                self.mark_lost(index, Reason::RunnerLost, &message, now);
-            }
-        }
-    }
-
-    fn mark_lost(&mut self, index: u32, reason: Reason, message: &str, now: UnixMicros) {
-        if let Some(runner) = self.runners.get_mut(index as usize)
-            && !runner.engine_ended()
-        {
-            runner.lost = true;
-            self.end_without_runner(reason, message, now);
-        }
-    }
-
-    /// Ends the run because a runner is gone, unless the others may go on.
-    fn end_without_runner(&mut self, reason: Reason, message: &str, now: UnixMicros) {
-        let goes_on = self.plan.on_lost == OnLost::Continue
-            && self.start.is_some()
-            && self.runners.iter().any(|runner| !runner.is_gone());
-        if !goes_on {
-            self.end_early(Verdict::Error, reason, message, now);
-        }
-    }
-
-    fn end_early(&mut self, verdict: Verdict, reason: Reason, message: &str, now: UnixMicros) {
-        if self.ending.is_none() && self.judged.is_none() {
-            let judgement = Judgement {
-                verdict,
-                reason,
-                message: message.to_owned(),
-            };
-            self.ending = Some((judgement, now));
-        }
-    }
-
-    fn complete(&mut self, now: UnixMicros) {
-        let (Some(load_ended), true) = (self.load_ended, self.judgement_durable) else {
-            return;
-        };
-        if self.completed.is_some() {
-            return;
-        }
-        let deadline = load_ended + micros(self.plan.results.drain_timeout + DRAIN_GRACE);
-        let nobody_exports = !self.plan.results.exports() || self.start.is_none();
-        if nobody_exports || self.runners.iter().all(Runner::exporter_ended) || now > deadline {
-            self.completed = Some(now);
-        }
-    }
-
-    fn desired_of_engine(&self, index: u32) -> Desired {
-        let ended = self.engine_ended(index);
-        if self.judgement_durable && (ended || self.start.is_none()) {
-            return Desired::Exit;
-        }
-        match self.start {
-            _ if self.ending.is_some() => Desired::Stop,
-            Some(start) => Desired::StartAt(start),
-            None => Desired::Wait,
-        }
-    }
-
-    fn desired_of_exporter(&self) -> Desired {
-        if self.completion_durable {
-            return Desired::Exit;
-        }
-        match (&self.judged, self.start) {
-            (Some(view), _) if self.judgement_durable => Desired::Finish(view.clone()),
-            (_, Some(start)) => Desired::StartAt(start),
-            (_, None) => Desired::Wait,
-        }
     }
 }

@@ -70,6 +70,7 @@ impl Coordinator {
             export: None,
             aggregates: None,
             export_problem: String::new(),
+            notes: self.notes(),
         }
     }
 

@@ -8,6 +8,7 @@ mod load;
 mod results;
 mod step;
 mod target;
+mod uses;
 
 use std::time::Duration;
 
@@ -24,6 +25,7 @@ pub use step::{
     Pick, Repeat, Request, Step, Task, Test, Until, When,
 };
 pub use target::{ClientCertificate, HostRule, Origin, Protocol, Scheme, Target, TargetTls};
+pub use uses::Uses;
 
 use crate::{scalar::duration_text, threshold::Threshold};
 
@@ -135,6 +137,13 @@ pub struct Once {
     pub setup: Option<u32>,
     /// After the last iteration of all runners, when the setup was done.
     pub teardown: Option<u32>,
+    /// Names of its checks: in messages only, not among [`Plan::checks`]. Its requests refer to them
+    /// by index.
+    #[serde(default)]
+    pub checks: Vec<String>,
+    /// Its groups, not among [`Plan::groups`]. Its steps refer to them by index.
+    #[serde(default)]
+    pub groups: Vec<GroupKey>,
 }
 
 /// What becomes of a run when a runner is lost after the start.

@@ -133,12 +133,12 @@ pub enum When {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Test {
-    /// It is this text.
-    Equals(String),
+    /// It is this text, of which the templates are rendered without escaping.
+    Equals(Template),
     /// It is another text, or there is none.
-    NotEquals(String),
+    NotEquals(Template),
     /// It has this part.
-    Contains(String),
+    Contains(Template),
     /// This regular expression is found in it.
     Matches(String),
     /// There is one, or there is none.
@@ -274,7 +274,7 @@ pub enum Condition {
     /// The status code lies in one of the ranges.
     Status(Vec<StatusRange>),
     /// The body has this text.
-    BodyContains(String),
+    BodyContains(Template),
     /// At least one of what a JSON path (RFC 9535) finds in the body, a text as it is, anything else
     /// as its JSON.
     JsonPath {

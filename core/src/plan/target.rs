@@ -22,6 +22,9 @@ pub struct Target {
     pub protocol: Protocol,
     /// Url of a proxy that all requests go through.
     pub proxy: Option<String>,
+    /// How many of a million iterations ask the target to keep their trace, chosen by seed.
+    #[serde(default)]
+    pub traces_per_million: u32,
 }
 
 impl Target {

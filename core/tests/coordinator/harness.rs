@@ -1,6 +1,6 @@
 //! A plan, and engines as the coordinator sees them.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use loadtest_core::{
     coordinator::{Coordinator, START_LEAD},
@@ -99,6 +99,8 @@ pub struct Engine {
     pub sequence: u64,
     pub full: bool,
     pub produced: u64,
+    /// What its setup left, once it has ended.
+    pub setup: Option<BTreeMap<String, String>>,
 }
 
 impl Engine {
@@ -109,6 +111,7 @@ impl Engine {
             sequence: 0,
             full: true,
             produced: 0,
+            setup: None,
         }
     }
 
@@ -129,16 +132,19 @@ impl Engine {
             health: GeneratorHealth::default(),
             interrupted: false,
             failure: None,
-            setup: None,
+            setup: self.setup.clone(),
             teardown_failure: None,
             exhausted: Vec::new(),
         }
     }
 
     pub fn say(&mut self, to: &mut Coordinator, state: EngineState, now: i64) -> Answer {
-        let answer = to
-            .engine_report(self.index, self.report(state, None), now)
-            .unwrap();
+        let report = self.report(state, None);
+        self.tell(to, report, now)
+    }
+
+    pub fn tell(&mut self, to: &mut Coordinator, report: EngineReport, now: i64) -> Answer {
+        let answer = to.engine_report(self.index, report, now).unwrap();
         self.epoch = answer.epoch;
         answer
     }

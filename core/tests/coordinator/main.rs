@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used, reason = "in a test, a panic is the report")]
 
 mod ends;
+mod groups;
 mod harness;
 mod lives;
+mod once;
 mod verdicts;

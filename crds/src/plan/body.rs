@@ -1,43 +1,100 @@
 //! Request bodies. Templates are put together here once; the engine only fills in its slots.
 
-use loadtest_core::template::{Position, Segment, Template, percent_encode};
+use loadtest_core::template::{Escape, Position, Segment, Template, percent_encode};
 use serde_json::Value;
 
 use super::Builder;
-use crate::spec;
+use crate::{rule, spec};
 
 impl Builder<'_> {
-    /// The body and the content type that goes with it.
+    /// The body; the content type that goes with it is added to the headers.
     pub(super) fn body(
         &mut self,
         path: &str,
         body: &spec::Body,
-    ) -> Option<(Template, Option<&'static str>)> {
-        match (&body.json, &body.text, &body.form) {
-            (Some(json), None, None) => {
-                let mut template = Template::default();
-                self.json(&format!("{path}.json"), &json.0, &mut template);
-                Some((template, Some("application/json")))
+        headers: &mut Vec<(String, Template)>,
+    ) -> Option<Template> {
+        let spec::Body {
+            json,
+            text,
+            form,
+            multipart,
+            file,
+        } = body;
+        let given = headers
+            .iter()
+            .any(|(name, _)| name.eq_ignore_ascii_case("content-type"));
+        let (template, content_type) = match (json, text, form, multipart, file) {
+            (Some(json), None, None, None, None) => {
+                let path = format!("{path}.json");
+                (
+                    self.json_body(&path, &json.0),
+                    "application/json".to_owned(),
+                )
             }
-            (None, Some(text), None) => Some((
-                self.template(&format!("{path}.text"), text, Position::Text),
-                None,
-            )),
-            (None, None, Some(fields)) => {
+            (None, Some(text), None, None, None) => {
+                return Some(self.template(&format!("{path}.text"), text, Position::Text));
+            }
+            (None, None, Some(fields), None, None) => {
                 let template = self.form(&format!("{path}.form"), fields);
-                Some((template, Some("application/x-www-form-urlencoded")))
+                (template, "application/x-www-form-urlencoded".to_owned())
+            }
+            (None, None, None, Some(parts), None) => {
+                let path = format!("{path}.multipart");
+                if given {
+                    self.problem(
+                        &path,
+                        "has a content-type of its own, with the boundary between the parts: leave the header out",
+                    );
+                }
+                let kind = format!("multipart/form-data; boundary={}", self.boundary);
+                (self.multipart(&path, parts), kind)
+            }
+            (None, None, None, None, Some(file)) => {
+                let index = self.file(&format!("{path}.file"), file);
+                let segments = vec![Segment::File(index)];
+                (Template { segments }, OCTETS.to_owned())
             }
             _ => {
-                self.problem(path, "set exactly one of json, text, form");
-                None
+                self.problem(path, "set exactly one of json, text, form, multipart, file");
+                return None;
             }
+        };
+        if !given {
+            let content_type = Template::literal(content_type);
+            headers.push(("content-type".to_owned(), content_type));
         }
+        Some(template)
+    }
+
+    fn json_body(&mut self, path: &str, json: &Value) -> Template {
+        let problems = self.problems.len();
+        let mut template = Template::default();
+        self.json(path, json, &mut template);
+        // A variable with `:raw` may be anything; what only a run knows is taken for a number.
+        let written: String = template
+            .segments
+            .iter()
+            .map(|segment| match segment {
+                Segment::Text(text) => text.as_str(),
+                _ => "0",
+            })
+            .collect();
+        if self.problems.len() == problems
+            && let Err(error) = serde_json::from_str::<serde::de::IgnoredAny>(&written)
+        {
+            self.problem(
+                path,
+                format!("is no JSON once its variables are put in: {error}"),
+            );
+        }
+        template
     }
 
     /// Slots are looked for in texts, keys included, and nowhere else.
     fn json(&mut self, path: &str, value: &Value, to: &mut Template) {
         match value {
-            Value::String(text) => self.json_text(path, text, to),
+            Value::String(text) => self.json_value(path, text, to),
             Value::Array(items) => {
                 to.push_text("[");
                 for (index, item) in items.iter().enumerate() {
@@ -65,6 +122,16 @@ impl Builder<'_> {
         }
     }
 
+    /// A text, or what stands for another value.
+    fn json_value(&mut self, path: &str, text: &str, to: &mut Template) {
+        if Template::is_raw_value(text) {
+            let template = self.template(path, text, Position::Json);
+            to.push_template(template);
+        } else {
+            self.json_text(path, text, to);
+        }
+    }
+
     fn json_text(&mut self, path: &str, text: &str, to: &mut Template) {
         // The literal parts are escaped before they are parsed: quoting leaves `$(name)` as it is.
         let quoted = Value::String(text.to_owned()).to_string();
@@ -88,14 +155,80 @@ impl Builder<'_> {
         }
         form
     }
+
+    /// RFC 7578.
+    fn multipart(&mut self, path: &str, parts: &[spec::Part]) -> Template {
+        let mut body = Template::default();
+        for (index, part) in parts.iter().enumerate() {
+            let path = format!("{path}[{index}]");
+            body.push_text(&format!("--{}\r\n", self.boundary));
+            self.part(&path, part, &mut body);
+            body.push_text("\r\n");
+        }
+        body.push_text(&format!("--{}--\r\n", self.boundary));
+        body
+    }
+
+    fn part(&mut self, path: &str, part: &spec::Part, to: &mut Template) {
+        let spec::Part {
+            name,
+            value,
+            file,
+            file_name,
+            content_type,
+        } = part;
+        if value.is_some() == file.is_some() {
+            self.problem(path, rule::PART.message());
+            return;
+        }
+        let last = file.as_deref().and_then(|file| file.rsplit('/').next());
+        let file_name = file_name.as_deref().or(last);
+        let content_type = content_type.as_deref().or(last.map(|_| OCTETS));
+        for (field, text) in [
+            ("name", Some(name.as_str())),
+            ("fileName", file_name),
+            ("contentType", content_type),
+        ] {
+            self.plain_text(&format!("{path}.{field}"), text.unwrap_or_default());
+        }
+        let quoted = |text: &str| text.replace('"', "%22");
+        to.push_text(&format!(
+            "content-disposition: form-data; name=\"{}\"",
+            quoted(name)
+        ));
+        if let Some(name) = file_name {
+            to.push_text(&format!("; filename=\"{}\"", quoted(name)));
+        }
+        if let Some(content_type) = content_type {
+            to.push_text(&format!("\r\ncontent-type: {content_type}"));
+        }
+        to.push_text("\r\n\r\n");
+        if let Some(value) = value {
+            let path = format!("{path}.value");
+            let value = self.template(&path, &value.to_string(), Position::Text);
+            to.push_template(value);
+        }
+        if let Some(file) = file {
+            let index = self.file(&format!("{path}.file"), file);
+            to.segments.push(Segment::File(index));
+        }
+    }
 }
 
-/// Percent-encodes the texts of a template; slots are digits and hex, which stay as they are.
+/// Media type of what is not known.
+const OCTETS: &str = "application/octet-stream";
+
+/// Percent-encodes a field: its texts here, what only a run knows there. Slots are digits and hex,
+/// which stay as they are.
 fn encoded(template: Template) -> Template {
     let mut out = Template::default();
     for segment in template.segments {
         match segment {
             Segment::Text(text) => out.push_text(&percent_encode(&text)),
+            Segment::Expression(mut expression) => {
+                expression.escape = Escape::Url;
+                out.segments.push(Segment::Expression(expression));
+            }
             other => out.segments.push(other),
         }
     }

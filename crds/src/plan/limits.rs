@@ -21,6 +21,12 @@ const MAX_ORIGINS: usize = 32;
 
 /// At most this many check names per test; every report carries two counters for each.
 const MAX_CHECKS: usize = 200;
+/// At most this many timed groups per test; every report and status carries a row for each.
+const MAX_GROUPS: usize = 32;
+
+/// At most this many values per test; every user remembers each.
+const MAX_VALUES: usize = 64;
+
 /// Largest plan before compression: a `ConfigMap` holds 1 MiB, and texts compress at least so well.
 const MAX_PLAN_BYTES: usize = 3 << 20;
 
@@ -116,6 +122,20 @@ fn sizes(plan: &Plan, builder: &mut Builder<'_>) {
         builder.problem(
             &path,
             format!("{checks} check names are too many, at most {MAX_CHECKS}: give checks of one kind the same name"),
+        );
+    }
+    let groups = plan.groups.len();
+    if groups > MAX_GROUPS {
+        builder.problem(
+            &path,
+            format!("{groups} groups, polled requests included, are too many, at most {MAX_GROUPS} in all scenarios together"),
+        );
+    }
+    let values = plan.inputs.values.len();
+    if values > MAX_VALUES {
+        builder.problem(
+            &path,
+            format!("{values} names of values are too many, at most {MAX_VALUES}: use a name again where its value is no longer needed"),
         );
     }
     // Variables are put in by now, and a large one may have been used often.

@@ -2,28 +2,36 @@
 //! every template parsed. What cannot be built is what is not accepted, so there is one list of
 //! problems for the operator (`Accepted=False`) and for `loadtest validate`.
 
+mod answer;
 mod body;
+mod flow;
+mod input;
 mod limits;
 mod load;
+pub mod mounts;
 mod pod;
 mod request;
 mod results;
 mod scenario;
+mod step;
 mod target;
 mod threshold;
 mod tls;
+mod value;
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use loadtest_core::{
     plan::{
-        Auth, ClientCertificate, Inputs, OnLost, Origin, Plan, RawMode, RunIdentity, SeriesKey,
+        Auth, ClientCertificate, GroupKey, Inputs, OnLost, Origin, Plan, RawMode, RunIdentity,
+        SeriesKey, ValueKey,
     },
     scalar::{format_duration, parse_duration},
-    template::{Names, Position, Template},
+    template::{Names, Position, Template, TemplateError},
 };
-
-pub use results::mounts;
 
 use crate::{
     problem::{Problem, Stage},
@@ -73,6 +81,17 @@ pub struct Overrides {
     pub elasticsearch_auth: Option<Auth>,
     /// CA certificates for [`Self::elasticsearch_url`], by file.
     pub elasticsearch_ca_file: Option<String>,
+    /// Files with the content of `data`, by its name: of `ConfigMap`s beside the test.
+    pub data_files: BTreeMap<String, String>,
+    /// Columns of `data` in `ConfigMap`s and files, by its name, where they are known: names of
+    /// others are refused then.
+    pub data_columns: BTreeMap<String, Vec<String>>,
+    /// Files with secrets, by the name in `secrets`; those of `auth` are named `auth.username`,
+    /// `auth.password`, `auth.token`, `auth.client-id` and `auth.client-secret`.
+    pub secret_files: BTreeMap<String, String>,
+    /// Directory of the manifest: files of bodies and of `data` whose paths are relative are found
+    /// from there.
+    pub directory: Option<String>,
 }
 
 /// Makes the plan of a run.
@@ -113,6 +132,10 @@ fn build_at(
     let mut builder = Builder::new(spec, overrides, root);
     let plan = builder.plan(spec, identity);
     limits::check(&plan, &mut builder);
+    // A flow is built for each scenario that uses it: what is wrong in it is said once.
+    let mut said = BTreeSet::new();
+    let fresh = |problem: &Problem| said.insert((problem.path.clone(), problem.message.clone()));
+    builder.problems.retain(fresh);
     if builder.problems.is_empty() {
         Ok(plan)
     } else {
@@ -122,21 +145,42 @@ fn build_at(
 
 /// A plan in the making. Problems are collected, not thrown, so that people see all of them.
 struct Builder<'a> {
+    spec: &'a TestSpec,
     root: &'a str,
     overrides: &'a Overrides,
     runners: u32,
+    /// What templates may name where something is being built.
     names: Names,
+    /// What they may name everywhere.
+    everybodys: Names,
+    /// Values of the test, whoever has them.
+    values: Vec<ValueKey>,
+    place: flow::Place,
     target: target::Targets,
-    origins: Vec<Origin>,
-    series: Vec<SeriesKey>,
-    checks: Vec<String>,
-    steps: u32,
+    made: Made,
+    /// Number of the next request that is done once for the whole run.
+    once_steps: u32,
+    /// The value of boundaries between the parts of a body.
+    boundary: String,
     problems: Vec<Problem>,
 }
 
+/// What the steps that were built so far are counted and found by.
+#[derive(Debug, Clone, Default)]
+struct Made {
+    series: Vec<SeriesKey>,
+    checks: Vec<String>,
+    groups: Vec<GroupKey>,
+    files: Vec<String>,
+    origins: Vec<Origin>,
+    steps: u32,
+    redirects: bool,
+}
+
 impl<'a> Builder<'a> {
-    fn new(spec: &TestSpec, overrides: &'a Overrides, root: &'a str) -> Self {
+    fn new(spec: &'a TestSpec, overrides: &'a Overrides, root: &'a str) -> Self {
         let mut builder = Self {
+            spec,
             root,
             overrides,
             runners: overrides
@@ -144,20 +188,27 @@ impl<'a> Builder<'a> {
                 .unwrap_or_else(|| spec.runner_count())
                 .max(1),
             names: Names::default(),
+            everybodys: Names::default(),
+            values: Vec::new(),
+            place: flow::Place::default(),
             target: target::Targets::default(),
-            origins: Vec::new(),
-            series: Vec::new(),
-            checks: Vec::new(),
-            steps: 0,
+            made: Made::default(),
+            once_steps: u32::MAX,
+            boundary: String::new(),
             problems: Vec::new(),
         };
         builder.target = builder.targets(spec);
-        builder.names = Names::of_variables(builder.variables(spec));
+        builder.everybodys = Names::of_variables(builder.variables(spec));
         builder
     }
 
     fn plan(&mut self, spec: &TestSpec, run: RunIdentity) -> Plan {
+        self.boundary = format!("loadtest-{}", run.id);
+        let mut inputs = self.known(spec);
         let scenarios = self.scenarios(spec);
+        let once = self.once(spec);
+        self.unused_flows(spec);
+        inputs.files = std::mem::take(&mut self.made.files);
         let thresholds = self.thresholds(spec);
         let (start_timeout, template) = match &spec.runners {
             Some(runners) => (runners.start_timeout.as_deref(), runners.template.as_ref()),
@@ -188,7 +239,7 @@ impl<'a> Builder<'a> {
         let results = self.results(spec, longest.min(max_duration));
         let path = format!("{}.warmUp", self.root);
         let warm_up = self.duration(&path, spec.warm_up.as_deref(), Duration::ZERO);
-        let target = self.finished_target(spec, &scenarios);
+        let target = self.finished_target(spec);
         let on_lost = match spec.runners.as_ref().and_then(|runners| runners.on_lost) {
             Some(spec::OnLost::Continue) => OnLost::Continue,
             Some(spec::OnLost::Fail) | None => OnLost::Fail,
@@ -197,11 +248,11 @@ impl<'a> Builder<'a> {
             run,
             target,
             scenarios,
-            series: std::mem::take(&mut self.series),
-            checks: std::mem::take(&mut self.checks),
-            groups: Vec::new(),
-            inputs: Inputs::default(),
-            once: None,
+            series: std::mem::take(&mut self.made.series),
+            checks: std::mem::take(&mut self.made.checks),
+            groups: std::mem::take(&mut self.made.groups),
+            inputs,
+            once,
             thresholds,
             runners: self.runners,
             on_lost,
@@ -210,6 +261,30 @@ impl<'a> Builder<'a> {
             max_duration,
             results,
         }
+    }
+
+    /// Everything that templates may name, before any step is built.
+    fn known(&mut self, spec: &TestSpec) -> Inputs {
+        self.circles(spec);
+        let (mut inputs, data) = self.inputs(spec);
+        let (values, used) = self.values(spec);
+        let setup = spec.setup.iter().flat_map(|flow| self.reachable_from(flow));
+        let setup = setup.filter_map(|index| spec.flows.get(index));
+        let setup = setup
+            .flat_map(|flow| value::names_made(&flow.steps))
+            .collect();
+        inputs.setup_values = value::wanted_of_setup(spec, &setup);
+        inputs.values = values.iter().take(used).cloned().collect();
+        self.values = values;
+        self.everybodys.data = data;
+        self.everybodys.secrets = spec
+            .secrets
+            .iter()
+            .map(|secret| secret.name.0.clone())
+            .collect();
+        self.everybodys.setup.clone_from(&inputs.setup_values);
+        self.names = self.everybodys.clone();
+        inputs
     }
 
     fn variables(&mut self, spec: &TestSpec) -> BTreeMap<String, String> {
@@ -254,9 +329,50 @@ impl<'a> Builder<'a> {
 
     fn template(&mut self, path: &str, text: &str, position: Position) -> Template {
         Template::parse(text, position, &self.names).unwrap_or_else(|error| {
-            self.problem(path, error);
+            let message = self.not_here(&error).unwrap_or_else(|| error.to_string());
+            self.problem(path, message);
             Template::default()
         })
+    }
+
+    /// What is said of a name that exists, but not where it stands.
+    fn not_here(&self, error: &TemplateError) -> Option<String> {
+        let of_data = |space: &str| self.everybodys.data.iter().any(|data| data.name == *space);
+        match error {
+            TemplateError::UnknownMember { space, name, .. }
+                if space == "setup" && self.everybodys.setup.contains(name) =>
+            {
+                Some(format!(
+                    "$(setup.{name}) is known when the setup is done: within it write $({name})"
+                ))
+            }
+            TemplateError::UnknownName { name, .. }
+                if self.place.once
+                    && name
+                        .split_once('.')
+                        .is_some_and(|(space, _)| of_data(space)) =>
+            {
+                Some(format!(
+                    "$({name}) is a row of a user's, and setup and teardown are done by no user: set a value, or use a variable"
+                ))
+            }
+            TemplateError::UnknownName { name, .. }
+                if self.values.iter().any(|value| value.name == *name) =>
+            {
+                let whom = if self.place.once {
+                    "setup and teardown, each for itself, have".to_owned()
+                } else {
+                    format!(
+                        "the steps and flows of scenario {:?} have",
+                        self.place.scenario
+                    )
+                };
+                Some(format!(
+                    "$({name}) is not known here: {whom} no step that extracts or sets it"
+                ))
+            }
+            _ => None,
+        }
     }
 
     /// Names are shown in one line everywhere.

@@ -1,15 +1,15 @@
-//! Requests: names, headers, success and checks.
+//! Requests: names, headers and success.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use loadtest_core::{
-    plan::{Check, Condition, Request, SeriesKey, Test},
-    scalar::{StatusRange, format_duration},
-    template::{Position, Segment, Template},
+    plan::{Request, SeriesKey},
+    scalar::StatusRange,
+    template::{Escape, Expression, Position, Segment, Source, Template},
 };
 
 use super::{BOOLEAN_KEY, Builder, DEFAULT_TIMEOUT, is_yaml_boolean};
-use crate::{rule, scalar::Statuses, spec};
+use crate::{scalar::Statuses, spec};
 
 /// The engine frames messages itself; these would contradict it.
 const FRAMING: [&str; 5] = [
@@ -21,12 +21,7 @@ const FRAMING: [&str; 5] = [
 ];
 
 impl Builder<'_> {
-    pub(super) fn request(
-        &mut self,
-        path: &str,
-        scenario: &str,
-        request: &spec::Request,
-    ) -> Request {
+    pub(super) fn request(&mut self, path: &str, request: &spec::Request) -> Request {
         let method = request.method.unwrap_or_default().name();
         let name = match &request.name {
             Some(name) => {
@@ -36,22 +31,23 @@ impl Builder<'_> {
             None => format!("{method} {}", request.url),
         };
         let mut headers = self.headers(&format!("{path}.headers"), &request.headers);
-        let body = request.body.as_ref().and_then(|body| {
-            let (body, content_type) = self.body(&format!("{path}.body"), body)?;
-            let given = headers
-                .iter()
-                .any(|(name, _)| name.eq_ignore_ascii_case("content-type"));
-            if let Some(content_type) = content_type.filter(|_| !given) {
-                headers.push(("content-type".to_owned(), Template::literal(content_type)));
-            }
-            Some(body)
-        });
+        let body = request
+            .body
+            .as_ref()
+            .and_then(|body| self.body(&format!("{path}.body"), body, &mut headers));
         let (origin, url) = self.step_url(&format!("{path}.url"), &request.url);
-        let step = self.steps;
-        self.steps += 1;
+        self.authorize(origin, &mut headers);
+        let (step, series) = self.numbers(&name, method);
+        let follow_redirects = request
+            .follow_redirects
+            .and_then(|count| u8::try_from(count).ok())
+            .unwrap_or(0);
+        self.made.redirects |= follow_redirects > 0;
+        let checks = self.checks(&format!("{path}.checks"), &request.checks);
+        let (check_names, checks): (Vec<_>, Vec<_>) = checks.into_iter().unzip();
         Request {
             step,
-            series: self.series(scenario, &name, method),
+            series,
             method: method.to_owned(),
             origin,
             path: url,
@@ -62,34 +58,63 @@ impl Builder<'_> {
                 request.timeout.as_deref(),
                 DEFAULT_TIMEOUT,
             ),
-            follow_redirects: request
-                .follow_redirects
-                .and_then(|count| u8::try_from(count).ok())
-                .unwrap_or(0),
+            follow_redirects,
             success: match &request.success {
                 Some(ranges) => self.statuses(&format!("{path}.success"), ranges),
                 None => vec![StatusRange { from: 200, to: 399 }],
             },
             labels: self.labels(&format!("{path}.labels"), request),
-            checks: self.checks(&format!("{path}.checks"), &request.checks),
-            extracts: Vec::new(),
-            until: None,
+            checks,
+            extracts: self.extracts(&format!("{path}.extract"), &request.extract),
+            until: request
+                .until
+                .as_ref()
+                .and_then(|until| self.until(&format!("{path}.until"), &name, until, &check_names)),
+        }
+    }
+
+    /// Number and row of a request. What is done once for the whole run counts downwards and has no
+    /// row.
+    fn numbers(&mut self, name: &str, method: &str) -> (u32, u32) {
+        if self.place.once {
+            let step = self.once_steps;
+            self.once_steps -= 1;
+            return (step, u32::MAX);
+        }
+        let step = self.made.steps;
+        self.made.steps += 1;
+        (step, self.series(name, method))
+    }
+
+    /// Requests to the target prove who they are, unless they do so themselves.
+    fn authorize(&self, origin: Option<u32>, headers: &mut Vec<(String, Template)>) {
+        let own = headers
+            .iter()
+            .any(|(name, _)| name.eq_ignore_ascii_case("authorization"));
+        if self.spec.auth.is_some() && origin.is_none() && !own {
+            let expression = Expression {
+                source: Source::Authorization,
+                escape: Escape::None,
+            };
+            let segments = vec![Segment::Expression(Box::new(expression))];
+            headers.push(("authorization".to_owned(), Template { segments }));
         }
     }
 
     /// The row of the results that a request belongs to.
-    fn series(&mut self, scenario: &str, name: &str, method: &str) -> u32 {
-        let known = self
-            .series
+    fn series(&mut self, name: &str, method: &str) -> u32 {
+        let scenario = &self.place.scenario;
+        let series = &mut self.made.series;
+        let known = series
             .iter()
-            .position(|key| key.scenario == scenario && key.name == name);
+            .position(|key| key.scenario == *scenario && key.name == name);
         let index = known.unwrap_or_else(|| {
-            self.series.push(SeriesKey {
-                scenario: scenario.to_owned(),
+            series.push(SeriesKey {
+                scenario: scenario.clone(),
                 name: name.to_owned(),
                 method: method.to_owned(),
             });
-            self.series.len() - 1
+            series.len() - 1
         });
         index as u32
     }
@@ -161,69 +186,10 @@ impl Builder<'_> {
         }
         all
     }
-
-    fn checks(&mut self, path: &str, checks: &[spec::Check]) -> Vec<Check> {
-        let mut all = Vec::with_capacity(checks.len());
-        for (index, check) in checks.iter().enumerate() {
-            let path = format!("{path}[{index}]");
-            let condition = match (&check.status, &check.body_contains) {
-                (Some(ranges), None) => {
-                    Condition::Status(self.statuses(&format!("{path}.status"), ranges))
-                }
-                (None, Some(text)) => Condition::BodyContains(text.clone()),
-                _ => {
-                    self.problem(&path, rule::CHECK.message());
-                    continue;
-                }
-            };
-            let name = match &check.name {
-                Some(name) => {
-                    self.plain_text(&format!("{path}.name"), name);
-                    name.clone()
-                }
-                None => in_words(&condition),
-            };
-            let known = self.checks.iter().position(|other| *other == name);
-            let index = known.unwrap_or_else(|| {
-                self.checks.push(name);
-                self.checks.len() - 1
-            });
-            all.push(Check {
-                index: index as u32,
-                condition,
-            });
-        }
-        all
-    }
-}
-
-/// `status is 200 or 201-204`, `body contains "in stock"`.
-fn in_words(condition: &Condition) -> String {
-    match condition {
-        Condition::Status(ranges) => {
-            let ranges: Vec<_> = ranges.iter().map(|range| String::from(*range)).collect();
-            format!("status is {}", ranges.join(" or "))
-        }
-        Condition::BodyContains(text) => format!("body contains {text:?}"),
-        Condition::JsonPath { path, test } => format!("{path} {}", test_in_words(test)),
-        Condition::Header { name, test } => format!("header {name} {}", test_in_words(test)),
-        Condition::MaxLatency(most) => format!("latency is at most {}", format_duration(*most)),
-    }
-}
-
-fn test_in_words(test: &Test) -> String {
-    match test {
-        Test::Equals(text) => format!("is {text:?}"),
-        Test::NotEquals(text) => format!("is not {text:?}"),
-        Test::Contains(text) => format!("contains {text:?}"),
-        Test::Matches(expression) => format!("matches {expression}"),
-        Test::Exists(true) => "exists".to_owned(),
-        Test::Exists(false) => "does not exist".to_owned(),
-    }
 }
 
 /// A token of RFC 9110.
-fn is_token(name: &str) -> bool {
+pub(super) fn is_token(name: &str) -> bool {
     !name.is_empty()
         && name
             .bytes()

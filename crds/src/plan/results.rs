@@ -1,4 +1,4 @@
-//! Where results go, and where the operator mounts what exporters need.
+//! Where results go.
 
 use std::time::Duration;
 
@@ -8,43 +8,20 @@ use loadtest_core::{
 };
 use url::Url;
 
-use super::{Builder, DEFAULT_DRAIN_TIMEOUT, DEFAULT_INTERVAL};
+use super::{Builder, DEFAULT_DRAIN_TIMEOUT, DEFAULT_INTERVAL, mounts};
 use crate::{
     rule,
     spec::{self, TestSpec},
 };
 
-/// Where Secrets and `ConfigMap`s are mounted: those of `results.elasticsearch` in the exporter's
-/// container only, those of `target.tls` in the engine's only. The plan names these files and never
-/// their content.
-pub mod mounts {
-    /// Directory of the credentials.
-    pub const AUTH_DIR: &str = "/etc/loadtest/auth";
-    /// Directory of the search server's CA.
-    pub const ES_CA_DIR: &str = "/etc/loadtest/es-ca";
-    /// File name of the user name, within [`AUTH_DIR`].
-    pub const USERNAME: &str = "username";
-    /// File name of the password, within [`AUTH_DIR`].
-    pub const PASSWORD: &str = "password";
-    /// File name of the API key, within [`AUTH_DIR`].
-    pub const API_KEY: &str = "key";
-    /// File name of the bearer token, within [`AUTH_DIR`].
-    pub const TOKEN: &str = "token";
-    /// Directory of the target's CA.
-    pub const TARGET_CA_DIR: &str = "/etc/loadtest/target-ca";
-    /// Directory of the certificate that is shown to the target.
-    pub const TARGET_CERTIFICATE_DIR: &str = "/etc/loadtest/target-certificate";
-    /// File name of the certificate, within [`TARGET_CERTIFICATE_DIR`], and its key in the Secret.
-    pub const CERTIFICATE: &str = "tls.crt";
-    /// File name of the private key, within [`TARGET_CERTIFICATE_DIR`], and its key in the Secret.
-    pub const CERTIFICATE_KEY: &str = "tls.key";
-    /// File name of the CA certificates, within [`ES_CA_DIR`] and [`TARGET_CA_DIR`].
-    pub const CA: &str = "ca.crt";
-    /// Key of the user name in a Secret that does not say.
-    pub const DEFAULT_USERNAME_KEY: &str = "username";
-    /// Key of the password in a Secret that does not say.
-    pub const DEFAULT_PASSWORD_KEY: &str = "password";
-}
+/// From which latency on a request is slow when the test does not say.
+const DEFAULT_SLOW: Duration = Duration::from_millis(500);
+
+/// Share of a sample when the test does not say: 10%.
+const DEFAULT_SAMPLE_PER_MILLION: u32 = 100_000;
+
+/// Largest spool: a typing error beyond it would only be seen when a node has no disk left.
+const MAX_SPOOL: u64 = 1 << 40;
 
 /// Exported intervals are whole seconds of this range.
 const INTERVALS: std::ops::RangeInclusive<u64> = 1..=600;
@@ -60,14 +37,14 @@ impl Builder<'_> {
             search.and_then(|search| search.drain_timeout.as_deref()),
             DEFAULT_DRAIN_TIMEOUT.max(load),
         );
-        let raw = self.overrides.raw.unwrap_or_else(|| {
-            match search
-                .and_then(|search| search.raw.as_ref())
-                .and_then(|raw| raw.mode)
-            {
-                Some(spec::RawMode::None) => RawMode::None,
-                Some(spec::RawMode::All) | None => RawMode::All,
-            }
+        let raw = search.and_then(|search| search.raw.as_ref());
+        let raw = raw.map_or(RawMode::All, |raw| {
+            self.raw(&format!("{root}.elasticsearch.raw"), raw)
+        });
+        let raw = self.overrides.raw.unwrap_or(raw);
+        let limit = search.and_then(|search| search.spool_limit.as_deref());
+        let spool_limit = limit.map_or(DEFAULT_SPOOL_LIMIT, |limit| {
+            self.size(&format!("{root}.elasticsearch.spoolLimit"), limit)
         });
         // Checked even where it is not used: a manifest is right or wrong wherever it is read.
         let written =
@@ -82,7 +59,73 @@ impl Builder<'_> {
             elasticsearch,
             files,
             drain_timeout,
-            spool_limit: DEFAULT_SPOOL_LIMIT,
+            spool_limit,
+        }
+    }
+
+    /// Which requests become documents; a member that its mode has no use for is a mistake.
+    fn raw(&mut self, path: &str, raw: &spec::Raw) -> RawMode {
+        let mode = raw.mode.unwrap_or_default();
+        if raw.sample_rate.is_some() && mode != spec::RawMode::Sample {
+            let path = format!("{path}.sampleRate");
+            self.problem(&path, "is for mode Sample: set that mode, or leave it out");
+        }
+        let chooses = matches!(mode, spec::RawMode::ErrorsAndSlow | spec::RawMode::Sample);
+        let path_of_slow = format!("{path}.slowerThan");
+        if raw.slower_than.is_some() && !chooses {
+            let message =
+                "is for the modes ErrorsAndSlow and Sample: set one of them, or leave it out";
+            self.problem(&path_of_slow, message);
+        }
+        let slower_than = raw.slower_than.as_deref();
+        match mode {
+            spec::RawMode::All => RawMode::All,
+            spec::RawMode::None => RawMode::None,
+            spec::RawMode::ErrorsAndSlow => RawMode::ErrorsAndSlow {
+                slower_than: self.duration(&path_of_slow, slower_than, DEFAULT_SLOW),
+            },
+            spec::RawMode::Sample => RawMode::Sample {
+                per_million: self.sample_rate(&format!("{path}.sampleRate"), raw),
+                slower_than: slower_than
+                    .map(|text| self.duration(&path_of_slow, Some(text), DEFAULT_SLOW)),
+            },
+        }
+    }
+
+    fn sample_rate(&mut self, path: &str, raw: &spec::Raw) -> u32 {
+        let Some(text) = raw.sample_rate.as_deref() else {
+            return DEFAULT_SAMPLE_PER_MILLION;
+        };
+        let per_million = self.per_million(path, text);
+        if per_million == 0 {
+            self.problem(
+                path,
+                "a share of 0% is none: use mode ErrorsAndSlow, or at least 0.0001%",
+            );
+        }
+        per_million
+    }
+
+    /// A percentage in millionths.
+    pub(super) fn per_million(&mut self, path: &str, text: &str) -> u32 {
+        (self.share(path, text) * 1e6).round() as u32
+    }
+
+    /// A size in bytes.
+    fn size(&mut self, path: &str, text: &str) -> u64 {
+        let units = [("Mi", 20), ("Gi", 30)];
+        let parsed = units.into_iter().find_map(|(unit, shift)| {
+            let number: u64 = text.strip_suffix(unit)?.parse().ok()?;
+            number.checked_mul(1 << shift)
+        });
+        match parsed {
+            Some(bytes) if bytes <= MAX_SPOOL => bytes,
+            _ => {
+                let message =
+                    format!("{text:?} is no size from 0Mi to 1024Gi: write it like 512Mi or 2Gi");
+                self.problem(path, message);
+                DEFAULT_SPOOL_LIMIT
+            }
         }
     }
 

@@ -2,12 +2,9 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use loadtest_core::{
-    plan::{Connections, Cookies, Flows, Load, PauseRange, Scenario, Step, Task},
-    scalar::format_duration,
-};
+use loadtest_core::plan::{Connections, Cookies, Load, Scenario, Step, Task};
 
-use super::{Builder, DEFAULT_GRACEFUL_STOP, load::model};
+use super::{Builder, DEFAULT_GRACEFUL_STOP, flow::Place, load::model};
 use crate::{
     rule,
     spec::{self, TestSpec},
@@ -42,6 +39,15 @@ impl Builder<'_> {
             DEFAULT_GRACEFUL_STOP,
         );
         let load = self.load(&format!("{path}.load"), &scenario.load);
+        self.place = Place {
+            scenario: scenario.name.0.clone(),
+            ..Place::default()
+        };
+        let steps = scenario
+            .tasks
+            .iter()
+            .filter_map(|task| task.steps.as_deref());
+        self.enter(&self.flows_of(scenario), &steps.collect::<Vec<_>>());
         let mut names = BTreeSet::new();
         let mut tasks = Vec::with_capacity(scenario.tasks.len());
         for (index, task) in scenario.tasks.iter().enumerate() {
@@ -57,7 +63,7 @@ impl Builder<'_> {
                 );
             }
             self.waits(&path, &load, task);
-            tasks.push(self.task(&path, name, &scenario.name, task));
+            tasks.push(self.task(&path, name, task));
         }
         if tasks.iter().all(|task| task.weight == 0) {
             self.problem(
@@ -65,6 +71,8 @@ impl Builder<'_> {
                 "all weights are 0: nothing would ever run",
             );
         }
+        let flows = self.scenario_flows(path, scenario);
+        self.leave();
         Scenario {
             name: scenario.name.0.clone(),
             start_after,
@@ -81,7 +89,7 @@ impl Builder<'_> {
                 spec::Cookies::Off => Cookies::Off,
             },
             tasks,
-            flows: Flows::default(),
+            flows,
         }
     }
 
@@ -107,7 +115,7 @@ impl Builder<'_> {
         }
     }
 
-    fn task(&mut self, path: &str, name: String, scenario: &str, task: &spec::Task) -> Task {
+    fn task(&mut self, path: &str, name: String, task: &spec::Task) -> Task {
         let weight = task.weight.unwrap_or(1);
         let think_time = task
             .think_time
@@ -117,27 +125,7 @@ impl Builder<'_> {
             .pacing
             .as_deref()
             .map(|text| self.duration(&format!("{path}.pacing"), Some(text), Duration::ZERO));
-        let mut steps = Vec::with_capacity(task.steps.len());
-        for (index, step) in task.steps.iter().enumerate() {
-            let path = format!("{path}.steps[{index}]");
-            match (&step.request, &step.pause) {
-                (Some(request), None) => {
-                    let request = self.request(&format!("{path}.request"), scenario, request);
-                    steps.push(Step::Request(Box::new(request)));
-                }
-                (None, Some(pause)) => {
-                    steps.push(Step::Pause(self.pause(&format!("{path}.pause"), pause)));
-                }
-                _ => self.problem(&path, rule::STEP.message()),
-            }
-        }
-        // Users who do nothing would turn in circles as fast as the CPU allows.
-        if !steps.iter().any(|step| matches!(step, Step::Request(_))) {
-            self.problem(
-                &format!("{path}.steps"),
-                "a task needs at least one request",
-            );
-        }
+        let steps = self.task_steps(path, task);
         Task {
             name,
             weight: u32::try_from(weight).unwrap_or(0),
@@ -147,19 +135,35 @@ impl Builder<'_> {
         }
     }
 
-    fn pause(&mut self, path: &str, pause: &spec::Pause) -> PauseRange {
-        let min = self.duration(&format!("{path}.min"), Some(&pause.min), Duration::ZERO);
-        let max = self.duration(&format!("{path}.max"), Some(&pause.max), min);
-        if min > max {
+    fn task_steps(&mut self, path: &str, task: &spec::Task) -> Vec<Step> {
+        let (field, steps, reached) = match (&task.steps, &task.flow) {
+            (Some(steps), None) => {
+                let built = self.steps(&format!("{path}.steps"), steps);
+                ("steps", built, self.reachable(steps))
+            }
+            (None, Some(flow)) => {
+                let copy = self.flow_index(&format!("{path}.flow"), flow);
+                let steps = copy.map(Step::Call).into_iter().collect();
+                ("flow", steps, self.reachable_from(flow))
+            }
+            _ => {
+                self.problem(path, rule::TASK.message());
+                return Vec::new();
+            }
+        };
+        let flows = reached
+            .iter()
+            .filter_map(|index| self.spec.flows.get(*index));
+        let flows = flows.flat_map(|flow| &flow.steps);
+        let mut all = task.steps.iter().flatten().chain(flows);
+        let unknown_flow = field == "flow" && steps.is_empty();
+        // Users who do nothing would turn in circles as fast as the CPU allows.
+        if !unknown_flow && !all.any(|step| step.request.is_some()) {
             self.problem(
-                path,
-                format!(
-                    "min {} is above max {}",
-                    format_duration(min),
-                    format_duration(max)
-                ),
+                &format!("{path}.{field}"),
+                "a task needs at least one request",
             );
         }
-        PauseRange { min, max }
+        steps
     }
 }

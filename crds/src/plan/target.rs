@@ -1,8 +1,8 @@
 //! Where load goes: the target's url, the urls of steps, and the hosts that are allowed.
 
 use loadtest_core::{
-    plan::{HostRule, Origin, Protocol, Scenario, Scheme, Step, Target},
-    template::{Position, Segment, Template},
+    plan::{HostRule, Origin, Protocol, Scheme, Target},
+    template::{Escape, Position, Segment, Template},
 };
 use url::{Host, Url};
 
@@ -37,6 +37,9 @@ impl Builder<'_> {
                 Err(message) => self.problem(&path, message),
             }
         }
+        if let Some(share) = &spec.target.trace_sampling {
+            written.traces_per_million = self.per_million(&format!("{path}.traceSampling"), share);
+        }
         let mut effective = written.clone();
         if let Some(url) = &self.overrides.target {
             let Target {
@@ -56,14 +59,10 @@ impl Builder<'_> {
     }
 
     /// The target with what is known only when all steps were looked at.
-    pub(super) fn finished_target(&mut self, spec: &TestSpec, scenarios: &[Scenario]) -> Target {
-        let redirects = scenarios
-            .iter()
-            .flat_map(|scenario| &scenario.tasks)
-            .flat_map(|task| &task.steps)
-            .any(|step| matches!(step, Step::Request(request) if request.follow_redirects > 0));
+    pub(super) fn finished_target(&mut self, spec: &TestSpec) -> Target {
+        let redirects = self.made.redirects;
         let mut target = self.target.effective.clone();
-        target.other_origins = std::mem::take(&mut self.origins);
+        target.other_origins = std::mem::take(&mut self.made.origins);
         let secure = |own: &Target| {
             own.origin.scheme == Scheme::Https
                 || target
@@ -122,6 +121,9 @@ impl Builder<'_> {
             (None, text.to_owned())
         };
         let template = self.template(path, &relative, Position::Url);
+        if let Some(message) = not_a_path(&template) {
+            self.problem(path, message);
+        }
         if let Some(message) = template.segments.iter().find_map(not_in_a_url) {
             self.problem(path, message);
         }
@@ -161,10 +163,10 @@ impl Builder<'_> {
                 bracketed(&origin.host)
             ));
         }
-        let known = self.origins.iter().position(|known| *known == origin);
+        let known = self.made.origins.iter().position(|known| *known == origin);
         let index = known.unwrap_or_else(|| {
-            self.origins.push(origin);
-            self.origins.len() - 1
+            self.made.origins.push(origin);
+            self.made.origins.len() - 1
         });
         Ok((Some(index as u32), rest))
     }
@@ -180,6 +182,25 @@ fn bracketed(host: &str) -> String {
     } else {
         host.to_owned()
     }
+}
+
+/// A template that stands at the beginning must be a path, with its slashes.
+fn not_a_path(template: &Template) -> Option<String> {
+    let source = match template.segments.first()? {
+        Segment::Text(text) if text.starts_with('/') => return None,
+        Segment::Expression(expression) if expression.escape == Escape::None => return None,
+        Segment::Expression(expression) => expression.source.to_string(),
+        Segment::Slot(slot) => slot.name().to_owned(),
+        Segment::Text(_) | Segment::File(_) => {
+            return Some(
+                "begins with a value that does not begin with /, or whose slashes are escaped: write $(NAME:raw) if it is a path, or /$(NAME) if it is a part of one"
+                    .to_owned(),
+            );
+        }
+    };
+    Some(format!(
+        "begins with a value whose slashes would be escaped: write $({source}:raw) if it is a path, or /$({source}) if it is a part of one"
+    ))
 }
 
 fn not_in_a_url(segment: &Segment) -> Option<String> {

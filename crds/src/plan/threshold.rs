@@ -51,16 +51,27 @@ impl Builder<'_> {
                 return None;
             }
         };
-        parsed.series = threshold.selector.as_ref().map(|selector| {
-            let path = format!("{path}.selector");
-            if !parsed.metric.is_of_requests() {
-                self.problem(
-                    &path,
-                    "checks, iterations and delivery belong to no request or scenario: use latency, serviceTime, errors, requests or bytes, or leave the selector out",
-                );
+        let at = format!("{path}.selector");
+        if parsed.metric.is_of_groups() {
+            if self.made.groups.is_empty() {
+                let message =
+                    "the test has no groups: a step group, or until of a request, makes one";
+                self.problem(&format!("{path}.expr"), message);
             }
-            self.selected(&path, selector)
-        });
+            let selector = threshold.selector.as_ref();
+            parsed.groups = selector.map(|selector| self.selected_groups(&at, selector));
+        } else {
+            let selector = threshold.selector.as_ref();
+            parsed.series = selector.map(|selector| {
+                if !parsed.metric.is_of_requests() {
+                    self.problem(
+                        &at,
+                        "checks, iterations and delivery belong to no request or scenario: use latency, serviceTime, errors, requests or bytes, or leave the selector out",
+                    );
+                }
+                self.selected_requests(&at, selector)
+            });
+        }
         parsed.abort = threshold
             .abort
             .as_ref()
@@ -86,45 +97,81 @@ impl Builder<'_> {
         }
     }
 
-    /// Rows of the results that a selector names.
-    fn selected(&mut self, path: &str, selector: &spec::Selector) -> Vec<u32> {
-        let rows = |chosen: &dyn Fn(&loadtest_core::plan::SeriesKey) -> bool| -> Vec<u32> {
-            (0..)
-                .zip(&self.series)
-                .filter(|(_, key)| chosen(key))
-                .map(|(index, _)| index)
-                .collect()
-        };
-        let (path, rows, what) = match (&selector.request, &selector.scenario) {
-            (Some(request), None) => (
-                format!("{path}.request"),
-                rows(&|key| key.name == *request),
-                format!("no request is named {request:?}"),
-            ),
-            (None, Some(scenario)) => (
-                format!("{path}.scenario"),
-                rows(&|key| key.scenario == **scenario),
-                format!("no scenario is named {:?}", &**scenario),
-            ),
+    /// Rows of requests that a selector names.
+    fn selected_requests(&mut self, path: &str, selector: &spec::Selector) -> Vec<u32> {
+        if selector.group.is_some() {
+            let message = "a group has times only: use group.p95 or another statistic of group, or leave the selector out";
+            self.problem(&format!("{path}.group"), message);
+            return Vec::new();
+        }
+        let rows = self.made.series.iter();
+        let rows = rows.map(|key| (key.scenario.clone(), key.name.clone()));
+        let rows: Vec<_> = rows.collect();
+        let request = selector.request.as_deref();
+        self.selected(
+            path,
+            ("request", request),
+            selector.scenario.as_deref(),
+            &rows,
+        )
+    }
+
+    /// Rows of groups that a selector names.
+    fn selected_groups(&mut self, path: &str, selector: &spec::Selector) -> Vec<u32> {
+        if selector.request.is_some() {
+            let message = "a request is no group: use latency or serviceTime, or select a group";
+            self.problem(&format!("{path}.request"), message);
+            return Vec::new();
+        }
+        let rows = self.made.groups.iter();
+        let rows = rows.map(|key| (key.scenario.clone(), key.name.clone()));
+        let rows: Vec<_> = rows.collect();
+        let group = selector.group.as_deref();
+        self.selected(path, ("group", group), selector.scenario.as_deref(), &rows)
+    }
+
+    /// Rows, each a scenario and a name, that are selected by exactly one of both.
+    fn selected(
+        &mut self,
+        path: &str,
+        (kind, name): (&str, Option<&str>),
+        scenario: Option<&str>,
+        rows: &[(String, String)],
+    ) -> Vec<u32> {
+        let (field, wanted) = match (name, scenario) {
+            (Some(name), None) => (kind, name),
+            (None, Some(scenario)) => ("scenario", scenario),
             _ => {
                 self.problem(path, rule::SELECTOR.message());
                 return Vec::new();
             }
         };
-        if rows.is_empty() {
-            let mut known: Vec<_> = if selector.request.is_some() {
-                self.series.iter().map(|key| key.name.as_str()).collect()
+        let key = |row: &(String, String)| {
+            if name.is_some() {
+                row.1.clone()
             } else {
-                self.series
-                    .iter()
-                    .map(|key| key.scenario.as_str())
-                    .collect()
-            };
+                row.0.clone()
+            }
+        };
+        let selected: Vec<u32> = (0..)
+            .zip(rows)
+            .filter(|(_, row)| key(row) == wanted)
+            .map(|(index, _)| index)
+            .collect();
+        if selected.is_empty() {
+            let mut known: Vec<_> = rows.iter().map(key).collect();
             known.dedup();
             known.truncate(5);
-            let message = format!("{what}: there are {}", known.join(", "));
-            self.problem(&path, message);
+            let message = if known.is_empty() {
+                format!("no {field} is named {wanted:?}: there is none")
+            } else {
+                format!(
+                    "no {field} is named {wanted:?}: there are {}",
+                    known.join(", ")
+                )
+            };
+            self.problem(&format!("{path}.{field}"), message);
         }
-        rows
+        selected
     }
 }

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use loadtest_core::plan::{ClientCertificate, Protocol, TargetTls};
 
-use super::{Builder, results::mounts, target::is_host_name};
+use super::{Builder, mounts, target::is_host_name};
 use crate::{
     rule,
     spec::{self, TestSpec},

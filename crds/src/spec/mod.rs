@@ -5,8 +5,11 @@
 // These comments are what `kubectl explain` prints, where backticks only disturb.
 #![allow(clippy::doc_markdown)]
 
+mod answer;
+mod input;
 mod life;
 mod load;
+mod request;
 mod results;
 mod scenario;
 mod step;
@@ -19,23 +22,31 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use answer::{
+    Check, Extract, ExtractFrom, HeaderCheck, JsonPathCheck, OnMissing, Pick, Until, ValueScope,
+};
+pub use input::{
+    ClientCredentials, Data, DataFormat, DataFrom, DataOrder, DataScope, DataShare, OnExhausted,
+    SecretValue, TargetAuth, TargetBasic, TargetBearer,
+};
 pub use life::{CleanJobs, Cleanup, ConcurrencyPolicy, Schedule, Start};
 pub use load::{
     Arrivals, ConstantRate, ConstantUsers, Load, PerUserIterations, RampingRate, RampingUsers,
     RateStage, SharedIterations, UserStage,
 };
+pub use request::{Body, FormField, Method, Part, Request};
 pub use results::{
     ApiKeyAuth, AuthRef, BasicAuth, BearerAuth, CaRef, Elasticsearch, Flavor, KeyRef, Raw, RawMode,
     Results, SearchTls,
 };
 pub use scenario::{Connections, Cookies, Pause, Scenario, Task};
-pub use step::{Body, Check, FormField, Method, Request, Step};
+pub use step::{Call, Flow, ForEach, Group, Parallel, Repeat, Step, When};
 pub use target::{ClientCertificateRef, Protocol, Proxy, Target, TargetTls};
 pub use threshold::{Abort, Selector, Threshold};
 
 use crate::{
     rule,
-    scalar::{AnyObject, Duration, IntOrText, ObjectName},
+    scalar::{AnyObject, Duration, IntOrText, Name, ObjectName},
     status::{LoadTestRunStatus, LoadTestStatus},
 };
 
@@ -162,6 +173,37 @@ pub struct TestSpec {
     #[schemars(length(min = 1, max = 16))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
     pub scenarios: Vec<Scenario>,
+    /// Named lists of steps, at most 32, that tasks and other flows do by name: with call, group,
+    /// repeat and parallel, as a task's flow, as onStart, onStop, setup and teardown. Never in a
+    /// circle. For example `{ name: login, steps: [{ request: { method: POST, url: /login } }] }`,
+    /// which a step does with `call: { flow: login }`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
+    pub flows: Vec<Flow>,
+    /// Name of a flow that one runner does once, before the load of all: to make what the test
+    /// needs. What it extracts or sets everybody has as `$(setup.NAME)`. Its requests are in no
+    /// result; if one fails, the run ends with the verdict Error.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub setup: Option<Name>,
+    /// Name of a flow that one runner does once, after the last iteration of all: to remove what
+    /// the setup has made. Its requests are in no result.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub teardown: Option<Name>,
+    /// Rows of data for users, at most 16 tables: `$(products.id)`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
+    pub data: Vec<Data>,
+    /// Secrets for templates, at most 32: `$(secret.token)`. They are shown nowhere.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
+    pub secrets: Vec<SecretValue>,
+    /// How requests to the target prove who they are: exactly one of basic, bearer and
+    /// oauth2ClientCredentials. Default: not at all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub auth: Option<TargetAuth>,
     /// Constants for templates: `region: eu` is `$(var.region)` in urls, headers and bodies.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 64))]

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     rule,
-    scalar::{DataKey, Duration, ObjectName},
+    scalar::{DataKey, Duration, ObjectName, Percentage, Size},
 };
 
 /// Where results go besides the status.
@@ -46,6 +46,10 @@ pub struct Elasticsearch {
     /// when that is longer. What is not sent by then is counted as lost.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub drain_timeout: Option<Duration>,
+    /// Most that waits on a runner's disk while the server is slow or away, such as 512Mi; default
+    /// 2Gi. 0Mi: nothing does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub spool_limit: Option<Size>,
 }
 
 /// A base url of a search server.
@@ -172,21 +176,35 @@ pub struct CaRef {
     pub secret: Option<KeyRef>,
 }
 
-/// Which requests become documents.
+/// Which requests become documents. Summary, intervals and thresholds are complete whatever it is.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Raw {
-    /// All (default): one document per request. None: only intervals and the run.
+    /// All (default): one document per request. ErrorsAndSlow: requests that failed, or took at
+    /// least slowerThan. Sample: the same, and a random share of the others. None: only intervals
+    /// and the run.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mode: Option<RawMode>,
+    /// With mode Sample: the share of the others, such as 5%; default 10%.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sample_rate: Option<Percentage>,
+    /// With mode ErrorsAndSlow (default 500ms) and Sample (default: none is slow): a request that
+    /// took at least this long from its intended start is slow.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub slower_than: Option<Duration>,
 }
 
-/// All (default): one document per request. None: only intervals and the run.
+/// All (default): one document per request. ErrorsAndSlow: requests that failed, or took at least
+/// slowerThan. Sample: the same, and a random share of the others. None: only intervals and the run.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum RawMode {
     /// One document per request.
     #[default]
     All,
+    /// Requests that failed or were slow.
+    ErrorsAndSlow,
+    /// The same, and a random share of the others.
+    Sample,
     /// Only intervals and the run.
     None,
 }

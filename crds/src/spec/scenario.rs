@@ -1,10 +1,14 @@
 //! Scenarios: a load, and what its users do.
 
+use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Load, Step};
-use crate::scalar::{Duration, DurationOrZero, Name};
+use crate::{
+    rule,
+    scalar::{Duration, DurationOrZero, Name},
+};
 
 /// A named load and the tasks that its users do.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -29,6 +33,14 @@ pub struct Scenario {
     /// each iteration. User: kept for the user's life. Off: never kept.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cookies: Option<Cookies>,
+    /// Name of a flow that each user does once before its first iteration, such as a login. Its
+    /// requests are recorded.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub on_start: Option<Name>,
+    /// Name of a flow that each user does once after its last iteration, such as a logout, within
+    /// gracefulStop. Its requests are recorded.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub on_stop: Option<Name>,
     /// What users do, 1 to 16 tasks. Each iteration runs one of them, chosen by weight.
     #[schemars(length(min = 1, max = 16))]
     pub tasks: Vec<Task>,
@@ -61,9 +73,10 @@ pub enum Cookies {
     Off,
 }
 
-/// A list of steps; one pass is an iteration.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+/// What is done in an iteration: exactly one of steps and flow.
+#[derive(KubeSchema, Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::from(rule::TASK))]
 pub struct Task {
     /// Name, unique within the scenario; default task-1, task-2 and so on.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -81,9 +94,14 @@ pub struct Task {
     /// such as 5s; at once when the iteration took longer.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pacing: Option<Duration>,
-    /// What is done, in order: 1 to 32 steps, each exactly one of request and pause.
+    /// What is done, in order: 1 to 32 steps, each exactly one of request, pause, set, call, group,
+    /// repeat and parallel. One pass is an iteration.
+    #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 32))]
-    pub steps: Vec<Step>,
+    pub steps: Option<Vec<Step>>,
+    /// Instead of steps: name of the flow in spec.flows that is done.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub flow: Option<Name>,
 }
 
 /// A wait, drawn evenly from the range.

@@ -1,4 +1,4 @@
-//! Steps: requests and pauses.
+//! Steps: what users do, one thing after the other.
 
 use std::collections::BTreeMap;
 
@@ -6,13 +6,25 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::Pause;
+use super::{Pause, Request};
 use crate::{
     rule,
-    scalar::{AnyJson, Duration, IntOrText, Statuses},
+    scalar::{Identifier, IntOrText, Name, Percentage},
 };
 
-/// One step of a task: exactly one member.
+/// A named list of steps that tasks and other flows do by its name.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Flow {
+    /// Unique name, at most 52 characters of a-z, 0-9 and -.
+    pub name: Name,
+    /// What is done, in order: 1 to 32 steps, each exactly one of request, pause, set, call, group,
+    /// repeat and parallel.
+    #[schemars(length(min = 1, max = 32))]
+    pub steps: Vec<Step>,
+}
+
+/// One step: exactly one of request, pause, set, call, group, repeat and parallel. With when it is
+/// done only if something is so.
 #[derive(KubeSchema, Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::from(rule::STEP))]
@@ -23,133 +35,120 @@ pub struct Step {
     /// Wait, drawn evenly from the range.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pause: Option<Pause>,
+    /// Remember values, at most 16: with `{ cart: "$(randomInt 1 100)" }` later steps have `$(cart)`.
+    /// A value is the user's own and is forgotten at the end of the iteration, or kept for the
+    /// user's life if onStart or an extract with scope User makes it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("minProperties" = 1, "maxProperties" = 16))]
+    pub set: Option<BTreeMap<String, IntOrText>>,
+    /// Do the steps of a flow here.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub call: Option<Call>,
+    /// Do the steps of a flow and record how long all of it took, pauses included: a transaction,
+    /// with a row of its own in the results.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub group: Option<Group>,
+    /// Do the steps of a flow several times: exactly one of times, while and forEach says how often.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub repeat: Option<Repeat>,
+    /// Do flows side by side, as a browser loads the parts of a page, and wait until all are done.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub parallel: Option<Parallel>,
+    /// Do the step only if this is so: by chance (probability), or by a value (var, and exactly one
+    /// of equals, notEquals, contains, matches and exists).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub when: Option<When>,
 }
 
-/// An HTTP request and what counts as its success.
-#[derive(KubeSchema, Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Request {
-    /// Name in all results; requests of one name are one row. Default: method and url as written,
-    /// so that `$(user.index)` in a url does not make a row for each user.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 128))]
-    pub name: Option<String>,
-    /// Default GET.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub method: Option<Method>,
-    /// Path and query relative to target.url, beginning with /, or an absolute url of the target
-    /// or of one of target.allowedHosts. After the host it may hold templates:
-    /// `/product/$(var.product)?user=$(user.index)`.
-    #[schemars(length(min = 1, max = 2048))]
-    #[x_kube(validation = Rule::from(rule::STEP_URL))]
-    pub url: String,
-    /// Headers; values may hold templates. Host, User-Agent and Content-Length are added.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    #[schemars(extend("maxProperties" = 64))]
-    pub headers: BTreeMap<String, IntOrText>,
-    /// Body: exactly one of json, text and form.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub body: Option<Body>,
-    /// From the send to the last byte of the answer, such as 2s; default 10s.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub timeout: Option<Duration>,
-    /// How many redirects in a row are followed, 0 to 10; default 0. Each hop is a request of its
-    /// own under the same name, goes to the target or allowedHosts only, and is a success when it
-    /// is followed.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 0, max = 10))]
-    pub follow_redirects: Option<i32>,
-    /// Status codes of a success, single or ranges: [200-299, 404]; default 200-399.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 16))]
-    pub success: Option<Vec<Statuses>>,
-    /// Go into the document of each such request.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    #[schemars(extend("maxProperties" = 16))]
-    pub labels: BTreeMap<String, IntOrText>,
-    /// What the answer must fulfil, at most 8; a failed check makes the request failed.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 8))]
-    pub checks: Vec<Check>,
-}
-
-/// Method of the request; default GET.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "UPPERCASE")]
-#[allow(missing_docs)]
-pub enum Method {
-    #[default]
-    Get,
-    Head,
-    Post,
-    Put,
-    Patch,
-    Delete,
-    Options,
-}
-
-impl Method {
-    /// In upper case.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Get => "GET",
-            Self::Head => "HEAD",
-            Self::Post => "POST",
-            Self::Put => "PUT",
-            Self::Patch => "PATCH",
-            Self::Delete => "DELETE",
-            Self::Options => "OPTIONS",
-        }
-    }
-}
-
-/// A request body: exactly one member. CEL cannot see `json`, which has no type, so this union
-/// counts its properties; the API server's sentence for that is a poorer one.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-#[schemars(extend("minProperties" = 1, "maxProperties" = 1))]
-pub struct Body {
-    /// Any JSON value; templates inside its texts are escaped as JSON. Adds the header
-    /// `content-type: application/json` unless there is one.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub json: Option<AnyJson>,
-    /// Text, sent as it is after templates.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 65_536))]
-    pub text: Option<String>,
-    /// Fields of an HTML form, at most 64. Adds the header
-    /// `content-type: application/x-www-form-urlencoded` unless there is one.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 64))]
-    pub form: Option<Vec<FormField>>,
-}
-
-/// A form field.
+/// A flow that is done.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct FormField {
-    /// Name; may hold templates.
-    #[schemars(length(min = 1, max = 256))]
-    pub name: String,
-    /// Value; may hold templates.
-    pub value: IntOrText,
+pub struct Call {
+    /// Name of the flow in spec.flows.
+    pub flow: Name,
 }
 
-/// Something that an answer must fulfil: exactly one of status and bodyContains.
+/// A flow whose time is measured as a whole.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Group {
+    /// Name in the results and for thresholds, unique within the scenario.
+    #[schemars(length(min = 1, max = 128))]
+    pub name: String,
+    /// Name of the flow in spec.flows.
+    pub flow: Name,
+}
+
+/// A flow that is done several times: exactly one of times, while and forEach.
 #[derive(KubeSchema, Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = Rule::from(rule::CHECK))]
-pub struct Check {
-    /// Name in the results; default: the check in words.
+#[x_kube(validation = Rule::from(rule::REPEAT))]
+pub struct Repeat {
+    /// Name of the flow in spec.flows.
+    pub flow: Name,
+    /// So often.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 10_000))]
+    pub times: Option<i32>,
+    /// As long as this is so, looked at before each pass: probability, or var with exactly one of
+    /// equals, notEquals, contains, matches and exists.
+    #[serde(rename = "while", skip_serializing_if = "Option::is_none")]
+    pub as_long_as: Option<When>,
+    /// Once for each item of a list: `{ items: ids, as: id }` has the item as `$(id)`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub for_each: Option<ForEach>,
+    /// Never more passes than this, 1 to 10000; default: times, otherwise 100.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 10_000))]
+    pub max: Option<i32>,
+}
+
+/// A list whose items are taken one after the other.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ForEach {
+    /// Name of the list, without $(): a value that was extracted with pick All, or any other value
+    /// that is a JSON array.
+    #[schemars(length(min = 1, max = 128))]
+    pub items: String,
+    /// Name of the value that is the item in each pass; default item, which is $(item).
+    #[serde(rename = "as", skip_serializing_if = "Option::is_none")]
+    pub item: Option<Identifier>,
+}
+
+/// Flows that are done side by side.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Parallel {
+    /// Names of flows in spec.flows, 1 to 16. Each has a connection of its own of the user, and all
+    /// share the user's values.
+    #[schemars(length(min = 1, max = 16))]
+    pub flows: Vec<Name>,
+}
+
+/// What must be so: exactly one of probability and var; with var exactly one of equals, notEquals,
+/// contains, matches and exists.
+#[derive(KubeSchema, Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::from(rule::WHEN), validation = Rule::from(rule::WHEN_TEST))]
+pub struct When {
+    /// In this share of the cases, such as 20%.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub probability: Option<Percentage>,
+    /// Name of what is looked at, without $(): a value, products.id, response.status, var.region.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 128))]
-    pub name: Option<String>,
-    /// The status code is one of these, single or ranges: [200, 201-204].
+    pub var: Option<String>,
+    /// It is this text or number.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 16))]
-    pub status: Option<Vec<Statuses>>,
-    /// The body has this text.
+    pub equals: Option<IntOrText>,
+    /// It is another one, or there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub not_equals: Option<IntOrText>,
+    /// It has this text in it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub contains: Option<IntOrText>,
+    /// This regular expression is found in it.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 1024))]
-    pub body_contains: Option<String>,
+    pub matches: Option<String>,
+    /// true: it is not empty. false: it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub exists: Option<bool>,
 }

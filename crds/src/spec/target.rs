@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::CaRef;
 use crate::{
     rule,
-    scalar::{Host, ObjectName},
+    scalar::{Host, ObjectName, Percentage},
 };
 
 /// The service under test.
@@ -35,6 +35,10 @@ pub struct Target {
     /// as much CPU for each request.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub proxy: Option<Proxy>,
+    /// Share of the iterations whose trace the target is asked to keep, such as 1%; default 0%.
+    /// Each request has a traceparent header (W3C) whatever this is, one trace for an iteration.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub trace_sampling: Option<Percentage>,
 }
 
 /// TLS towards https urls of the target and of allowedHosts.

@@ -18,14 +18,15 @@ pub struct Threshold {
     #[schemars(length(min = 1, max = 64))]
     pub name: Option<String>,
     /// Metric, comparison and value with its unit: `latency.p99 < 250ms`, `errors.ratio < 1%`,
-    /// `requests.rate >= 100/s`. Metrics: latency and serviceTime with
+    /// `requests.rate >= 100/s`. Metrics: latency, serviceTime and group (how long groups took) with
     /// p50, p75, p90, p95, p99, p999, mean, min or max; errors.ratio, errors.count, requests.rate,
     /// requests.count, checks.ratio, iterations.count, iterations.rate, delivered.ratio,
     /// bytes.sent, bytes.received.
     #[schemars(length(min = 1, max = 64))]
     pub expr: String,
-    /// Look at some requests only: exactly one of request and scenario. For metrics of requests:
-    /// latency, serviceTime, errors, requests and bytes.
+    /// Look at some of them only: exactly one of request, scenario and group. request is for metrics
+    /// of requests: latency, serviceTime, errors, requests and bytes; group is for the metric group;
+    /// scenario is for both.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub selector: Option<Selector>,
     /// Stop the whole load as soon as this has not held for a while; the run has failed then.
@@ -33,7 +34,7 @@ pub struct Threshold {
     pub abort: Option<Abort>,
 }
 
-/// Some requests: exactly one member.
+/// Some requests or groups: exactly one member.
 #[derive(KubeSchema, Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::from(rule::SELECTOR))]
@@ -42,9 +43,13 @@ pub struct Selector {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 1024))]
     pub request: Option<String>,
-    /// Requests of this scenario.
+    /// Requests, or groups, of this scenario.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub scenario: Option<Name>,
+    /// Groups of this name, in all scenarios.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 1024))]
+    pub group: Option<String>,
 }
 
 /// When a threshold stops the load.

@@ -9,13 +9,16 @@ use loadtest_core::{
 };
 
 use super::{
-    CheckRow, Condition, ErrorRow, Export, Generator, Latencies, LoadTestRunStatus, NameRow,
-    Progress, RunFacts, RunnerRow, Summary, ThresholdRow, merge_conditions, rows,
+    CheckRow, Condition, Durations, ErrorRow, Export, Generator, GroupRow, Latencies,
+    LoadTestRunStatus, NameRow, Progress, RunFacts, RunnerRow, Summary, ThresholdRow,
+    merge_conditions, rows,
 };
 use crate::problem::Problem;
 
 /// Longest name in a status, in bytes of JSON.
 const MAX_NAME: usize = 96;
+/// The same of groups and thresholds, of which there may be many.
+const MAX_SHORT_NAME: usize = 64;
 /// Longest message in a status, in bytes of JSON.
 pub(super) const MAX_MESSAGE: usize = 512;
 /// What is read where nothing was observed.
@@ -92,6 +95,23 @@ pub fn refused_run_status(problems: &[Problem], facts: &Facts<'_>) -> LoadTestRu
     }
 }
 
+/// The status of a run that waits for something of the cluster: nothing was made, and nothing is
+/// over.
+pub fn waiting_run_status(problems: &[Problem], facts: &Facts<'_>) -> LoadTestRunStatus {
+    let message = refusal(problems);
+    let refused = refused_run_status(problems, facts);
+    LoadTestRunStatus {
+        phase: Some(Phase::Pending.name().to_owned()),
+        verdict: None,
+        conditions: merge_conditions(
+            facts.previous,
+            rows::waiting_conditions(facts.generation, &message),
+            &facts.now,
+        ),
+        ..refused
+    }
+}
+
 /// The problems as one sentence: the first with its place, and how many more there are.
 pub fn refusal(problems: &[Problem]) -> String {
     let first = problems.first().map_or_else(String::new, Problem::sentence);
@@ -139,6 +159,8 @@ fn summary(measured: &Measured) -> Summary {
         offered: measured.offered_rate.map(format_rate),
         delivered: format_ratio(measured.delivered),
         iterations: count(measured.iterations),
+        iterations_failed: (measured.iterations_failed > 0)
+            .then(|| count(measured.iterations_failed)),
         bytes_sent: count(total.bytes_sent),
         bytes_received: count(total.bytes_received),
         latency: latencies(&total.latency, total.requests),
@@ -174,6 +196,17 @@ fn summary(measured: &Measured) -> Summary {
                 failed: count(row.failed),
             })
             .collect(),
+        groups: measured
+            .groups
+            .iter()
+            .map(|row| GroupRow {
+                name: cut(&row.name, MAX_SHORT_NAME),
+                scenario: cut(&row.scenario, MAX_NAME),
+                count: count(row.count),
+                failures: count(row.failures),
+                duration: durations(&row.duration, row.count),
+            })
+            .collect(),
     }
 }
 
@@ -195,6 +228,25 @@ fn latencies(stats: &LatencyStats, requests: u64) -> Latencies {
         p99: text(stats.p99),
         p999: text(stats.p999),
         max: text(stats.max),
+    }
+}
+
+/// Fewer than of requests: a status must stay small.
+fn durations(stats: &LatencyStats, passes: u64) -> Durations {
+    let Latencies {
+        p50,
+        p90,
+        p95,
+        p99,
+        max,
+        ..
+    } = latencies(stats, passes);
+    Durations {
+        p50,
+        p90,
+        p95,
+        p99,
+        max,
     }
 }
 
@@ -226,7 +278,7 @@ fn generator(view: &RunView) -> Generator {
 
 fn threshold(result: &loadtest_core::threshold::ThresholdResult) -> ThresholdRow {
     ThresholdRow {
-        name: cut(&result.name, MAX_NAME),
+        name: cut(&result.name, MAX_SHORT_NAME),
         expr: cut(&result.expr, MAX_NAME),
         observed: result
             .observed

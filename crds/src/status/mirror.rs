@@ -178,6 +178,10 @@ fn mirror(last: &LastRunFacts<'_>, facts: &TestFacts<'_>) -> LoadTestRunStatus {
         .collect();
     for condition in &mut observed {
         match condition.kind {
+            // What the cluster lacked for the present spec is said here, too.
+            kind::ACCEPTED
+                if condition.status == ConditionStatus::False
+                    && last.generation == facts.generation => {}
             kind::ACCEPTED => {
                 condition.status = ConditionStatus::True;
                 "Accepted".clone_into(&mut condition.reason);

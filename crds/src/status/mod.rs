@@ -13,9 +13,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use conditions::{Condition, ConditionStatus, Observed, kind, merge as merge_conditions};
-pub use convert::{Facts, refusal, refused_run_status, run_status, time_of};
+pub use convert::{Facts, refusal, refused_run_status, run_status, time_of, waiting_run_status};
 pub use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 pub use mirror::{LastRunFacts, Next, TestFacts, load_test_status};
+pub use rows::DATA_MISSING;
 
 /// Status of a `LoadTestRun`.
 #[derive(KubeSchema, Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -186,6 +187,9 @@ pub struct Summary {
     pub delivered: String,
     /// Iterations that ended.
     pub iterations: i64,
+    /// Those of them that ended early, because a value was not in an answer; left out when none did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub iterations_failed: Option<i64>,
     /// Bytes written.
     pub bytes_sent: i64,
     /// Bytes read.
@@ -206,6 +210,10 @@ pub struct Summary {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32))]
     pub checks: Vec<CheckRow>,
+    /// Groups of steps with the time that they took; at most 32.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32))]
+    pub groups: Vec<GroupRow>,
 }
 
 /// Latencies with three significant digits; `–` when there was no request.
@@ -282,6 +290,40 @@ pub struct CheckRow {
     pub passed: i64,
     /// Answers that did not.
     pub failed: i64,
+}
+
+/// How often a group of steps was done, and how long that took.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct GroupRow {
+    /// Name of the group; "NAME until CHECK" for a request that is repeated.
+    #[schemars(length(max = 128))]
+    pub name: String,
+    /// Scenario.
+    #[schemars(length(max = 128))]
+    pub scenario: String,
+    /// Passes that ended.
+    pub count: i64,
+    /// Those in which a request failed or the iteration ended.
+    pub failures: i64,
+    /// From the moment the first step was due to the end of the last one, pauses included.
+    pub duration: Durations,
+}
+
+/// How long groups of steps took, with three significant digits; `–` when none was done.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[allow(missing_docs)]
+pub struct Durations {
+    #[schemars(length(max = 32))]
+    pub p50: String,
+    #[schemars(length(max = 32))]
+    pub p90: String,
+    #[schemars(length(max = 32))]
+    pub p95: String,
+    #[schemars(length(max = 32))]
+    pub p99: String,
+    #[schemars(length(max = 32))]
+    pub max: String,
 }
 
 /// The last seconds of a run under way.

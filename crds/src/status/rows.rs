@@ -13,7 +13,7 @@ use super::{
     kind,
 };
 
-/// One sentence on where the run stands.
+/// One sentence on where the run stands, with what is worth telling besides.
 pub(super) fn message(view: &RunView, note: Option<&str>) -> String {
     let counts = view.runners;
     let own = match (view.phase, &view.judgement) {
@@ -31,7 +31,15 @@ pub(super) fn message(view: &RunView, note: Option<&str>) -> String {
         (Phase::Stopping, _) => "no new iterations begin; those under way may end".to_owned(),
         (Phase::Exporting, _) => "the load is over; results are being sent".to_owned(),
     };
-    cut(&own, MAX_MESSAGE)
+    // The judgement says it already.
+    let notes: &[String] = match view.phase {
+        Phase::Finished => &[],
+        _ => &view.notes,
+    };
+    let parts: Vec<&str> = std::iter::once(own.as_str())
+        .chain(notes.iter().map(String::as_str))
+        .collect();
+    cut(&parts.join("; "), MAX_MESSAGE)
 }
 
 fn runners(count: u32) -> String {
@@ -227,6 +235,24 @@ fn results_exported(to: &mut Conditions, view: &RunView) {
         "ExportIncomplete",
         &cut(&text, MAX_MESSAGE),
     );
+}
+
+/// Why a run waits whose data is not there yet.
+pub const DATA_MISSING: &str = "DataMissing";
+
+/// The conditions of a run whose data is not there yet.
+pub(super) fn waiting_conditions(generation: i64, message: &str) -> Vec<Observed> {
+    let mut to = Conditions {
+        generation,
+        all: Vec::with_capacity(6),
+    };
+    to.add(kind::ACCEPTED, false, DATA_MISSING, message);
+    to.add(kind::STARTED, false, DATA_MISSING, "");
+    to.add(kind::FINISHED, false, DATA_MISSING, "");
+    to.add(kind::SUCCEEDED, ConditionStatus::Unknown, DATA_MISSING, "");
+    to.add(kind::RECONCILING, true, DATA_MISSING, message);
+    to.add(kind::STALLED, false, DATA_MISSING, "");
+    to.all
 }
 
 /// The conditions of an object whose spec was refused: nothing is made, and whoever waits for the

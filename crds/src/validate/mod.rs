@@ -40,10 +40,17 @@ pub fn validate_yaml(text: &str) -> Vec<Problem> {
 /// # Errors
 /// Every problem of [`validate_yaml`], in the order of the text.
 pub fn load(text: &str) -> Result<Vec<Manifest>, Vec<Problem>> {
-    let documents = yaml::parse(text).map_err(|problem| vec![problem])?;
+    documents(&yaml::parse(text).map_err(|problem| vec![problem])?)
+}
+
+/// Checks documents that were read already, and perhaps changed since.
+///
+/// # Errors
+/// As of [`load`].
+pub fn documents(documents: &[yaml::Node]) -> Result<Vec<Manifest>, Vec<Problem>> {
     let mut manifests = Vec::with_capacity(documents.len());
     let mut problems = Vec::new();
-    for document in &documents {
+    for document in documents {
         match manifest(document) {
             Ok(manifest) => manifests.push(manifest),
             Err(found) => problems.extend(found),

@@ -75,7 +75,7 @@ mod tests {
             }
         }
         let [test, run] = super::super::schemas();
-        assert_eq!(count(test), 12);
-        assert_eq!(count(run), 16);
+        assert_eq!(count(test), 37);
+        assert_eq!(count(run), 41);
     }
 }

@@ -7,8 +7,8 @@ use loadtest_core::{
     threshold::ThresholdResult,
     verdict::{Judgement, Reason, Verdict},
     view::{
-        CheckStats, ErrorStats, LatencyStats, MAX_CHECKS, MAX_ERRORS, MAX_NAMES, NamedStats, Phase,
-        RequestStats, RunView, Summary,
+        CheckStats, ErrorStats, GroupStats, LatencyStats, MAX_CHECKS, MAX_ERRORS, MAX_GROUPS,
+        MAX_NAMES, NamedStats, Phase, RequestStats, RunView, Summary,
     },
 };
 use loadtest_crds::status::{LastRunFacts, Next, TestFacts, load_test_status, time_of};
@@ -53,6 +53,7 @@ fn worst(letter: &str) -> RunView {
         resent: huge,
         total: total.clone(),
         iterations: huge,
+        iterations_failed: huge,
         offered_rate: Some(123_456_789.1),
         delivered: 0.99,
         by_name: vec![
@@ -81,6 +82,16 @@ fn worst(letter: &str) -> RunView {
             };
             MAX_CHECKS
         ],
+        groups: vec![
+            GroupStats {
+                scenario: "x".repeat(52),
+                name: long(500),
+                count: huge,
+                failures: huge,
+                duration: largest,
+            };
+            MAX_GROUPS
+        ],
     });
     worst.thresholds = vec![
         ThresholdResult {
@@ -104,6 +115,7 @@ fn worst(letter: &str) -> RunView {
         verified: None,
     });
     worst.export_problem = long(5_000);
+    worst.notes = vec![long(5_000); 9];
     worst
 }
 

@@ -8,8 +8,8 @@ use loadtest_core::{
     threshold::ThresholdResult,
     verdict::{Judgement, Reason, Verdict},
     view::{
-        CheckStats, Delivery, ErrorStats, Generator, LatencyStats, NamedStats, Phase, Progress,
-        RequestStats, RunView, RunnerCounts, Summary,
+        CheckStats, Delivery, ErrorStats, Generator, GroupStats, LatencyStats, NamedStats, Phase,
+        Progress, RequestStats, RunView, RunnerCounts, Summary,
     },
 };
 use loadtest_crds::{
@@ -77,6 +77,7 @@ pub(crate) fn view(phase: Phase) -> RunView {
             resent: 0,
             total: stats(4_000),
             iterations: 4_000,
+            iterations_failed: 3,
             offered_rate: Some(200.0),
             delivered: 1.0,
             by_name: vec![NamedStats {
@@ -95,6 +96,13 @@ pub(crate) fn view(phase: Phase) -> RunView {
                 name: "ok".to_owned(),
                 passed: 3_990,
                 failed: 10,
+            }],
+            groups: vec![GroupStats {
+                scenario: "main".to_owned(),
+                name: "checkout".to_owned(),
+                count: 1_000,
+                failures: 3,
+                duration: stats(1_000).latency,
             }],
         }),
         progress: (phase == Phase::Running).then_some(Progress {
@@ -130,6 +138,7 @@ pub(crate) fn view(phase: Phase) -> RunView {
             ..ExportCounts::default()
         }),
         export_problem: String::new(),
+        notes: Vec::new(),
     }
 }
 

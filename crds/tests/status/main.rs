@@ -15,7 +15,7 @@ use loadtest_crds::{
     LoadTestRunStatus, Problem, Stage,
     status::{
         ConditionStatus, Facts, LastRunFacts, Next, TestFacts, load_test_status,
-        refused_run_status, time_of,
+        refused_run_status, time_of, waiting_run_status,
     },
 };
 use serde_json::json;
@@ -47,6 +47,7 @@ fn a_passed_run_reads_like_this() {
             "summary": {
                 "duration": "30s", "requests": 4000, "failures": 10, "errorRatio": "0.25%",
                 "rate": "199.9/s", "offered": "200/s", "delivered": "100%", "iterations": 4000,
+                "iterationsFailed": 3,
                 "bytesSent": 1000, "bytesReceived": 2000,
                 "latency": latency, "serviceTime": latency,
                 "requestsByName": [{
@@ -54,7 +55,14 @@ fn a_passed_run_reads_like_this() {
                     "rate": "199.9/s", "latency": latency
                 }],
                 "errors": [{ "type": "status", "request": "GET /get", "message": "500", "count": 10 }],
-                "checks": [{ "name": "ok", "passed": 3990, "failed": 10 }]
+                "checks": [{ "name": "ok", "passed": 3990, "failed": 10 }],
+                "groups": [{
+                    "name": "checkout", "scenario": "main", "count": 1000, "failures": 3,
+                    "duration": {
+                        "p50": "11.0ms", "p90": "20.0ms", "p95": "25.0ms", "p99": "101ms",
+                        "max": "2.00s"
+                    }
+                }]
             },
             "generator": {
                 "saturated": false, "cpu": "12.3%", "lateStarts": 0, "worstLateness": "0us", "throttled": "0us"
@@ -303,6 +311,94 @@ fn a_refused_test_is_over_at_once() {
             "Stalled=True(InvalidSpec)",
         ]
     );
+}
+
+#[test]
+fn a_run_that_waits_for_its_data_is_not_over_and_its_test_says_why() {
+    let identity = identity();
+    let facts = Facts {
+        identity: &identity,
+        plan_hash: None,
+        generation: 3,
+        previous: &[],
+        note: None,
+        now: time_of(START),
+    };
+    let path = "spec.data[0].from.configMapRef";
+    let problems = [Problem::new(Stage::Acceptance, path, "there is none")];
+    let run = waiting_run_status(&problems, &facts);
+    let expected = [
+        "Accepted=False(DataMissing)",
+        "Started=False(DataMissing)",
+        "Finished=False(DataMissing)",
+        "Succeeded=Unknown(DataMissing)",
+        "Reconciling=True(DataMissing)",
+        "Stalled=False(DataMissing)",
+    ];
+    assert_eq!(short(&run.conditions), expected);
+    assert_eq!(
+        (run.phase.as_deref(), run.verdict.as_deref()),
+        (Some("Pending"), None)
+    );
+    let of_test = |generation| {
+        load_test_status(&TestFacts {
+            generation,
+            problems: &[],
+            last: Some(LastRunFacts {
+                name: "shop-4",
+                number: 4,
+                run_key: "v1:abc",
+                generation: 7,
+                status: Some(&run),
+            }),
+            next: Next::Nothing,
+            next_schedule: None,
+            previous: &[],
+            now: time_of(START),
+        })
+    };
+    let said = of_test(7).result;
+    assert_eq!(short(&said.conditions), expected);
+    let sentence = format!("{path}: there is none");
+    assert_eq!(said.message, Some(sentence.clone()));
+    assert_eq!(said.conditions[0].message, sentence);
+    // The present spec may be another one.
+    assert_eq!(
+        short(&of_test(8).result.conditions)[0],
+        "Accepted=True(Accepted)"
+    );
+}
+
+#[test]
+fn what_is_worth_telling_is_in_the_message_while_the_run_goes_on() {
+    let mut running = view(Phase::Running);
+    running.notes = vec!["data \"users\" ran out of rows: scenario main ended early".to_owned()];
+    let message = status_at(&running, &[], 0).message.unwrap();
+    assert_eq!(
+        message,
+        "2 runners send load; data \"users\" ran out of rows: scenario main ended early"
+    );
+    // At the end the judgement's own message has it.
+    running.phase = Phase::Finished;
+    running
+        .judgement
+        .clone_from(&view(Phase::Finished).judgement);
+    let message = status_at(&running, &[], 0).message.unwrap();
+    assert_eq!(message, "all 1 thresholds hold");
+    running.phase = Phase::Running;
+    running.notes = vec!["x".repeat(600)];
+    assert!(status_at(&running, &[], 0).message.unwrap().len() <= 512);
+}
+
+#[test]
+fn a_group_that_was_never_done_took_no_time() {
+    let mut view = view(Phase::Finished);
+    let measured = view.summary.as_mut().unwrap();
+    measured.iterations_failed = 0;
+    measured.groups[0].count = 0;
+    let summary = status_at(&view, &[], 0).summary.unwrap();
+    assert_eq!(summary.iterations_failed, None);
+    assert_eq!(summary.groups[0].duration.p95, "–");
 }
 
 #[test]

@@ -11,7 +11,7 @@ use k8s_openapi::{
 };
 use kube::api::ObjectMeta;
 use loadtest_core::{
-    coordinator::{DRAIN_GRACE, END_GRACE},
+    coordinator::{DRAIN_GRACE, END_GRACE, SETUP_GRACE, TEARDOWN_GRACE},
     plan::Plan,
     view::RunView,
 };
@@ -309,11 +309,21 @@ fn metadata(run: &Run, name: &str) -> ObjectMeta {
 }
 
 fn grace(plan: &Plan) -> Duration {
-    plan.graceful_stop() + plan.results.drain_timeout + TERMINATION_MARGIN
+    let teardown = plan.once.as_ref().and_then(|once| once.teardown);
+    plan.graceful_stop()
+        + teardown.map_or(Duration::ZERO, |_| TEARDOWN_GRACE)
+        + plan.results.drain_timeout
+        + TERMINATION_MARGIN
 }
 
 fn backstop(plan: &Plan) -> Duration {
-    plan.start_timeout
+    let once = plan.once.as_deref();
+    let of = |flow: Option<u32>, time| flow.map_or(Duration::ZERO, |_| time);
+    of(
+        once.and_then(|once| once.setup),
+        plan.start_timeout + SETUP_GRACE,
+    ) + of(once.and_then(|once| once.teardown), TEARDOWN_GRACE)
+        + plan.start_timeout
         + plan.max_duration
         + plan.graceful_stop()
         + END_GRACE
@@ -340,6 +350,7 @@ mod tests {
     use std::path::Path;
 
     use clap::Parser;
+    use loadtest_core::plan::DataSource;
 
     use super::*;
     use crate::{run::fixtures, settings::Args};
@@ -467,8 +478,14 @@ mod tests {
         .map(|file| json!(file.strip_prefix("/etc/loadtest/").unwrap()))
         .into();
         let sources = &named("files")["projected"]["sources"];
-        let secrets: Vec<_> = sources.as_array().unwrap()[1..]
+        let secrets: Vec<_> = sources
+            .as_array()
+            .unwrap()
             .iter()
+            .filter(|source| {
+                let name = source["secret"]["name"].as_str();
+                name.is_some_and(|name| name.starts_with("shop-c"))
+            })
             .flat_map(|source| source["secret"]["items"].as_array().unwrap())
             .map(|item| item["path"].clone())
             .collect();
@@ -476,6 +493,46 @@ mod tests {
         assert!(named("files").to_string().contains("shop-client"));
         let without = resources(|spec| spec.target.tls = None).job.to_string();
         assert!(!without.contains("shop-c"), "{without}");
+    }
+
+    #[test]
+    fn what_templates_draw_from_is_mounted_into_the_engine_where_the_plan_says() {
+        let job = resources(|_| ()).job;
+        let volumes = job.pointer("/spec/template/spec/volumes").unwrap();
+        let named = |name: &str| {
+            let mut all = volumes.as_array().unwrap().iter();
+            all.find(|volume| volume["name"] == name).unwrap().clone()
+        };
+        let sources = named("files")["projected"]["sources"].clone();
+        let mounted: Vec<String> = sources
+            .as_array()
+            .unwrap()
+            .iter()
+            .flat_map(|source| {
+                let kind = if source["secret"].is_object() {
+                    "secret"
+                } else {
+                    "configMap"
+                };
+                let items = source[kind]["items"].as_array().cloned();
+                items.unwrap_or_default()
+            })
+            .map(|item| format!("{FILES_DIR}/{}", item["path"].as_str().unwrap()))
+            .collect();
+        let inputs = fixtures::prepared().plan.inputs.clone();
+        let data = inputs.data.iter().filter_map(|data| match &data.source {
+            DataSource::File(path) => Some(path),
+            DataSource::Inline(_) => None,
+        });
+        let needed: Vec<_> = inputs.secrets.iter().map(|s| &s.path).chain(data).collect();
+        assert_eq!(needed.len(), 4);
+        for path in needed {
+            assert!(mounted.contains(path), "{path} is not in {mounted:?}");
+        }
+        let exporter = named("exporter-files").to_string();
+        for name in ["shop-hmac", "shop-account", "shop-data"] {
+            assert!(!exporter.contains(name), "{exporter}");
+        }
     }
 
     #[test]

@@ -18,6 +18,8 @@ pub enum Decision {
     Forget,
     /// It cannot be carried out: say so, make nothing.
     Refuse(Vec<Problem>),
+    /// Something that it needs is not there yet: say so, make nothing, look again.
+    Wait(Vec<Problem>),
     /// Coordinate it from now on, `create`: after making its objects.
     Begin {
         /// Its plan.
@@ -55,6 +57,7 @@ pub fn decide(observed: &Observed, validated: Option<Validated>) -> Decision {
     match validated {
         None => Decision::Carry,
         Some(Validated::Refused(problems)) => Decision::Refuse(problems),
+        Some(Validated::Waits(problems)) => Decision::Wait(problems),
         Some(Validated::Accepted(prepared)) => {
             // A Job that was there and is gone was deleted by somebody: runs never restart by
             // themselves. The plan's hash is written after the Job was made.
@@ -198,7 +201,10 @@ mod tests {
     fn what_is_refused_makes_nothing() {
         let problems = vec![Problem::new(Stage::Acceptance, "spec", "no")];
         let refused = Some(Validated::Refused(problems.clone()));
-        assert_eq!(decide(&observed(), refused), Decision::Refuse(problems));
+        let decision = decide(&observed(), refused);
+        assert_eq!(decision, Decision::Refuse(problems.clone()));
+        let waits = Some(Validated::Waits(problems.clone()));
+        assert_eq!(decide(&observed(), waits), Decision::Wait(problems));
     }
 
     #[test]

@@ -12,6 +12,12 @@ pub fn spec() -> TestSpec {
             "caRef": {"secret": {"name": "shop-ca", "key": "root.pem"}},
             "clientCertificateRef": {"name": "shop-client"},
         }},
+        "secrets": [{"name": "key", "secretRef": {"name": "shop-hmac", "key": "k"}}],
+        "auth": {"basic": {"secretRef": {"name": "shop-account", "passwordKey": "pass"}}},
+        "data": [
+            {"name": "products", "from": {"configMapRef": {"name": "shop-data", "key": "p.csv"}}},
+            {"name": "few", "from": {"inline": "id\n1\n"}},
+        ],
         "scenarios": [{
             "name": "browse",
             "load": {"constantRate": {"rate": "100/s", "duration": "1m"}},

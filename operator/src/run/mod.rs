@@ -5,6 +5,7 @@
 
 mod apply;
 mod children;
+mod data;
 mod decide;
 mod observe;
 mod pods;
@@ -37,6 +38,9 @@ use self::{
 };
 use crate::{clock, context::Context, coordination::Active, error::Error, names, objects};
 
+/// A run that waits for a `ConfigMap` is looked at again after this long: the operator watches none.
+const LOOK_FOR_DATA: Duration = Duration::from_secs(2);
+
 /// A finished run whose pods are still ending is looked at again after this long.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
 
@@ -56,11 +60,15 @@ async fn step(object: &DynamicObject, ctx: &Context) -> Result<Action, Error> {
     let found = observed.found.take();
     let validated = found
         .as_ref()
-        .map(|found| validate::validate(&observed, found))
+        .map(|found| validate::validate(&observed, found, clock::now()))
         .transpose()?;
     match decide::decide(&observed, validated) {
         Decision::Rest => return Ok(rest(&observed)),
         Decision::Forget => ctx.registry.remove(&observed.run.id),
+        Decision::Wait(problems) => {
+            report::wait(ctx, &observed, &problems).await?;
+            return Ok(Action::requeue(LOOK_FOR_DATA));
+        }
         Decision::Refuse(problems) => report::refuse(ctx, &observed, &problems).await?,
         Decision::Begin { prepared, create } => {
             let found = found.ok_or_else(|| Error::broken("the decision", "nothing was found"))?;

@@ -15,7 +15,12 @@ use loadtest_core::{
 };
 use loadtest_crds::{LoadTest, LoadTestRun, LoadTestRunSpec, LoadTestRunStatus, TestSpec};
 
-use super::{children, pods, validate::Prepared};
+use super::{
+    children,
+    data::{self, ConfigMaps},
+    pods,
+    validate::Prepared,
+};
 use crate::{clock, context::Context, coordination::Trouble, error::Error, names, objects};
 
 /// A plan has at most 32 MiB: a `ConfigMap` holds 1 MiB, and text shrinks tenfold at best.
@@ -138,6 +143,8 @@ pub struct Found {
     pub start: Option<UnixMicros>,
     /// The judged view.
     pub judged: Option<RunView>,
+    /// `ConfigMap`s with its data; `None` when no plan is to be made that needs them.
+    pub data: Option<ConfigMaps>,
 }
 
 /// Reads all there is.
@@ -255,12 +262,33 @@ async fn find(ctx: &Context, run: &Run, spec: &LoadTestRunSpec) -> Result<Found,
         .await;
     let live = live.map_err(Error::api("read the run"))?;
     let start = live.and_then(|live| live.annotations().get(names::START)?.parse().ok());
+    let test = test(ctx, run, spec)?;
+    let needed = test
+        .as_ref()
+        .filter(|_| plan.is_none() && spec.cancel != Some(true));
+    let data = match needed {
+        Some(test) => Some(data_of(&maps, test).await?),
+        None => None,
+    };
     Ok(Found {
-        test: test(ctx, run, spec)?,
+        test,
+        data,
         prepared: plan.as_ref().map(prepared).transpose()?,
         start,
         judged: result.as_ref().map(judged).transpose()?,
     })
+}
+
+async fn data_of(maps: &Api<ConfigMap>, test: &TestSpec) -> Result<ConfigMaps, Error> {
+    let mut found = ConfigMaps::new();
+    for name in data::config_maps(test) {
+        if !found.contains_key(name) {
+            let map = maps.get_opt(name).await;
+            let map = map.map_err(Error::api("read the ConfigMap of data"))?;
+            found.insert(name.to_owned(), map);
+        }
+    }
+    Ok(found)
 }
 
 fn test(ctx: &Context, run: &Run, spec: &LoadTestRunSpec) -> Result<Option<TestSpec>, Error> {

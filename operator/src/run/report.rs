@@ -75,6 +75,39 @@ pub async fn report(ctx: &Context, observed: &Observed, active: &Active) -> Resu
 /// # Errors
 /// When it cannot be written.
 pub async fn refuse(ctx: &Context, observed: &Observed, problems: &[Problem]) -> Result<(), Error> {
+    let written = not_accepted(ctx, observed, problems, status::refused_run_status);
+    if written.await? {
+        event(ctx, &observed.run, "InvalidSpec", problems).await;
+        count_verdict(ctx, Verdict::Error);
+    }
+    Ok(())
+}
+
+/// Writes what a run waits for, once.
+///
+/// # Errors
+/// When it cannot be written.
+pub async fn wait(ctx: &Context, observed: &Observed, problems: &[Problem]) -> Result<(), Error> {
+    let written = not_accepted(ctx, observed, problems, status::waiting_run_status);
+    if written.await? {
+        event(ctx, &observed.run, status::DATA_MISSING, problems).await;
+    }
+    Ok(())
+}
+
+async fn event(ctx: &Context, run: &Run, reason: &str, problems: &[Problem]) {
+    let (about, note) = (reference(run), status::refusal(problems));
+    ctx.event(&about, EventType::Warning, reason, &note, "Validate")
+        .await;
+}
+
+/// Writes a status that is made of problems; false when it is there already.
+async fn not_accepted(
+    ctx: &Context,
+    observed: &Observed,
+    problems: &[Problem],
+    status_of: fn(&[Problem], &Facts<'_>) -> LoadTestRunStatus,
+) -> Result<bool, Error> {
     let run = &observed.run;
     let previous = observed.status.as_ref();
     let facts = Facts {
@@ -87,22 +120,12 @@ pub async fn refuse(ctx: &Context, observed: &Observed, problems: &[Problem]) ->
         note: None,
         now: status::time_of(clock::now()),
     };
-    let next = status::refused_run_status(problems, &facts);
+    let next = status_of(problems, &facts);
     if previous == Some(&next) {
-        return Ok(());
+        return Ok(false);
     }
     write_status(ctx, run, &next).await?;
-    let note = status::refusal(problems);
-    ctx.event(
-        &reference(run),
-        EventType::Warning,
-        "InvalidSpec",
-        &note,
-        "Validate",
-    )
-    .await;
-    count_verdict(ctx, Verdict::Error);
-    Ok(())
+    Ok(true)
 }
 
 /// Whether a status is worth writing: at once when it says something new, for numbers only when

@@ -2,7 +2,7 @@
 
 use loadtest_crds::{
     plan::mounts,
-    spec::{AuthRef, CaRef, TargetTls},
+    spec::{AuthRef, BasicAuth, CaRef, KeyRef, TargetAuth, TargetTls},
 };
 use serde_json::{Value, json};
 
@@ -33,6 +33,8 @@ pub fn volumes(of: Blueprint<'_>) -> Value {
     }});
     let mut files = vec![plan.clone()];
     files.extend(target_files(of));
+    files.extend(template_files(of));
+    files.extend(of.spec.auth.iter().flat_map(target_auth_files));
     let mut volumes = vec![
         json!({"name": "files", "projected": {"sources": files}}),
         json!({"name": "pool", "emptyDir": {
@@ -80,6 +82,65 @@ fn target_files(of: Blueprint<'_>) -> Vec<Value> {
     ca.into_iter().chain(certificate).collect()
 }
 
+/// What templates draw from: secrets, and data in `ConfigMap`s.
+fn template_files(of: Blueprint<'_>) -> Vec<Value> {
+    let secrets = of.spec.secrets.iter().map(|secret| {
+        let path = below_files(mounts::SECRETS_DIR, &secret.name);
+        key_source("secret", &secret.secret_ref, &path)
+    });
+    let data = of.spec.data.iter().filter_map(|data| {
+        let from = data.from.config_map_ref.as_ref()?;
+        let path = below_files(mounts::DATA_DIR, &data.name);
+        Some(key_source("configMap", from, &path))
+    });
+    secrets.chain(data).collect()
+}
+
+/// What engines need to prove who they are.
+fn target_auth_files(auth: &TargetAuth) -> Vec<Value> {
+    let TargetAuth {
+        basic,
+        bearer,
+        client_credentials,
+    } = auth;
+    let file = |name: &str| below_files(mounts::TARGET_AUTH_DIR, name);
+    let basic = basic
+        .iter()
+        .map(|basic| basic_source(&basic.secret_ref, mounts::TARGET_AUTH_DIR));
+    let bearer = bearer
+        .iter()
+        .map(|bearer| key_source("secret", &bearer.secret_ref, &file(mounts::TOKEN)));
+    let client = client_credentials.iter().flat_map(|client| {
+        [
+            key_source("secret", &client.client_id_ref, &file(mounts::CLIENT_ID)),
+            key_source(
+                "secret",
+                &client.client_secret_ref,
+                &file(mounts::CLIENT_SECRET),
+            ),
+        ]
+    });
+    basic.chain(bearer).chain(client).collect()
+}
+
+/// A key of a Secret or `ConfigMap` as one file.
+fn key_source(kind: &str, from: &KeyRef, path: &str) -> Value {
+    let items = [json!({"key": from.key.to_string(), "path": path})];
+    json!({kind: {"name": from.name.to_string(), "items": items}})
+}
+
+/// A Secret with a user name and a password as two files.
+fn basic_source(basic: &BasicAuth, directory: &str) -> Value {
+    let key = |key: Option<&str>, or: &str| key.unwrap_or(or).to_owned();
+    let user = key(basic.username_key.as_deref(), mounts::DEFAULT_USERNAME_KEY);
+    let password = key(basic.password_key.as_deref(), mounts::DEFAULT_PASSWORD_KEY);
+    let items = [
+        json!({"key": user, "path": below_files(directory, mounts::USERNAME)}),
+        json!({"key": password, "path": below_files(directory, mounts::PASSWORD)}),
+    ];
+    json!({"secret": {"name": basic.name.to_string(), "items": items}})
+}
+
 /// What exporters need to reach the search server.
 fn search_files(of: Blueprint<'_>) -> Vec<Value> {
     let search = of
@@ -105,29 +166,13 @@ fn auth_source(auth: &AuthRef) -> Option<Value> {
         api_key,
         bearer,
     } = auth;
-    let (name, items) = if let Some(basic) = basic {
-        let key = |key: Option<&str>, or: &str| key.unwrap_or(or).to_owned();
-        let user = key(basic.username_key.as_deref(), mounts::DEFAULT_USERNAME_KEY);
-        let password = key(basic.password_key.as_deref(), mounts::DEFAULT_PASSWORD_KEY);
-        (
-            &basic.name,
-            vec![(user, mounts::USERNAME), (password, mounts::PASSWORD)],
-        )
-    } else if let Some(api_key) = api_key {
-        (
-            &api_key.name,
-            vec![(api_key.key.to_string(), mounts::API_KEY)],
-        )
-    } else if let Some(bearer) = bearer {
-        (&bearer.name, vec![(bearer.key.to_string(), mounts::TOKEN)])
-    } else {
-        return None;
-    };
-    let items: Vec<_> = items
-        .into_iter()
-        .map(|(key, file)| json!({"key": key, "path": below_files(mounts::AUTH_DIR, file)}))
-        .collect();
-    Some(json!({"secret": {"name": name.to_string(), "items": items}}))
+    let file = |name: &str| below_files(mounts::AUTH_DIR, name);
+    match (basic, api_key, bearer) {
+        (Some(basic), _, _) => Some(basic_source(basic, mounts::AUTH_DIR)),
+        (_, Some(api_key), _) => Some(key_source("secret", api_key, &file(mounts::API_KEY))),
+        (_, _, Some(bearer)) => Some(key_source("secret", bearer, &file(mounts::TOKEN))),
+        (None, None, None) => None,
+    }
 }
 
 fn ca_source(ca: &CaRef, directory: &str) -> Option<Value> {
@@ -137,9 +182,7 @@ fn ca_source(ca: &CaRef, directory: &str) -> Option<Value> {
         (None, Some(from)) => ("secret", from),
         (None, None) => return None,
     };
-    let path = below_files(directory, mounts::CA);
-    let items = [json!({"key": from.key.to_string(), "path": path})];
-    Some(json!({kind: {"name": from.name.to_string(), "items": items}}))
+    Some(key_source(kind, from, &below_files(directory, mounts::CA)))
 }
 
 /// Path within the volume that is mounted at [`FILES_DIR`].

@@ -1,19 +1,17 @@
 //! A plan made ready for the workers of one runner: nothing is parsed or looked up later.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use loadtest_core::{
-    plan::{
-        Check, Condition, Connections, Cookies, Load, Origin, PauseRange, Plan, Request, Scenario,
-        Step, Target, Task,
-    },
+    plan::{Connections, Cookies, Load, OnExhausted, Origin, Plan, Request, Scenario, Target},
     scalar::StatusRange,
 };
-use memchr::memmem::Finder;
 
 use super::{
-    message::{Envelope, Message, MessageError},
+    message::{self, Envelope, Message, MessageError},
     reach::{check_general, needs_general, origins, tls_config},
+    script::{CompiledCheck, CompiledExtract, Compiler, InputError, Inputs, Needs, ScriptError},
+    steps::{CompiledFlows, CompiledTask, StepCompiler, StepError},
     tls::TlsSetUpError,
 };
 use crate::{clock::Nanos, http::Keep};
@@ -29,12 +27,20 @@ pub struct Compiled {
     pub check_names: Vec<String>,
     /// How many request names there are.
     pub series: usize,
+    /// How many timed groups there are.
+    pub groups: usize,
     /// Where requests go; requests refer to it by index, the first is the target's own.
     pub origins: Vec<Origin>,
     /// The target, for what redirects may do.
     pub target: Target,
     /// How https is spoken, if any request can get there.
     pub tls: Option<Arc<rustls::ClientConfig>>,
+    /// What texts are made of.
+    pub inputs: Arc<Inputs>,
+    /// Whether users must remember something.
+    pub needs_memory: bool,
+    /// Number of the first scenario in traces.
+    pub first_number: u32,
     /// The run's id.
     pub run_id: String,
     /// Seed of every random choice.
@@ -60,44 +66,10 @@ pub struct CompiledScenario {
     pub cookies: Cookies,
     /// Never empty.
     pub tasks: Vec<CompiledTask>,
-}
-
-/// A task.
-#[derive(Debug)]
-pub struct CompiledTask {
-    /// How often in each block.
-    pub weight: u32,
-    /// What a user of a closed model does between this iteration and the next.
-    pub rest: Option<Rest>,
-    /// What to do.
-    pub steps: Vec<CompiledStep>,
-}
-
-/// A wait, drawn from `min..=max` nanoseconds.
-#[derive(Debug, Clone, Copy)]
-pub struct Wait {
-    /// Shortest.
-    pub min: Nanos,
-    /// Longest.
-    pub max: Nanos,
-}
-
-/// What a user does between two iterations.
-#[derive(Debug, Clone, Copy)]
-pub enum Rest {
-    /// Waits so long after the end.
-    Think(Wait),
-    /// Waits until so long after the start.
-    Pace(Nanos),
-}
-
-/// A step.
-#[derive(Debug)]
-pub enum CompiledStep {
-    /// Send and receive.
-    Request(Box<CompiledRequest>),
-    /// Wait.
-    Pause(Wait),
+    /// What tasks do besides their own steps.
+    pub flows: CompiledFlows,
+    /// Feeders that it ends with.
+    pub dries_with: Box<[u32]>,
 }
 
 /// A request.
@@ -117,7 +89,9 @@ pub struct CompiledRequest {
     pub success: StatusSet,
     /// What must hold.
     pub checks: Vec<CompiledCheck>,
-    /// Whether a check looks at the body.
+    /// What is remembered of the answer.
+    pub extracts: Vec<CompiledExtract>,
+    /// Whether a check or an extract looks at the body.
     pub keep_body: bool,
 }
 
@@ -137,12 +111,8 @@ pub struct Sending {
 pub struct Redirects {
     /// How many are followed.
     pub most: u8,
-    /// The request that the next one is made of.
-    pub request: Request,
-    /// Whether connections are closed after each request.
-    pub closes: bool,
-    /// Whether cookies are kept.
-    pub cookies: bool,
+    /// Names of headers that no other origin gets, because secrets are in them.
+    pub private: Box<[String]>,
 }
 
 /// What the exchange of a request depends on.
@@ -180,24 +150,6 @@ pub enum Client {
     General,
 }
 
-/// A check.
-#[derive(Debug)]
-pub struct CompiledCheck {
-    /// Index of its name.
-    pub index: u32,
-    /// What must hold.
-    pub condition: CompiledCondition,
-}
-
-/// What a check looks at.
-#[derive(Debug)]
-pub enum CompiledCondition {
-    /// Status in the set.
-    Status(StatusSet),
-    /// Body has the text.
-    BodyContains(Box<Finder<'static>>),
-}
-
 /// A set of status codes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct StatusSet([u64; 10]);
@@ -229,6 +181,17 @@ pub enum CompileError {
     /// A request cannot be sent.
     #[error(transparent)]
     Message(#[from] MessageError),
+    /// Something that the plan names cannot be used.
+    #[error(transparent)]
+    Input(#[from] InputError),
+    /// A check or an extract cannot be made ready.
+    #[error("request {request:?}: {problem}")]
+    Script {
+        /// Name of the request.
+        request: String,
+        /// What is wrong.
+        problem: ScriptError,
+    },
     /// TLS cannot be spoken as the plan says.
     #[error(transparent)]
     Tls(#[from] TlsSetUpError),
@@ -241,37 +204,45 @@ pub enum CompileError {
     /// There is nothing to choose from.
     #[error("scenario {0:?} has no task with a weight")]
     NoTask(String),
-    /// A closed user would repeat it without end and without a moment's rest.
-    #[error("task {task:?} of scenario {scenario:?} has no step")]
-    NoStep {
-        /// Which scenario.
-        scenario: String,
-        /// Which task.
-        task: String,
-    },
+    /// Steps cannot be done.
+    #[error(transparent)]
+    Step(#[from] StepError),
 }
 
 impl Compiled {
-    /// Compiles a plan, and reads the certificates that it names.
+    /// Compiles a plan, and reads the files that it names.
     ///
     /// # Errors
     /// [`CompileError`] names the part that cannot be carried out.
     pub fn new(plan: &Plan) -> Result<Self, CompileError> {
+        Self::with_inputs(plan, &Arc::new(Inputs::read(plan)?))
+    }
+
+    /// Compiles a plan of which the files that texts are made of have been read.
+    ///
+    /// # Errors
+    /// [`CompileError`] names the part that cannot be carried out.
+    pub fn with_inputs(plan: &Plan, inputs: &Arc<Inputs>) -> Result<Self, CompileError> {
         check_general(&plan.target)?;
+        let compiler = Compiler::new(inputs);
         let mut timeouts = Vec::new();
         let scenarios = plan
             .scenarios
             .iter()
-            .map(|scenario| compile_scenario(plan, scenario, &mut timeouts))
+            .map(|scenario| compile_scenario(plan, scenario, &compiler, &mut timeouts))
             .collect::<Result<_, _>>()?;
         Ok(Self {
             scenarios,
             timeouts,
             check_names: plan.checks.clone(),
             series: plan.series.len(),
+            groups: plan.groups.len(),
             origins: origins(&plan.target),
             target: plan.target.clone(),
             tls: tls_config(plan)?.map(Arc::new),
+            needs_memory: compiler.needs_memory(),
+            inputs: Arc::clone(inputs),
+            first_number: 0,
             run_id: plan.run.id.clone(),
             seed: plan.run.seed,
             warm_up: nanos(plan.warm_up),
@@ -283,16 +254,28 @@ impl Compiled {
 fn compile_scenario(
     plan: &Plan,
     scenario: &Scenario,
+    script: &Compiler<'_>,
     timeouts: &mut Vec<Nanos>,
 ) -> Result<CompiledScenario, CompileError> {
     if scenario.tasks.iter().all(|task| task.weight == 0) {
         return Err(CompileError::NoTask(scenario.name.clone()));
     }
-    let tasks = scenario
-        .tasks
-        .iter()
-        .map(|task| compile_task(plan, scenario, task, timeouts))
-        .collect::<Result<_, _>>()?;
+    let mut steps = StepCompiler {
+        plan,
+        scenario,
+        script,
+        timeouts,
+    };
+    // Flows first: they are refused when they go in a circle, and tasks follow them.
+    let flows = steps.flows()?;
+    let tasks = steps.tasks()?;
+    let used = tasks.iter().flat_map(|task| &task.first_feeders);
+    let used: BTreeSet<u32> = used.copied().collect();
+    let data = &plan.inputs.data;
+    let ends = |feeder: &u32| {
+        let feeder = data.get(*feeder as usize);
+        feeder.is_some_and(|feeder| feeder.on_exhausted == OnExhausted::Stop)
+    };
     Ok(CompiledScenario {
         start_after: nanos(scenario.start_after),
         load: scenario.load.clone(),
@@ -300,45 +283,20 @@ fn compile_scenario(
         connections: scenario.connections,
         cookies: scenario.cookies,
         tasks,
+        flows,
+        dries_with: used.into_iter().filter(ends).collect(),
     })
 }
 
-fn compile_task(
-    plan: &Plan,
-    scenario: &Scenario,
-    task: &Task,
-    timeouts: &mut Vec<Nanos>,
-) -> Result<CompiledTask, CompileError> {
-    if task.steps.is_empty() {
-        return Err(CompileError::NoStep {
-            scenario: scenario.name.clone(),
-            task: task.name.clone(),
-        });
-    }
-    let steps = task
-        .steps
-        .iter()
-        .map(|step| match step {
-            Step::Request(request) => compile_request(plan, scenario, request, timeouts)
-                .map(|request| CompiledStep::Request(Box::new(request))),
-            Step::Pause(range) => Ok(CompiledStep::Pause(Wait::new(*range))),
-            _ => Err(CompileError::General("not there yet")),
-        })
-        .collect::<Result<_, _>>()?;
-    Ok(CompiledTask {
-        weight: task.weight,
-        rest: match (task.pacing, task.think_time) {
-            (Some(pacing), _) => Some(Rest::Pace(nanos(pacing))),
-            (None, think_time) => think_time.map(|range| Rest::Think(Wait::new(range))),
-        },
-        steps,
-    })
-}
-
-fn compile_request(
+/// Compiles a request of a scenario.
+///
+/// # Errors
+/// [`CompileError`] names the request and the part that cannot be carried out.
+pub fn compile_request(
     plan: &Plan,
     scenario: &Scenario,
     request: &Request,
+    compiler: &Compiler<'_>,
     timeouts: &mut Vec<Nanos>,
 ) -> Result<CompiledRequest, CompileError> {
     let timeout_ns = nanos(request.timeout);
@@ -349,7 +307,19 @@ fn compile_request(
             timeouts.push(timeout_ns);
             timeouts.len() - 1
         });
-    let checks: Vec<_> = request.checks.iter().map(compile_check).collect();
+    let scripted = |problem| CompileError::Script {
+        request: message::name_of(plan, request),
+        problem,
+    };
+    let checks = request.checks.iter();
+    let checks = checks.map(|check| CompiledCheck::compile(check, compiler));
+    let checks: Vec<_> = checks.collect::<Result<_, _>>().map_err(scripted)?;
+    let extracts = request.extracts.iter();
+    let extracts = extracts.map(|extract| CompiledExtract::compile(extract, compiler));
+    let extracts: Vec<_> = extracts.collect::<Result<_, _>>().map_err(scripted)?;
+    let needs = checks.iter().map(CompiledCheck::needs);
+    let needs = needs.chain(extracts.iter().map(CompiledExtract::needs));
+    let needs = needs.fold(Needs::default(), Needs::and);
     let origins = origins(&plan.target);
     let number = request.origin.map_or(0, |other| other.saturating_add(1));
     let envelope = Envelope {
@@ -363,33 +333,30 @@ fn compile_request(
     let redirects = (request.follow_redirects > 0).then(|| {
         Box::new(Redirects {
             most: request.follow_redirects,
-            request: request.clone(),
-            closes: envelope.closes,
-            cookies,
+            private: message::private_headers(request),
         })
     });
+    let mut kind = Kind::new(request, envelope.closes, cookies);
+    // Whoever looks sees all of it.
+    let looked_at = compiler.inputs.witness.is_some();
+    kind.keep.all = needs.head || looked_at;
+    if needs_general(&plan.target) {
+        kind.client = Client::General;
+    }
     Ok(CompiledRequest {
         step: request.step,
         series: request.series,
         sending: Sending {
             origin: number,
-            message: Message::compile(plan, request, envelope)?,
-            kind: Kind {
-                client: if needs_general(&plan.target) {
-                    Client::General
-                } else {
-                    Client::Own
-                },
-                ..Kind::new(request, envelope.closes, cookies)
-            },
+            message: Message::compile(plan, request, envelope, compiler)?,
+            kind,
         },
         redirects,
         timeout,
         success: StatusSet::new(&request.success),
-        keep_body: checks
-            .iter()
-            .any(|check| matches!(check.condition, CompiledCondition::BodyContains(_))),
+        keep_body: needs.body || looked_at,
         checks,
+        extracts,
     })
 }
 
@@ -412,8 +379,7 @@ impl Kind {
                 cookies,
                 location: request.follow_redirects > 0,
             },
-            idempotent: ["GET", "HEAD", "PUT", "DELETE", "OPTIONS", "TRACE"]
-                .contains(&request.method.as_str()),
+            idempotent: is_idempotent(&request.method),
             head: request.method == "HEAD",
             closes: closes
                 || request.headers.iter().any(|(name, value)| {
@@ -424,26 +390,9 @@ impl Kind {
     }
 }
 
-fn compile_check(check: &Check) -> CompiledCheck {
-    CompiledCheck {
-        index: check.index,
-        condition: match &check.condition {
-            Condition::Status(ranges) => CompiledCondition::Status(StatusSet::new(ranges)),
-            Condition::BodyContains(text) => {
-                CompiledCondition::BodyContains(Box::new(Finder::new(text.as_bytes()).into_owned()))
-            }
-            _ => CompiledCondition::Status(StatusSet::default()),
-        },
-    }
-}
-
-impl Wait {
-    fn new(range: PauseRange) -> Self {
-        Self {
-            min: nanos(range.min),
-            max: nanos(range.max),
-        }
-    }
+/// Whether sending it twice does no harm (RFC 9110, 9.2.2).
+pub fn is_idempotent(method: &str) -> bool {
+    ["GET", "HEAD", "PUT", "DELETE", "OPTIONS", "TRACE"].contains(&method)
 }
 
 /// A duration in nanoseconds; 584 years at most.

@@ -110,11 +110,6 @@ impl Connection {
         }
     }
 
-    /// The kept body, `None` when it was too long.
-    pub fn body(&self) -> Option<&[u8]> {
-        (!self.body_too_long).then_some(self.body.as_slice())
-    }
-
     /// Bytes written and read for the request, without those of TLS.
     pub fn bytes(&self) -> (u64, u64) {
         (self.sent, self.received)
@@ -139,6 +134,9 @@ impl Connection {
         }
         if self.origin != exchange.sending.origin {
             self.turn_to(exchange.sending.origin);
+        }
+        if exchange.sending.message.varies() {
+            self.render_once(exchange, times)?;
         }
         loop {
             if self.stream.as_mut().is_some_and(|s| !s.is_quiet()) {
@@ -200,7 +198,7 @@ impl Connection {
         if scenario.cookies == Cookies::Iteration
             && let Some(rest) = &mut self.rest
         {
-            rest.jar.clear();
+            rest.jar.borrow_mut().clear();
         }
     }
 
@@ -259,13 +257,13 @@ impl Connection {
             return Ok(());
         };
         let mut buffer = exchange.worker.render.borrow_mut();
-        buffer.clear();
-        exchange
-            .sending
-            .message
-            .render(&exchange.values, &mut buffer);
-        if let Some(rest) = &self.rest {
+        let rest = self.rest.as_deref();
+        Rest::render(rest, exchange, &mut buffer);
+        if let Some(rest) = rest {
             rest.add_cookies(exchange, &mut buffer);
+        }
+        if let Some(witness) = &exchange.worker.shared.inputs.witness {
+            witness.sent(exchange, &buffer);
         }
         let written = match stream.try_write(&buffer) {
             Ok(written) => written,

@@ -14,8 +14,11 @@ use tokio::sync::{mpsc, watch};
 
 use super::{
     compile::{CompileError, Compiled},
+    feeder::{FeederError, Feeders},
     limits::{self, LimitError},
     meter::{FromWorker, RawLane},
+    once::{Errand, Prepared},
+    script::{AuthorizationError, Inputs, authorize},
     worker::{self, Assignment, Command},
 };
 use crate::{
@@ -48,6 +51,12 @@ pub enum SetUpError {
     /// The system does not allow as much as the users need.
     #[error(transparent)]
     Limits(#[from] LimitError),
+    /// Nobody could prove to the target who they are.
+    #[error(transparent)]
+    Authorization(#[from] AuthorizationError),
+    /// There are no rows of data.
+    #[error(transparent)]
+    Feeder(#[from] FeederError),
     /// The record pool cannot be made.
     #[error(transparent)]
     Pool(#[from] PoolError),
@@ -63,6 +72,10 @@ pub struct Crew {
     pub messages: mpsc::Receiver<FromWorker>,
     /// The record pool, when anything is exported.
     pub pool: Option<Pool>,
+    compiled: Arc<Compiled>,
+    feeders: Arc<Feeders>,
+    /// The setup and the teardown, of runner 0, until they begin.
+    prepared: [Option<Prepared>; 2],
     commands: watch::Sender<Command>,
     spares: Vec<std_mpsc::Sender<Box<SeriesSet>>>,
 }
@@ -83,50 +96,33 @@ impl Crew {
         }
         let compiled = Arc::new(Compiled::new(plan)?);
         limits::check(plan, runner)?;
+        let feeders = Arc::new(Feeders::load(plan, runner)?);
+        authorize(plan, &compiled.inputs.authorization)?;
+        let prepare = |errand| {
+            if runner.index == 0 {
+                Prepared::new(errand, plan, &compiled, &feeders, anchor)
+            } else {
+                Ok(None)
+            }
+        };
+        let prepared = [prepare(Errand::SetUp)?, prepare(Errand::TearDown)?];
         let workers = worker_count();
-        let pool = plan
-            .results
-            .exports()
-            .then(|| {
-                Pool::create(
-                    &args.pool,
-                    PoolOptions {
-                        workers,
-                        // Without raw records the pool only counts.
-                        blocks_per_worker: if plan.results.wants_raw() {
-                            (POOL_BLOCKS / workers).max(4)
-                        } else {
-                            2
-                        },
-                        anchor: Anchor {
-                            wall_ns: anchor.wall_ns,
-                            mono_ns: anchor.mono_ns,
-                        },
-                    },
-                )
-            })
-            .transpose()?;
+        let pool = pool(args, plan, workers, anchor)?;
         let (commands, watched) = watch::channel(Command::Wait);
         let (outbox, messages) = mpsc::channel(MESSAGES_PER_WORKER * workers as usize);
         let mut spares = Vec::new();
         for worker in 0..workers {
             let (spare, returned) = std_mpsc::channel();
             spares.push(spare);
-            let raw = match &pool {
-                None => RawLane::None,
-                Some(pool) => match plan.results.raw() {
-                    RawMode::All => RawLane::All(pool.writer(worker)),
-                    RawMode::None => RawLane::Counted(pool.writer(worker)),
-                    mode => RawLane::Chosen(pool.writer(worker), mode),
-                },
-            };
             let assignment = Assignment {
                 compiled: Arc::clone(&compiled),
+                feeders: Arc::clone(&feeders),
+                left: None,
                 runner,
                 worker,
                 workers,
                 anchor,
-                raw,
+                raw: raw_lane(pool.as_ref(), plan, worker),
                 commands: watched.clone(),
                 outbox: outbox.clone(),
                 spares: returned,
@@ -136,6 +132,9 @@ impl Crew {
         Ok(Self {
             messages,
             pool,
+            compiled,
+            feeders,
+            prepared,
             commands,
             spares,
         })
@@ -144,6 +143,31 @@ impl Crew {
     /// How many workers there are.
     pub fn workers(&self) -> usize {
         self.spares.len()
+    }
+
+    /// What texts are made of.
+    pub fn inputs(&self) -> &Inputs {
+        &self.compiled.inputs
+    }
+
+    /// Feeders that had no row left for somebody.
+    pub fn exhausted(&self) -> Vec<u32> {
+        self.feeders.exhausted()
+    }
+
+    /// Whether there is something that was not begun.
+    pub fn has(&self, errand: Errand) -> bool {
+        self.prepared
+            .iter()
+            .flatten()
+            .any(|prepared| prepared.is(errand))
+    }
+
+    /// What is done once, to be begun; `None` if there is no such thing, or it has been taken.
+    pub fn take(&mut self, errand: Errand) -> Option<Prepared> {
+        let mut places = self.prepared.iter_mut();
+        let place = places.find(|place| place.as_ref().is_some_and(|prepared| prepared.is(errand)));
+        place.and_then(Option::take)
     }
 
     /// Tells all workers what to do.
@@ -158,6 +182,43 @@ impl Crew {
             // Fails only when the worker has ended.
             drop(spare.send(set));
         }
+    }
+}
+
+/// The record pool, when anything is exported.
+fn pool(
+    args: &RunnerArgs,
+    plan: &Plan,
+    workers: u32,
+    anchor: WallAnchor,
+) -> Result<Option<Pool>, PoolError> {
+    if !plan.results.exports() {
+        return Ok(None);
+    }
+    let options = PoolOptions {
+        workers,
+        // Without raw records the pool only counts.
+        blocks_per_worker: if plan.results.wants_raw() {
+            (POOL_BLOCKS / workers).max(4)
+        } else {
+            2
+        },
+        anchor: Anchor {
+            wall_ns: anchor.wall_ns,
+            mono_ns: anchor.mono_ns,
+        },
+    };
+    Pool::create(&args.pool, options).map(Some)
+}
+
+fn raw_lane(pool: Option<&Pool>, plan: &Plan, worker: u32) -> RawLane {
+    let Some(pool) = pool else {
+        return RawLane::None;
+    };
+    match plan.results.raw() {
+        RawMode::All => RawLane::All(pool.writer(worker)),
+        RawMode::None => RawLane::Counted(pool.writer(worker)),
+        mode => RawLane::Chosen(pool.writer(worker), mode),
     }
 }
 

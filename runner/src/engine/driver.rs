@@ -5,6 +5,8 @@
 //! tried again for ever. Only before the start and after the end is there a limit to patience,
 //! since then nothing else would end the process.
 
+mod errands;
+
 use std::time::Duration;
 
 use loadtest_core::{
@@ -16,11 +18,14 @@ use tokio::{
     time::Instant,
 };
 
+use errands::Errands;
+
 use super::{
     compile::nanos,
     crew::{Crew, SetUpError},
     health::Health,
     meter::{FromWorker, Window},
+    once::Errand,
     rng::Rng,
     tally::{Intervals, Tally},
     worker::Command,
@@ -81,6 +86,7 @@ pub struct Driver {
     stopped: bool,
     interrupted: bool,
     failure: Option<String>,
+    errands: Errands,
     rng: Rng,
     last_answer: Instant,
     failed_reports: u32,
@@ -120,6 +126,7 @@ impl Driver {
             stopped: false,
             interrupted: false,
             failure: None,
+            errands: Errands::default(),
             last_answer: Instant::now(),
             failed_reports: 0,
             reports: 0,
@@ -185,6 +192,10 @@ impl Driver {
                     }
                     next_report = Instant::now() + self.pause();
                 }
+                (errand, result) = self.errands.ended() => {
+                    self.heed_errand(errand, result);
+                    next_report = Instant::now();
+                }
                 () = tokio::time::sleep_until(next_report), if in_flight.is_none() => {}
                 () = signalled(&mut terminate, &mut interrupt) => self.signalled(),
             }
@@ -214,7 +225,8 @@ impl Driver {
                 self.worker_ended(worker);
             }
         }
-        self.state == EngineState::Finished && was != EngineState::Finished
+        let over = |state| matches!(state, EngineState::LoadDone | EngineState::Finished);
+        over(self.state) && !over(was)
     }
 
     fn add(&mut self, window: Window) {
@@ -241,13 +253,7 @@ impl Driver {
             intervals.worker_ended(worker);
         }
         self.write_intervals();
-        if self.workers_left == 0 {
-            if let Some(pool) = self.crew.as_ref().and_then(|crew| crew.pool.as_ref()) {
-                pool.finish();
-            }
-            self.state = EngineState::Finished;
-            tracing::info!("the load is over");
-        }
+        self.may_be_over();
     }
 
     fn write_intervals(&mut self) {
@@ -320,9 +326,9 @@ impl Driver {
             health: self.health.read(high_water),
             interrupted: self.interrupted,
             failure: self.failure.clone(),
-            setup: None,
-            teardown_failure: None,
-            exhausted: Vec::new(),
+            setup: self.errands.set_up.clone(),
+            teardown_failure: self.errands.teardown_failure.clone(),
+            exhausted: self.crew.as_ref().map(Crew::exhausted).unwrap_or_default(),
         }
     }
 
@@ -338,6 +344,7 @@ impl Driver {
             Err(error) => {
                 self.failed_reports = self.failed_reports.saturating_add(1);
                 tracing::warn!(%error, "the coordinator does not answer");
+                self.waits_in_vain();
                 return self.is_silence_final().then_some(End::Silence);
             }
         };
@@ -346,7 +353,15 @@ impl Driver {
         self.remote.observe(sent, received, answer.clock);
         let all_told = self.state == EngineState::Finished && self.tally.is_all_told();
         self.tally.answered(&answer);
+        self.take_setup(answer.setup.as_ref());
         match answer.desired {
+            Desired::SetUp if !self.stopped => self.begin(Errand::SetUp),
+            // Whoever is not waited for any more does it all the same.
+            Desired::TearDown | Desired::Finish(_) | Desired::Exit
+                if self.state == EngineState::LoadDone =>
+            {
+                self.begin(Errand::TearDown);
+            }
             Desired::Wait | Desired::SetUp | Desired::TearDown => {}
             Desired::StartAt(at) => self.start_at(self.remote.to_local(at)),
             Desired::Exit if all_told => {
@@ -358,7 +373,9 @@ impl Driver {
     }
 
     fn start_at(&mut self, at: Option<Nanos>) {
-        if let Some(at) = at.filter(|_| self.start.is_none() && !self.stopped) {
+        if let Some(at) = at.filter(|_| self.start.is_none() && !self.stopped)
+            && self.has_what_the_setup_left()
+        {
             // A start that has passed is now: the schedule counts from when we can keep it.
             let at = at.max(clock::now());
             self.start = Some(at);
@@ -372,8 +389,9 @@ impl Driver {
         if !self.stopped {
             self.stopped = true;
             self.command(Command::Stop);
-            if self.state != EngineState::Finished {
+            if matches!(self.state, EngineState::Ready | EngineState::Running) {
                 self.state = EngineState::Stopping;
+                self.errands.abort();
             }
             tracing::info!("no more iterations begin");
         }
@@ -381,8 +399,10 @@ impl Driver {
 
     /// The first signal lets iterations end, the second cuts them off.
     fn signalled(&mut self) {
+        self.errands.is_hurried = true;
         if self.stopped {
             self.command(Command::Abort);
+            self.abandon();
         } else {
             // Once nothing new begins anyway, a signal takes nothing away from the load.
             self.interrupted = matches!(self.state, EngineState::Ready | EngineState::Running);
@@ -413,8 +433,7 @@ impl Driver {
             let longest = doubled.min(LONGEST_BACKOFF).as_micros() as u64;
             return Duration::from_micros(self.rng.between(longest / 2, longest));
         }
-        let hasty = self.reports < HASTY_REPORTS || self.state == EngineState::Finished;
-        if hasty {
+        if self.reports < HASTY_REPORTS || self.is_waited_for() {
             HASTY_REPORT_EVERY
         } else {
             REPORT_EVERY

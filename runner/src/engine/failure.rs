@@ -4,6 +4,7 @@ use std::{io, rc::Rc};
 
 use loadtest_core::{scalar::format_duration, series::Outcome};
 
+use super::script::Unreadable;
 use crate::{clock::Nanos, http::ProtocolError};
 
 /// How a request ended that did not end well.
@@ -20,8 +21,8 @@ pub struct Failure {
 pub enum Detail {
     /// A status that is no success.
     Status(u16),
-    /// Index of the first check that failed.
-    Check(u32),
+    /// Index of the first check that failed, and why it could not even look, if it could not.
+    Check(u32, Option<Unreadable>),
     /// The answer broke the protocol, or off.
     Protocol(ProtocolError),
     /// What the system said, by number.
@@ -57,6 +58,14 @@ impl Failure {
         }
     }
 
+    /// A status that is no success.
+    pub fn status(status: u16) -> Self {
+        Self {
+            outcome: Outcome::Status,
+            detail: Detail::Status(status),
+        }
+    }
+
     /// TLS failed.
     pub fn tls(text: String) -> Self {
         Self::said(Outcome::Tls, text)
@@ -74,7 +83,10 @@ impl Failure {
 
     /// Whether there is a whole answer all the same.
     pub fn has_answer(&self) -> bool {
-        matches!(self.outcome, Outcome::Body | Outcome::Redirect)
+        matches!(
+            self.outcome,
+            Outcome::Body | Outcome::Redirect | Outcome::Extract
+        )
     }
 
     /// No connection could be made.
@@ -132,7 +144,8 @@ impl Failure {
         }
     }
 
-    /// Whether there never was a connection: a closed-model user rests before it tries again.
+    /// Whether an exchange ended before there was a connection, or a text to send over it: a
+    /// closed-model user rests before it tries again, or it would do nothing else.
     pub fn before_connection(&self) -> bool {
         matches!(
             self.outcome,
@@ -143,6 +156,7 @@ impl Failure {
                 | Outcome::Tls
                 | Outcome::LocalPorts
                 | Outcome::LocalFiles
+                | Outcome::Extract
         )
     }
 
@@ -150,9 +164,12 @@ impl Failure {
     pub fn message(&self, check_names: &[String]) -> String {
         match &self.detail {
             Detail::Status(status) => format!("status {status}"),
-            Detail::Check(index) => {
+            Detail::Check(index, reason) => {
                 let name = check_names.get(*index as usize).map_or("", String::as_str);
-                format!("check {name:?} failed")
+                match reason {
+                    None => format!("check {name:?} failed"),
+                    Some(reason) => format!("check {name:?} failed: {reason}"),
+                }
             }
             Detail::Protocol(error) => error.to_string(),
             Detail::Os(number) => os_text(*number),
@@ -213,7 +230,7 @@ mod tests {
         let names = vec!["ok".to_owned(), "in stock".to_owned()];
         let check = Failure {
             outcome: Outcome::Check,
-            detail: Detail::Check(1),
+            detail: Detail::Check(1, None),
         };
         assert_eq!(check.message(&names), "check \"in stock\" failed");
         let timeout = Failure::timeout(Outcome::Timeout, 1_500_000_000);

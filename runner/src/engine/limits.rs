@@ -2,14 +2,14 @@
 //! ports. A load that certainly cannot be held up is refused; one that perhaps cannot is let pass,
 //! and what it lacks has a name in the results (`local_files`, `local_ports`).
 
-use std::{collections::BTreeSet, fs, io, net::IpAddr};
+use std::{fs, io, net::IpAddr};
 
 use loadtest_core::{
     plan::{Connections, Load, Plan, Scenario, Target},
     shard::Shard,
 };
 
-use super::reach::{needs_general, used_origins};
+use super::reach::{Lane, needs_general};
 use crate::sys;
 
 /// Descriptors that a runner needs besides its users' connections.
@@ -69,9 +69,10 @@ pub fn check(plan: &Plan, runner: Shard) -> Result<(), LimitError> {
 fn open_files(scenarios: &[Scenario], runner: Shard) -> u64 {
     let of_scenario = |scenario: &Scenario| {
         let users = runner.share(u64::from(scenario.load.max_users()));
+        let lane = Lane::of(scenario);
         let each = match scenario.connections {
-            Connections::PerRequest => 1,
-            _ => used_origins(scenario).len().max(1) as u64,
+            Connections::PerRequest => lane.lanes() as u64,
+            _ => lane.connections(),
         };
         users.saturating_mul(each)
     };
@@ -92,7 +93,7 @@ fn local_ports(
             continue;
         };
         let users = runner.share(u64::from(users));
-        let own_only = used_origins(scenario) == BTreeSet::from([None]);
+        let own_only = Lane::of(scenario).is_single(None);
         let keeps = scenario.connections == Connections::KeepAlive;
         let direct = !needs_general(target);
         if let Ok(address) = target.origin.host.parse()
@@ -123,7 +124,7 @@ fn port_range() -> Option<u64> {
 mod tests {
     use std::time::Duration;
 
-    use loadtest_core::plan::{Cookies, Flows, Request, Step, Task};
+    use loadtest_core::plan::{Cookies, Flow, Flows, Request, Step, Task};
 
     use super::*;
 
@@ -184,6 +185,20 @@ mod tests {
         assert_eq!(open_files(&[one.clone()], WHOLE), 3_064);
         assert_eq!(open_files(&[one.clone()], HALF), 1_564);
         one.connections = Connections::PerRequest;
-        assert_eq!(open_files(&[one], WHOLE), 1_064);
+        assert_eq!(open_files(&[one.clone()], WHOLE), 1_064);
+        // Two flows beside each other, one of them to two origins, twice.
+        let flow = |steps: &[Step]| Flow {
+            steps: steps.to_vec(),
+            ..Flow::default()
+        };
+        let steps = &one.tasks[0].steps;
+        one.flows.all = vec![flow(&steps[..1]), flow(&steps[..2])];
+        one.tasks[0].steps.truncate(1);
+        for _ in 0..2 {
+            one.tasks[0].steps.push(Step::Parallel(vec![0, 1]));
+        }
+        assert_eq!(open_files(&[one.clone()], WHOLE), 3_064);
+        one.connections = Connections::KeepAlive;
+        assert_eq!(open_files(&[one], WHOLE), 4_064);
     }
 }

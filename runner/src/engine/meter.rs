@@ -13,17 +13,19 @@ use std::{
 use loadtest_core::{
     histogram::{NAME_DIGITS, TOTAL_DIGITS},
     plan::RawMode,
-    series::{ErrorKey, Outcome, Sample, Series, SeriesSet},
+    series::{ErrorKey, GroupSeries, Outcome, Sample, Series, SeriesSet},
 };
 use tokio::sync::mpsc::{self, error::TrySendError};
 
 use super::{
-    compile::{Compiled, CompiledCondition, CompiledRequest},
+    compile::{Compiled, CompiledRequest},
     failure::{Detail, Failure},
+    message::Values,
+    script::Answer,
     times::{Phases, Times},
 };
 use crate::{
-    clock::{Nanos, SECOND, WallAnchor},
+    clock::{MICRO, Nanos, SECOND, WallAnchor},
     pool::{Record, RecordWriter},
     sys,
 };
@@ -86,8 +88,12 @@ pub struct Ended<'a> {
     pub iteration: u32,
     /// Status, 0 without an answer.
     pub status: u16,
-    /// The body, if a check looks at it; `None` when it was longer than is kept.
-    pub body: Option<&'a [u8]>,
+    /// What checks look at.
+    pub answer: &'a Answer<'a>,
+    /// What they compare it with is made of this.
+    pub values: &'a Values<'a>,
+    /// Place of a check that is not judged.
+    pub unjudged: Option<usize>,
     /// Bytes written.
     pub bytes_sent: u64,
     /// Bytes read.
@@ -221,6 +227,22 @@ impl Meter {
         change(self.inner.borrow_mut().set_of(intended).1);
     }
 
+    /// Records a pass through a group that was to begin at `intended` and took `length`.
+    pub fn record_group(
+        &self,
+        now: Nanos,
+        intended: Nanos,
+        group: usize,
+        failed: bool,
+        length: Nanos,
+    ) {
+        self.count(now, intended, |set| {
+            if let Some(series) = set.groups.get_mut(group) {
+                series.record(failed, length / MICRO, NAME_DIGITS);
+            }
+        });
+    }
+
     /// What was to begin before this belongs to the warm-up.
     pub fn warm_until(&self) -> Nanos {
         self.inner.borrow().warm_until
@@ -264,6 +286,15 @@ impl Inner {
     #[inline]
     fn record(&mut self, ended: &Ended<'_>) -> Outcome {
         let (failure, failed_checks) = match &ended.failure {
+            // Checks speak of the answer all the same, and its status comes first.
+            Some(failure) if failure.outcome == Outcome::Extract && ended.status != 0 => {
+                match self.judge(ended) {
+                    (Some(judged), failed) if judged.outcome == Outcome::Status => {
+                        (Some(judged), failed)
+                    }
+                    (_, failed) => (Some(failure.clone()), failed),
+                }
+            }
             Some(failure) => (Some(failure.clone()), 0),
             None if ended.followed => (None, 0),
             None => self.judge(ended),
@@ -321,6 +352,7 @@ impl Inner {
                 step: ended.request.step,
                 user: ended.user,
                 iteration: ended.iteration,
+                sequence: ended.values.sequence,
                 status: ended.status,
                 outcome,
                 failed_checks,
@@ -339,15 +371,28 @@ impl Inner {
     /// Looks at status and checks of a whole answer and counts each check.
     #[inline]
     fn judge(&mut self, ended: &Ended<'_>) -> (Option<Failure>, u64) {
+        let (first, failed) = if ended.request.checks.is_empty() {
+            (None, 0)
+        } else {
+            self.check(ended)
+        };
+        if ended.request.success.contains(ended.status) {
+            (first, failed)
+        } else {
+            (Some(Failure::status(ended.status)), failed)
+        }
+    }
+
+    /// The failure of the first check that failed, and which ones failed.
+    fn check(&mut self, ended: &Ended<'_>) -> (Option<Failure>, u64) {
         let mut failed = 0u64;
         let mut first = None;
         for (place, check) in ended.request.checks.iter().enumerate() {
-            let holds = match &check.condition {
-                CompiledCondition::Status(set) => set.contains(ended.status),
-                CompiledCondition::BodyContains(finder) => {
-                    ended.body.is_some_and(|body| finder.find(body).is_some())
-                }
-            };
+            if ended.unjudged == Some(place) {
+                continue;
+            }
+            let result = check.holds(ended.answer, ended.values);
+            let holds = result == Ok(true);
             let (_, set) = self.set_of(ended.times.intended);
             if let Some(counts) = set.checks.get_mut(check.index as usize) {
                 counts.0 += u64::from(holds);
@@ -355,21 +400,13 @@ impl Inner {
             }
             if !holds {
                 failed |= 1 << place.min(63);
-                first.get_or_insert(check.index);
+                first.get_or_insert(Failure {
+                    outcome: Outcome::Check,
+                    detail: Detail::Check(check.index, result.err()),
+                });
             }
         }
-        let failure = if ended.request.success.contains(ended.status) {
-            first.map(|index| Failure {
-                outcome: Outcome::Check,
-                detail: Detail::Check(index),
-            })
-        } else {
-            Some(Failure {
-                outcome: Outcome::Status,
-                detail: Detail::Status(ended.status),
-            })
-        };
-        (failure, failed)
+        (first, failed)
     }
 
     fn close_window(&mut self, now: Nanos, users: u32) {
@@ -446,6 +483,8 @@ impl Inner {
 fn prepare(set: &mut SeriesSet, compiled: &Compiled) {
     set.by_name.resize_with(compiled.series, Series::default);
     set.checks.resize(compiled.check_names.len(), (0, 0));
+    set.groups
+        .resize_with(compiled.groups, GroupSeries::default);
 }
 
 fn cut(mut message: String) -> String {

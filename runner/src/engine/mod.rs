@@ -11,28 +11,38 @@
 //! step became due. Service time counts from the send. A request that was begun ends in exactly
 //! one record, whatever happens.
 
+mod attempt;
 mod compile;
 mod connection;
 mod crew;
 mod deadlines;
 mod driver;
 mod failure;
+mod feeder;
+mod flow;
 mod health;
 mod limits;
 mod message;
 mod meter;
 mod model;
 mod network;
+mod once;
 mod reach;
+mod rehearsal;
 mod resolver;
 mod rng;
 mod scenario;
+mod script;
+mod steps;
 mod tally;
 mod timers;
 mod times;
 mod tls;
 mod user;
+mod values;
 mod worker;
+
+pub use rehearsal::{Seen, rehearse};
 
 use std::process::ExitCode;
 

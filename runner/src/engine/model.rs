@@ -237,6 +237,13 @@ impl ClosedModel {
         true
     }
 
+    /// What was taken last does not begin after all.
+    pub fn put_back(&self) {
+        if let Some(budget) = &self.budget {
+            budget.left.set(budget.left.get() + 1);
+        }
+    }
+
     /// Iterations that will never begin, once.
     pub fn give_up(&self) -> u64 {
         self.budget

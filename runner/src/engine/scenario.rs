@@ -9,6 +9,7 @@ use loadtest_core::shard::Shard;
 
 use super::{
     compile::{Compiled, CompiledScenario},
+    feeder::{Feeder, Feeders},
     model::{ClosedModel, Model, OpenModel},
     rng::{Deck, Rng},
 };
@@ -38,6 +39,8 @@ pub struct Seat {
     pub timed_out: Cell<bool>,
     /// Open models: the intended start of the iteration to begin.
     pub arrival: Cell<Option<Nanos>>,
+    /// Requests that the iteration has begun, over all connections of the user.
+    pub requests: Cell<u32>,
     waker: RefCell<Option<Waker>>,
 }
 
@@ -49,6 +52,7 @@ impl Seat {
             scenario,
             timed_out: Cell::new(false),
             arrival: Cell::new(arrival),
+            requests: Cell::new(0),
             waker: RefCell::new(None),
         }
     }
@@ -82,6 +86,8 @@ const ARRIVALS: u64 = 0x6172_7269;
 pub struct ScenarioRun {
     /// Index in the plan.
     pub index: usize,
+    /// Its number in traces.
+    pub number: u32,
     /// Where it stands.
     pub phase: Cell<Phase>,
     /// When it begins; set with the start of the run.
@@ -106,6 +112,10 @@ pub struct ScenarioRun {
     pub model: Model,
     /// When the last user ended, of a load that may end before its time.
     pub ended: Cell<Nanos>,
+    /// When a user was last done with its iterations.
+    iterated: Cell<Nanos>,
+    /// Feeders that it ends with.
+    dries_with: Box<[u32]>,
 }
 
 /// After the end of a schedule, arrivals that wait for a user begin if they are no later than
@@ -154,6 +164,7 @@ impl ScenarioRun {
         let weights = scenario.tasks.iter().map(|task| task.weight).collect();
         Some(Self {
             index,
+            number: compiled.first_number.wrapping_add(index as u32),
             phase: Cell::new(Phase::Waiting),
             start: Cell::new(Nanos::MAX),
             stop: Cell::new(Nanos::MAX),
@@ -166,6 +177,8 @@ impl ScenarioRun {
             max_users: u32::try_from(max_users).unwrap_or(u32::MAX),
             model,
             ended: Cell::new(0),
+            iterated: Cell::new(0),
+            dries_with: scenario.dries_with.clone(),
         })
     }
 
@@ -189,6 +202,32 @@ impl ScenarioRun {
             self.start.set(self.start.get().min(now));
             self.abort.set(now.saturating_add(graceful_stop));
         }
+    }
+
+    /// A user is done with its iterations.
+    pub fn iterated(&self, now: Nanos) {
+        self.iterated.set(now);
+    }
+
+    /// All users have ended before the time of the load was over.
+    pub fn ended(&self, now: Nanos) {
+        // What they do after their last iteration is no load.
+        self.ended.set(match self.iterated.get() {
+            0 => now,
+            iterated => iterated,
+        });
+    }
+
+    /// Whether it may end for want of rows.
+    #[inline]
+    pub fn may_run_dry(&self) -> bool {
+        !self.dries_with.is_empty()
+    }
+
+    /// Whether there are no rows for another iteration.
+    pub fn is_dry(&self, feeders: &Feeders) -> bool {
+        let mut dries_with = self.dries_with.iter();
+        dries_with.any(|feeder| feeders.get(*feeder).is_some_and(Feeder::is_exhausted))
     }
 
     /// When the next arrival is due, if there is one left.

@@ -22,11 +22,14 @@ use tokio::{
 use super::{
     compile::{Compiled, CompiledRequest},
     deadlines::Deadlines,
+    feeder::Feeders,
     meter::{FromWorker, Meter, RawLane},
     model::{Model, OpenModel},
     network::Network,
+    once::Left,
     reach::needs_general,
     scenario::{Phase, ScenarioRun, Seat},
+    script::{Memory, Shared},
     timers::Timers,
     user,
 };
@@ -62,6 +65,10 @@ pub enum Command {
 pub struct Assignment {
     /// The compiled plan.
     pub compiled: Arc<Compiled>,
+    /// Rows of data.
+    pub feeders: Arc<Feeders>,
+    /// Of what is done once for the whole run: what is to be left of it.
+    pub left: Option<Left>,
     /// The runner's part of the whole.
     pub runner: Shard,
     /// Number of this worker.
@@ -85,8 +92,10 @@ pub struct Assignment {
 pub struct Worker {
     /// The compiled plan.
     pub compiled: Arc<Compiled>,
-    /// Number of the runner.
-    pub runner: u32,
+    /// What texts are made of.
+    pub shared: Shared,
+    /// Rows of data.
+    pub feeders: Arc<Feeders>,
     /// What is measured.
     pub meter: Meter,
     /// All waiting.
@@ -103,14 +112,19 @@ pub struct Worker {
     next_sweep: Cell<Nanos>,
     run_start: Cell<Nanos>,
     seats: RefCell<Vec<Rc<Seat>>>,
+    /// Seats that nobody has any more.
+    free_seats: RefCell<Vec<Rc<Seat>>>,
+    /// Of what is done once for the whole run: what is left of it.
+    left: Option<RefCell<Left>>,
     scenarios: Vec<Rc<ScenarioRun>>,
 }
 
-/// Runs a worker on the calling thread until all its users have ended.
+/// Runs a worker on the calling thread until all its users have ended. Returns what is left of what
+/// is done once for the whole run, if that was its work.
 ///
 /// # Errors
 /// When the system refuses the loop its descriptors.
-pub fn run(assignment: Assignment) -> io::Result<()> {
+pub fn run(assignment: Assignment) -> io::Result<Option<Left>> {
     let mut builder = tokio::runtime::Builder::new_current_thread();
     // Lookups of names; there is one at a time for each, so one that hangs holds up no other.
     builder.enable_io().max_blocking_threads(4);
@@ -128,7 +142,7 @@ pub fn run(assignment: Assignment) -> io::Result<()> {
             .meter
             .finish(clock::now(), load_end.max().unwrap_or(0))
             .await;
-        Ok(())
+        Ok(worker.left.as_ref().map(RefCell::take))
     })
 }
 
@@ -136,6 +150,8 @@ impl Worker {
     fn new(assignment: Assignment) -> io::Result<Self> {
         let Assignment {
             compiled,
+            feeders,
+            left,
             runner,
             worker,
             workers,
@@ -157,8 +173,17 @@ impl Worker {
             outbox,
             spares,
         );
+        let shared = Shared::new(
+            Arc::clone(&compiled.inputs),
+            &compiled.run_id,
+            compiled.seed,
+            runner.index,
+            left.as_ref().map_or(worker, |left| left.number),
+        );
         Ok(Self {
-            runner: runner.index,
+            shared,
+            feeders,
+            left: left.map(RefCell::new),
             meter,
             timers: Timers::new()?,
             network: Network::new(&compiled),
@@ -169,6 +194,7 @@ impl Worker {
             next_sweep: Cell::new(0),
             run_start: Cell::new(Nanos::MAX),
             seats: RefCell::default(),
+            free_seats: RefCell::default(),
             scenarios,
             compiled,
         })
@@ -335,13 +361,15 @@ impl Worker {
             }
         }
         if scenario.phase.get() == Phase::Running {
+            let dry = scenario.is_dry(&self.feeders);
             match &scenario.model {
+                _ if dry => self.end_dry(scenario, now),
                 // Before the stop: an arrival that was due before the end counts, however late
                 // this turn is.
                 Model::Open(open) => self.dispatch(scenario, open, now),
                 Model::Closed(closed) => {
                     if closed.counts_iterations() && scenario.alive.get() == 0 {
-                        scenario.ended.set(now);
+                        scenario.ended(now);
                         self.change_phase(scenario, Phase::Stopping);
                     }
                 }
@@ -367,6 +395,13 @@ impl Worker {
             }
             Phase::Stopping => scenario.abort.get(),
             Phase::Aborting => Nanos::MAX,
+        }
+    }
+
+    /// There are no rows for another iteration.
+    fn end_dry(&self, scenario: &ScenarioRun, now: Nanos) {
+        if let Some(compiled) = self.compiled.scenarios.get(scenario.index) {
+            scenario.stop_early(now, compiled.graceful_stop);
         }
     }
 
@@ -399,7 +434,10 @@ impl Worker {
             }
             open.advance();
             self.meter.count(now, intended, |set| set.scheduled += 1);
-            self.count_start(intended, now, false);
+            // Otherwise its user counts it, once there is a row for it.
+            if !scenario.may_run_dry() {
+                self.count_start(intended, now, false);
+            }
             match idle {
                 Some(slot) => {
                     if let Some(seat) = self.seats.borrow().get(slot as usize) {
@@ -433,9 +471,7 @@ impl Worker {
         let number = scenario.made.get();
         scenario.made.set(number + 1);
         scenario.alive.set(scenario.alive.get() + 1);
-        let slot = self.seats.borrow().len() as u32;
-        let seat = Rc::new(Seat::new(slot, scenario.index, arrival));
-        self.seats.borrow_mut().push(Rc::clone(&seat));
+        let seat = self.take_seat(scenario.index, arrival);
         let index = scenario.users.global(u64::from(number)) as u32;
         tokio::task::spawn_local(user::live(
             Rc::clone(self),
@@ -443,6 +479,50 @@ impl Worker {
             seat,
             index,
         ));
+    }
+
+    /// A seat that nobody has.
+    pub fn take_seat(&self, scenario: usize, arrival: Option<Nanos>) -> Rc<Seat> {
+        let mut free = self.free_seats.borrow_mut();
+        let known = free.iter().position(|seat| seat.scenario == scenario);
+        if let Some(place) = known {
+            let seat = free.swap_remove(place);
+            seat.arrival.set(arrival);
+            return seat;
+        }
+        let mut seats = self.seats.borrow_mut();
+        let seat = Rc::new(Seat::new(seats.len() as u32, scenario, arrival));
+        seats.push(Rc::clone(&seat));
+        seat
+    }
+
+    /// Its owner is gone, and waits for nothing.
+    pub fn give_seat_back(&self, seat: Rc<Seat>) {
+        self.free_seats.borrow_mut().push(seat);
+    }
+
+    /// Somebody found no row for an iteration: the loop ends what needs one.
+    pub fn out_of_rows(&self) {
+        self.timers.arm(clock::now());
+    }
+
+    /// What a new user remembers, if there is anything.
+    pub fn new_memory(&self) -> Option<Rc<RefCell<Memory>>> {
+        let inputs = &self.shared.inputs;
+        let memory = || Rc::new(RefCell::new(Memory::new(inputs)));
+        self.compiled.needs_memory.then(memory)
+    }
+
+    /// Whether this is done once for the whole run, so that nothing of it may fail.
+    pub fn is_errand(&self) -> bool {
+        self.left.is_some()
+    }
+
+    /// An iteration has ended well: of what is done once, its values are left.
+    pub fn keep_what_is_left(&self, memory: Option<&RefCell<Memory>>) {
+        if let Some(left) = &self.left {
+            left.borrow_mut().keep(memory);
+        }
     }
 
     /// Times requests out; returns when to look again.

@@ -281,9 +281,7 @@ impl Drain {
                            what the run came to";
             return self.account.lasting_problem(problem.to_owned());
         };
-        let batch = self
-            .run
-            .end(view, view.completed.unwrap_or_else(unix_micros));
+        let batch = self.run.end(view, unix_micros());
         self.spawn(What::Run(END), batch);
         if let Ok(Some(done)) = tokio::time::timeout(END_DOCUMENT, self.running.join_next()).await {
             return self.settle(done);

@@ -28,9 +28,19 @@ pub(super) fn interval_name(prefix: &str, sequence: u64, series: usize) -> Strin
     format!("{prefix}i-{sequence:08x}-n{series:04x}")
 }
 
+/// A group in an interval.
+pub(super) fn interval_group(prefix: &str, sequence: u64, group: usize) -> String {
+    format!("{prefix}i-{sequence:08x}-g{group:04x}")
+}
+
 /// The histograms of a request name up to and with an interval.
 pub(super) fn histogram(prefix: &str, sequence: u64, series: usize) -> String {
     format!("{prefix}h-{sequence:08x}-n{series:04x}")
+}
+
+/// The histogram of a group up to and with an interval.
+pub(super) fn group_histogram(prefix: &str, sequence: u64, group: usize) -> String {
+    format!("{prefix}h-{sequence:08x}-g{group:04x}")
 }
 
 /// The start or the end of a run.

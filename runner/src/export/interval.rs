@@ -1,5 +1,5 @@
-//! Interval documents: one for the totals and one for each request name that had requests, and
-//! once a minute the histograms of each name.
+//! Interval documents: one for the totals, one for each request name that had requests and one for
+//! each group that was done, and once a minute the histograms of each name and group.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use loadtest_core::{
     histogram::Histogram,
     plan::Plan,
     report::{ExportCounts, GeneratorHealth, UnixMicros},
-    series::{ErrorKey, Outcome, Series, SeriesSet},
+    series::{ErrorKey, GroupSeries, Outcome, Series, SeriesSet},
     view::LatencyStats,
 };
 use serde_json::{Map, Value, json};
@@ -30,8 +30,21 @@ pub(super) struct IntervalEncoder {
     id_prefix: String,
     /// Histograms of names since the minute began, by index of the series.
     minute: BTreeMap<usize, (Histogram, Histogram)>,
-    /// The intervals in `minute`.
+    /// Histograms of groups since the minute began, by index of the group.
+    group_minute: BTreeMap<usize, Histogram>,
+    /// The intervals in `minute` and `group_minute`.
     covered: Option<Covered>,
+}
+
+/// What a document is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Scope {
+    /// All requests.
+    Total,
+    /// A request name, by index of the series.
+    Name(usize),
+    /// A group, by its index.
+    Group(usize),
 }
 
 /// Intervals of one stage that follow each other.
@@ -54,6 +67,7 @@ impl IntervalEncoder {
             host: host.to_owned(),
             id_prefix: ids::runner_prefix(&plan.run.id, runner),
             minute: BTreeMap::new(),
+            group_minute: BTreeMap::new(),
             covered: None,
         }
     }
@@ -80,6 +94,14 @@ impl IntervalEncoder {
                 );
             }
         }
+        for (index, series) in interval.set.groups.iter().enumerate() {
+            if series.count > 0 {
+                batch.push_value(
+                    &ids::interval_group(&self.id_prefix, interval.sequence, index),
+                    &self.group(interval, index, series),
+                );
+            }
+        }
         self.collect(interval);
         let minute = |us: UnixMicros| us.div_euclid(HISTOGRAM_GRID_US);
         if self
@@ -101,15 +123,29 @@ impl IntervalEncoder {
             sequence,
             stage,
         } = covered;
-        for (index, (latency, service_time)) in std::mem::take(&mut self.minute) {
-            let mut loadtest = self.loadtest("histogram", "name", Some(index));
+        let begin = |scope| {
+            let mut loadtest = self.loadtest("histogram", scope);
             loadtest.insert("stage".into(), json!(stage.name()));
             loadtest.insert("interval".into(), span(start, end, sequence));
-            loadtest.insert("latency".into(), latency_fields(&latency, true));
-            loadtest.insert("service_time".into(), latency_fields(&service_time, true));
-            let id = ids::histogram(&self.id_prefix, sequence, index);
-            batch.push_value(&id, &self.document(&id, start, Some(index), &loadtest));
+            loadtest
+        };
+        for (index, (latency, service_time)) in &self.minute {
+            let scope = Scope::Name(*index);
+            let mut loadtest = begin(scope);
+            loadtest.insert("latency".into(), latency_fields(latency, true));
+            loadtest.insert("service_time".into(), latency_fields(service_time, true));
+            let id = ids::histogram(&self.id_prefix, sequence, *index);
+            batch.push_value(&id, &self.document(&id, start, scope, &loadtest));
         }
+        for (index, duration) in &self.group_minute {
+            let scope = Scope::Group(*index);
+            let mut loadtest = begin(scope);
+            insert_group(&mut loadtest, "duration", latency_fields(duration, true));
+            let id = ids::group_histogram(&self.id_prefix, sequence, *index);
+            batch.push_value(&id, &self.document(&id, start, scope, &loadtest));
+        }
+        self.minute.clear();
+        self.group_minute.clear();
     }
 
     fn collect(&mut self, interval: &Interval) {
@@ -126,11 +162,17 @@ impl IntervalEncoder {
                 service_time.merge(&series.service_time);
             }
         }
+        for (index, series) in interval.set.groups.iter().enumerate() {
+            if series.count > 0 {
+                let duration = self.group_minute.entry(index).or_default();
+                duration.merge(&series.duration);
+            }
+        }
     }
 
     fn total(&self, interval: &Interval, export: &ExportCounts) -> Value {
         let set = &interval.set;
-        let mut loadtest = self.loadtest("interval", "total", None);
+        let mut loadtest = self.loadtest("interval", Scope::Total);
         insert_interval(&mut loadtest, interval);
         insert_series(&mut loadtest, &set.total, seconds(interval), true);
         if let Some(requests) = loadtest.get_mut("requests").and_then(Value::as_object_mut) {
@@ -158,11 +200,11 @@ impl IntervalEncoder {
         );
         loadtest.insert("export".into(), export_fields(&export));
         let id = ids::interval_total(&self.id_prefix, interval.sequence);
-        self.document(&id, interval.start_us, None, &loadtest)
+        self.document(&id, interval.start_us, Scope::Total, &loadtest)
     }
 
     fn name(&self, interval: &Interval, index: usize, series: &Series) -> Value {
-        let mut loadtest = self.loadtest("interval", "name", Some(index));
+        let mut loadtest = self.loadtest("interval", Scope::Name(index));
         insert_interval(&mut loadtest, interval);
         insert_series(&mut loadtest, series, seconds(interval), false);
         let ours = interval
@@ -172,16 +214,43 @@ impl IntervalEncoder {
             .filter(|(key, _)| key.series as usize == index);
         loadtest.insert("errors".into(), by_outcome(ours));
         let id = ids::interval_name(&self.id_prefix, interval.sequence, index);
-        self.document(&id, interval.start_us, Some(index), &loadtest)
+        self.document(&id, interval.start_us, Scope::Name(index), &loadtest)
     }
 
-    fn loadtest(&self, doc: &str, scope: &str, series: Option<usize>) -> Map<String, Value> {
+    fn group(&self, interval: &Interval, index: usize, series: &GroupSeries) -> Value {
+        let scope = Scope::Group(index);
+        let mut loadtest = self.loadtest("interval", scope);
+        insert_interval(&mut loadtest, interval);
+        for (name, value) in [
+            ("count", json!(series.count)),
+            ("failed", json!(series.failures)),
+            ("failed_ratio", json!(ratio(series.failures, series.count))),
+            ("duration", latency_fields(&series.duration, false)),
+        ] {
+            insert_group(&mut loadtest, name, value);
+        }
+        let id = ids::interval_group(&self.id_prefix, interval.sequence, index);
+        self.document(&id, interval.start_us, scope, &loadtest)
+    }
+
+    fn loadtest(&self, doc: &str, scope: Scope) -> Map<String, Value> {
         let mut fields = super::run_fields(&self.plan, doc);
         fields.insert("runner".into(), json!({"index": self.runner}));
-        fields.insert("scope".into(), json!(scope));
-        if let Some(key) = series.and_then(|index| self.plan.series.get(index)) {
-            fields.insert("scenario".into(), json!({"name": key.scenario}));
-            fields.insert("request".into(), json!({"name": key.name}));
+        fields.insert("scope".into(), json!(scope.name()));
+        match scope {
+            Scope::Total => {}
+            Scope::Name(index) => {
+                if let Some(key) = self.plan.series.get(index) {
+                    fields.insert("scenario".into(), json!({"name": key.scenario}));
+                    fields.insert("request".into(), json!({"name": key.name}));
+                }
+            }
+            Scope::Group(index) => {
+                if let Some(key) = self.plan.groups.get(index) {
+                    fields.insert("scenario".into(), json!({"name": key.scenario}));
+                    fields.insert("group".into(), json!({"name": key.name}));
+                }
+            }
         }
         fields
     }
@@ -190,7 +259,7 @@ impl IntervalEncoder {
         &self,
         id: &str,
         start: UnixMicros,
-        series: Option<usize>,
+        scope: Scope,
         loadtest: &Map<String, Value>,
     ) -> Value {
         let mut document = json!({
@@ -200,10 +269,10 @@ impl IntervalEncoder {
             "orchestrator": {"namespace": self.plan.run.namespace},
             "loadtest": loadtest,
         });
-        if let (Some(key), Some(fields)) = (
-            series.and_then(|index| self.plan.series.get(index)),
-            document.as_object_mut(),
-        ) {
+        if let Scope::Name(index) = scope
+            && let Some(key) = self.plan.series.get(index)
+            && let Some(fields) = document.as_object_mut()
+        {
             fields.insert("http".into(), json!({"request": {"method": key.method}}));
         }
         document
@@ -218,6 +287,17 @@ impl IntervalEncoder {
             format!("{count}x {} {name}: {}", key.outcome.name(), key.message)
         };
         json!(rows.iter().take(TOP_ERRORS).map(text).collect::<Vec<_>>())
+    }
+}
+
+impl Scope {
+    /// The word in documents.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Total => "total",
+            Self::Name(_) => "name",
+            Self::Group(_) => "group",
+        }
     }
 }
 
@@ -243,6 +323,23 @@ fn insert_interval(loadtest: &mut Map<String, Value>, interval: &Interval) {
     loadtest.insert("interval".into(), span);
 }
 
+/// A field of `loadtest.group`.
+fn insert_group(loadtest: &mut Map<String, Value>, name: &str, value: Value) {
+    let group = loadtest.entry("group").or_insert_with(|| json!({}));
+    if let Some(fields) = group.as_object_mut() {
+        fields.insert(name.into(), value);
+    }
+}
+
+/// A share, 0 of nothing.
+fn ratio(part: u64, whole: u64) -> f64 {
+    if whole == 0 {
+        0.0
+    } else {
+        part as f64 / whole as f64
+    }
+}
+
 /// Fields that totals and names have alike.
 fn insert_series(
     loadtest: &mut Map<String, Value>,
@@ -250,13 +347,6 @@ fn insert_series(
     seconds: f64,
     histograms: bool,
 ) {
-    let ratio = |part: u64| {
-        if series.requests == 0 {
-            0.0
-        } else {
-            part as f64 / series.requests as f64
-        }
-    };
     loadtest.insert(
         "requests".into(),
         json!({
@@ -264,7 +354,7 @@ fn insert_series(
             "rate": if seconds > 0.0 { series.requests as f64 / seconds } else { 0.0 },
             "ok": series.requests - series.failures,
             "failed": series.failures,
-            "failed_ratio": ratio(series.failures),
+            "failed_ratio": ratio(series.failures, series.requests),
         }),
     );
     loadtest.insert(
@@ -293,6 +383,7 @@ fn insert_series(
 fn iterations(set: &SeriesSet) -> Value {
     json!({
         "count": set.iterations,
+        "failed": set.iterations_failed,
         "scheduled": set.scheduled,
         "started": set.started,
         "late_by_generator": set.late_by_generator,
@@ -372,3 +463,6 @@ pub(super) fn export_fields(counts: &ExportCounts) -> Value {
         "retries": counts.retries,
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -42,6 +42,7 @@ mod privacy;
 pub mod push;
 mod reporter;
 mod request;
+pub mod role;
 mod run;
 mod signals;
 mod sink;

@@ -10,15 +10,23 @@ use std::{
 };
 
 use flate2::read::MultiGzDecoder;
-use loadtest_core::plan::{Elasticsearch, Plan};
+use loadtest_core::{
+    plan::{Elasticsearch, Plan},
+    report::UnixMicros,
+    view::RunView,
+};
 use serde::Deserialize;
 
 use super::{
     background::Background,
     batch::{Batch, Fate, Stream},
     elastic::{ClientError, DeadLetters, Elastic},
+    run::RunEncoder,
     sink::{GiveUpSwitch, Sink},
 };
+
+/// The documents of a run's start and end, in the directory of a run.
+pub const RUNS: &str = "runs.ndjson";
 
 /// Documents of one delivery.
 const DOCUMENTS: usize = 2_000;
@@ -71,8 +79,21 @@ pub struct Pushed {
     pub problem: String,
 }
 
-/// Delivers `requests.ndjson.gz` and `intervals.ndjson` of a directory; a file that is not there
-/// was not asked for. Blocks until everything is delivered, or the plan's `drainTimeout` is over.
+/// The lines of [`RUNS`]: what an exporter with a search server writes there itself. A run that never
+/// began has no start.
+pub fn run_documents(plan: &Plan, plan_hash: &str, view: &RunView, now: UnixMicros) -> Vec<u8> {
+    let run = RunEncoder::new(plan, plan_hash);
+    let start = view.started.map(|at| run.start(at));
+    let batches = [start, Some(run.end(view, now))];
+    let lines = batches
+        .iter()
+        .flatten()
+        .flat_map(|batch| batch.documents().flatten());
+    lines.copied().collect()
+}
+
+/// Delivers `requests.ndjson.gz`, `intervals.ndjson` and [`RUNS`] of a directory; a file that is
+/// not there was not asked for. Blocks until everything is delivered, or the plan's `drainTimeout` is over.
 ///
 /// # Errors
 /// [`PushError`]; what was delivered before stays there.
@@ -115,6 +136,7 @@ impl Push {
         let mut pushed = Pushed::default();
         for (name, stream) in [
             ("intervals.ndjson", Stream::Metrics),
+            (RUNS, Stream::Runs),
             ("requests.ndjson.gz", Stream::Requests),
         ] {
             self.file(&dir.join(name), stream, &mut pushed).await?;

@@ -1,6 +1,7 @@
 //! One document per request.
 
 use loadtest_core::{
+    identity::{run_number, span_id, trace_id},
     plan::{Check, Plan, RawMode, Request, Scenario},
     series::Outcome,
 };
@@ -8,7 +9,7 @@ use serde_json::{Map, Value, json};
 
 use super::{
     batch::{Batch, Stream},
-    json::{Timestamps, push_number, push_string, string},
+    json::{Timestamps, push_hex, push_number, push_string, string},
     privacy::redact_query,
 };
 use crate::pool::{Block, Record};
@@ -24,6 +25,8 @@ const USUAL_BYTES: usize = 1_200;
 pub(super) struct RequestEncoder {
     /// `<run>-<runner>-<incarnation>-`
     id_prefix: String,
+    /// The run, of which traces get their ids.
+    run: u128,
     anchor_wall_ns: i64,
     steps: Vec<StepText>,
     /// For a record of a step that the plan does not have, which no engine of ours writes.
@@ -41,6 +44,8 @@ struct StepText {
     http: String,
     /// Names of its checks as JSON strings.
     checks: Vec<String>,
+    /// Number of its scenario in the plan.
+    scenario: u32,
 }
 
 impl RequestEncoder {
@@ -58,6 +63,7 @@ impl RequestEncoder {
         }
         Self {
             id_prefix: super::ids::runner_prefix(&plan.run.id, runner),
+            run: run_number(&plan.run.id),
             anchor_wall_ns,
             steps,
             unknown: step(None),
@@ -79,6 +85,7 @@ impl RequestEncoder {
     fn push(&mut self, batch: &mut Batch, worker: u32, n: u64, record: &Record<'_>) {
         let Self {
             id_prefix,
+            run,
             anchor_wall_ns,
             steps,
             unknown,
@@ -100,7 +107,8 @@ impl RequestEncoder {
             if record.outcome != Outcome::Ok {
                 push_error(out, step, record);
             }
-            out.extend_from_slice(br#","event":{"id":""#);
+            push_trace(out, *run, step, record);
+            out.extend_from_slice(br#""},"event":{"id":""#);
             id(out);
             out.extend_from_slice(match record.outcome {
                 Outcome::Ok => br#"","outcome":"success","duration":"#,
@@ -198,6 +206,16 @@ fn push_http(out: &mut Vec<u8>, step: &StepText, record: &Record<'_>) {
     out.push(b'}');
 }
 
+/// What the request's `traceparent` said: one trace for each iteration.
+fn push_trace(out: &mut Vec<u8>, run: u128, step: &StepText, record: &Record<'_>) {
+    let trace = trace_id(run, step.scenario, record.user, record.iteration);
+    out.extend_from_slice(br#","trace":{"id":""#);
+    push_hex(out, (trace >> 64) as u64, 16);
+    push_hex(out, trace as u64, 16);
+    out.extend_from_slice(br#""},"span":{"id":""#);
+    push_hex(out, span_id(trace, record.step, record.sequence), 16);
+}
+
 #[cold]
 fn push_error(out: &mut Vec<u8>, step: &StepText, record: &Record<'_>) {
     out.extend_from_slice(br#","error":{"type":""#);
@@ -234,6 +252,7 @@ impl StepText {
                 head: head(document, loadtest, "\"name\":\"(unknown)\""),
                 http: http_head(""),
                 checks: Vec::new(),
+                scenario: u32::MAX,
             };
         };
         loadtest.insert("scenario".into(), json!({"name": scenario.name}));
@@ -252,6 +271,7 @@ impl StepText {
             head: head(document, loadtest, &fields),
             http: http_head(&request.method),
             checks: request.checks.iter().map(check_name).collect(),
+            scenario: number_of(plan, scenario),
         }
     }
 
@@ -265,6 +285,15 @@ impl StepText {
             .filter(move |(i, _)| failed(i))
             .map(|(_, n)| n.as_str())
     }
+}
+
+/// Names of scenarios are unique.
+fn number_of(plan: &Plan, scenario: &Scenario) -> u32 {
+    let same = |other: &Scenario| other.name == scenario.name;
+    plan.scenarios
+        .iter()
+        .position(same)
+        .map_or(u32::MAX, |number| number as u32)
 }
 
 /// A document up to the number of the user, which is in `loadtest.request`.

@@ -3,7 +3,7 @@
 use loadtest_core::{
     plan::Plan,
     report::UnixMicros,
-    view::{RequestStats, RunView},
+    view::{RequestStats, RunView, Summary},
 };
 use serde_json::{Map, Value, json};
 
@@ -36,13 +36,14 @@ impl RunEncoder {
         self.batch("start", at, &loadtest)
     }
 
-    /// The document of the end.
+    /// The document of the end. It is the last one: a run that is not completed yet is so with it.
     pub(super) fn end(&self, view: &RunView, now: UnixMicros) -> Batch {
+        let completed = view.completed.unwrap_or(now);
         let mut loadtest = self.loadtest();
         if let Some(run) = loadtest.get_mut("run").and_then(Value::as_object_mut) {
             let time = |at: Option<UnixMicros>| json!(at.map(timestamp));
             run.insert("started".into(), time(view.started));
-            run.insert("completed".into(), time(view.completed));
+            run.insert("completed".into(), time(Some(completed)));
             run.insert("start_skew_us".into(), json!(view.start_skew_us));
         }
         let runners = view.runners;
@@ -64,7 +65,7 @@ impl RunEncoder {
         if let Some(counts) = &view.export {
             loadtest.insert("export".into(), export_fields(counts));
         }
-        self.batch("end", view.completed.unwrap_or(now), &loadtest)
+        self.batch("end", completed, &loadtest)
     }
 
     fn loadtest(&self) -> Map<String, Value> {
@@ -107,6 +108,7 @@ fn insert_summary(loadtest: &mut Map<String, Value>, view: &RunView) {
         "iterations".into(),
         json!({
             "count": summary.iterations,
+            "failed": summary.iterations_failed,
             "offered_rate": summary.offered_rate,
             "delivered_ratio": summary.delivered,
         }),
@@ -126,6 +128,7 @@ fn insert_summary(loadtest: &mut Map<String, Value>, view: &RunView) {
         })
         .collect();
     loadtest.insert("by_name".into(), json!(names));
+    loadtest.insert("group_rows".into(), groups(summary));
     let errors: Vec<_> = summary
         .errors
         .iter()
@@ -140,6 +143,23 @@ fn insert_summary(loadtest: &mut Map<String, Value>, view: &RunView) {
         .map(|row| json!({"name": row.name, "passed": row.passed, "failed": row.failed}))
         .collect();
     loadtest.insert("check_rows".into(), json!(checks));
+}
+
+fn groups(summary: &Summary) -> Value {
+    let rows: Vec<_> = summary
+        .groups
+        .iter()
+        .map(|row| {
+            json!({
+                "scenario": row.scenario,
+                "name": row.name,
+                "count": row.count,
+                "failed": row.failures,
+                "duration": latency_stats(&row.duration),
+            })
+        })
+        .collect();
+    json!(rows)
 }
 
 fn requests(stats: &RequestStats) -> Value {
@@ -181,4 +201,42 @@ fn thresholds(view: &RunView) -> Value {
         })
         .collect();
     json!(rows)
+}
+
+#[cfg(test)]
+mod tests {
+    use loadtest_core::view::GroupStats;
+
+    use super::*;
+    use crate::export::{
+        templates::tests::assert_mapped,
+        tests::{plan, runner::view},
+    };
+
+    #[test]
+    fn the_end_says_what_groups_and_iterations_came_to() {
+        let mut view = view();
+        let summary = view.summary.as_mut().unwrap();
+        (summary.iterations, summary.iterations_failed) = (9, 2);
+        summary.groups = vec![GroupStats {
+            scenario: "shop".to_owned(),
+            name: "checkout".to_owned(),
+            count: 8,
+            failures: 2,
+            duration: summary.total.latency,
+        }];
+        let latency = latency_stats(&summary.total.latency);
+        let batch = RunEncoder::new(&plan(), "ff").end(&view, 0);
+        let document: Value = serde_json::from_slice(batch.document(0)).unwrap();
+        assert_mapped(Stream::Runs, &document);
+        let loadtest = &document["loadtest"];
+        assert_eq!(loadtest["iterations"]["count"], 9);
+        assert_eq!(loadtest["iterations"]["failed"], 2);
+        assert_eq!(
+            loadtest["group_rows"],
+            json!([{
+                "scenario": "shop", "name": "checkout", "count": 8, "failed": 2, "duration": latency,
+            }])
+        );
+    }
 }

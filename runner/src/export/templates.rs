@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 use super::{batch::Stream, request::SCHEMA};
 
 /// Version of the templates; a server that has this one or a later one is left alone.
-pub(super) const VERSION: u64 = 2;
+pub(super) const VERSION: u64 = 3;
 
 /// What a server's mappings can express.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,6 +64,8 @@ const REQUESTS: Fields = &[
     ("event.duration", Long),
     ("host.name", Keyword),
     ("labels", Labels),
+    ("trace.id", Keyword),
+    ("span.id", Keyword),
     ("http.request.method", Keyword),
     ("http.request.bytes", Long),
     ("http.response.status_code", Integer),
@@ -107,6 +109,7 @@ const COUNTS: Fields = &[
     ("loadtest.bytes.sent", Long),
     ("loadtest.bytes.received", Long),
     ("loadtest.iterations.count", Long),
+    ("loadtest.iterations.failed", Long),
 ];
 
 const METRICS: Fields = &[
@@ -118,6 +121,12 @@ const METRICS: Fields = &[
     ("loadtest.scenario.name", Keyword),
     ("loadtest.request.name", Keyword),
     ("loadtest.scope", Keyword),
+    ("loadtest.group.name", Keyword),
+    ("loadtest.group.count", Long),
+    ("loadtest.group.failed", Long),
+    ("loadtest.group.failed_ratio", Double),
+    ("loadtest.group.duration.sum_us", Double),
+    ("loadtest.group.duration.histogram_us", Histogram),
     ("loadtest.interval.start", Date),
     ("loadtest.interval.end", Date),
     ("loadtest.interval.ms", Long),
@@ -174,6 +183,7 @@ const RUNS: Fields = &[
     ("loadtest.thresholds.observed", Keyword),
     ("loadtest.thresholds.passed", Boolean),
     ("loadtest.by_name", Stored),
+    ("loadtest.group_rows", Stored),
     ("loadtest.error_rows", Stored),
     ("loadtest.check_rows", Stored),
     ("loadtest.generator.saturated", Boolean),
@@ -226,14 +236,10 @@ impl Stream {
             .map(|(path, kind)| (path.to_owned(), kind))
             .collect();
         if self != Self::Requests {
-            for group in ["latency", "service_time"] {
-                fields.extend(STATISTICS.map(|name| {
-                    let kind = if name == "mean_us" { Double } else { Long };
-                    (format!("loadtest.{group}.{name}"), kind)
-                }));
-            }
+            fields.extend(["latency", "service_time"].into_iter().flat_map(statistics));
         }
         if self == Self::Metrics {
+            fields.extend(statistics("group.duration"));
             let failures = Outcome::ALL.iter().skip(1);
             fields.extend(
                 failures.map(|outcome| (format!("loadtest.errors.{}", outcome.name()), Long)),
@@ -241,6 +247,14 @@ impl Stream {
         }
         fields
     }
+}
+
+/// Fields of the statistics of times.
+fn statistics(of: &str) -> [(String, Kind); 9] {
+    STATISTICS.map(|name| {
+        let kind = if name == "mean_us" { Double } else { Long };
+        (format!("loadtest.{of}.{name}"), kind)
+    })
 }
 
 /// The composable index template of a stream.
@@ -266,6 +280,8 @@ pub(super) fn template(stream: Stream, dialect: Dialect) -> Value {
                 "index.mapping.ignore_malformed": false,
             },
             "mappings": {
+                // In the mapping as well: a stream keeps the one that it was made with.
+                "_meta": {"managed_by": "loadtest-operator", "version": VERSION},
                 "dynamic": "strict",
                 "date_detection": false,
                 "numeric_detection": false,

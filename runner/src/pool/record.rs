@@ -2,8 +2,8 @@
 //!
 //! ```text
 //! header   one byte of presence bits
-//! always   Δ sent ns (zigzag), wait µs, receive µs, step, user, iteration
-//! if set   gap in n · late µs · send µs · failed checks · status, outcome · bytes sent ·
+//! always   Δ sent ns (zigzag), wait µs, receive µs, step, user, iteration · 2 + (sequence > 0)
+//! if set   sequence · gap in n · late µs · send µs · failed checks · status, outcome · bytes sent ·
 //!          bytes received · ext: flags, dns µs, connect µs, tls µs, error text
 //! ```
 //! All numbers are LEB128 varints. `Δ` and the two byte counts refer to the record before in the
@@ -47,6 +47,8 @@ pub struct Record<'a> {
     pub user: u32,
     /// Number of the user's iteration.
     pub iteration: u32,
+    /// Number of the request within the iteration, from 0.
+    pub sequence: u32,
     /// Status code, 0 without an answer.
     pub status: u16,
     /// How it ended.
@@ -171,14 +173,14 @@ impl Packed {
         self.varint(zigzag(
             record.sent_ns.wrapping_sub(context.sent_ns).cast_signed(),
         ));
-        for value in [
-            record.wait_us,
-            record.receive_us,
-            record.step,
-            record.user,
-            record.iteration,
-        ] {
+        for value in [record.wait_us, record.receive_us, record.step, record.user] {
             self.varint(value.into());
+        }
+        // The last bit says whether there is a sequence: of tests with one request it is always 0.
+        let follows = record.sequence != 0;
+        self.varint(u64::from(record.iteration) << 1 | u64::from(follows));
+        if follows {
+            self.varint(record.sequence.into());
         }
         self.optional(header, bit::GAP, gap);
         self.optional(header, bit::LATE, record.late_us.into());
@@ -327,7 +329,13 @@ impl<'a> Records<'a> {
         let delta = unzigzag(self.varint()?);
         let sent_ns = self.context.sent_ns.wrapping_add(delta.cast_unsigned());
         let (wait_us, receive_us) = (self.number()?, self.number()?);
-        let (step, user, iteration) = (self.number()?, self.number()?, self.number()?);
+        let (step, user, iteration) = (self.number()?, self.number()?, self.varint()?);
+        let sequence = if iteration & 1 == 0 {
+            0
+        } else {
+            self.number()?
+        };
+        let iteration = u32::try_from(iteration >> 1).ok()?;
         let n = self
             .context
             .next_n
@@ -377,6 +385,7 @@ impl<'a> Records<'a> {
             step,
             user,
             iteration,
+            sequence,
             status,
             outcome,
             failed_checks,

@@ -61,6 +61,7 @@ pub(crate) fn record(sent_ns: u64) -> Record<'static> {
         step: 0,
         user: 1,
         iteration: 2,
+        sequence: 0,
         status: 200,
         outcome: Outcome::Ok,
         failed_checks: 0,

@@ -293,7 +293,13 @@ async fn bodies_are_decoded_when_a_check_reads_them_and_not_else() {
             ),
             4,
         ),
-        (("check", "check \"check 3\" failed"), 4),
+        (
+            (
+                "check",
+                "check \"check 3\" failed: the body is longer than the 10 MiB that are kept",
+            ),
+            4,
+        ),
     ]);
     let found = errors(&measured);
     let found: BTreeMap<_, _> = found

@@ -162,7 +162,7 @@ pub fn pause(min: u64, max: u64) -> PauseRange {
 pub fn body_contains(text: &str) -> Check {
     Check {
         index: 0,
-        condition: Condition::BodyContains(text.to_owned()),
+        condition: Condition::BodyContains(Template::literal(text)),
     }
 }
 

@@ -4,15 +4,22 @@
 
 mod coordinator;
 mod harness;
+mod language;
 mod site;
 mod target;
 
 mod answers;
 mod connections;
+mod data;
 mod failures;
+mod flows;
 mod general;
 mod https;
 mod loads;
+mod once;
+mod parallel;
 mod records;
 mod reports;
 mod stops;
+mod tokens;
+mod values;

@@ -104,9 +104,13 @@ impl Site {
             let mut connections = tokio::task::JoinSet::new();
             loop {
                 let (stream, _) = listener.accept().await.unwrap();
-                shared.lock().unwrap().connections += 1;
+                let number = {
+                    let mut state = shared.lock().unwrap();
+                    state.connections += 1;
+                    state.connections
+                };
                 let (state, route) = (Arc::clone(&shared), Arc::clone(&route));
-                connections.spawn(serve(stream, acceptor.clone(), state, route));
+                connections.spawn(serve(stream, number, acceptor.clone(), state, route));
             }
         });
         Self {
@@ -150,13 +154,14 @@ impl Site {
 
 async fn serve(
     stream: TcpStream,
+    number: u64,
     acceptor: Option<TlsAcceptor>,
     state: Arc<Mutex<State>>,
     route: Arc<Route>,
 ) {
     stream.set_nodelay(true).unwrap();
     let Some(acceptor) = acceptor else {
-        return talk(stream, &state, &route).await;
+        return talk(stream, number, &state, &route).await;
     };
     let Ok(stream) = acceptor.accept(stream).await else {
         return;
@@ -170,16 +175,21 @@ async fn serve(
         }
         state.names.push(session.server_name().map(str::to_owned));
     }
-    talk(stream, &state, &route).await;
+    talk(stream, number, &state, &route).await;
 }
 
 async fn talk(
     mut stream: impl AsyncRead + AsyncWrite + Unpin,
+    number: u64,
     state: &Mutex<State>,
     route: &Arc<Route>,
 ) {
     let mut buffer = Vec::new();
     while let Some(seen) = read_request(&mut stream, &mut buffer).await {
+        let seen = Seen {
+            connection: number,
+            ..seen
+        };
         let answer = route(&seen);
         state.lock().unwrap().seen.push(seen);
         let (bytes, last) = match &answer {

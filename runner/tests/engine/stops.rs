@@ -11,7 +11,7 @@ use crate::{
 
 const SECOND: Duration = Duration::from_secs(1);
 
-fn signal(run: &Run, name: &str) {
+pub fn signal(run: &Run, name: &str) {
     let pid = run.pid().to_string();
     let status = std::process::Command::new("kill")
         .args(["-s", name, &pid])

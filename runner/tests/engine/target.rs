@@ -20,6 +20,8 @@ pub struct Seen {
     pub path: String,
     pub head: String,
     pub body: Vec<u8>,
+    /// Number of the connection that it came over.
+    pub connection: u64,
 }
 
 #[derive(Debug, Default)]
@@ -132,6 +134,7 @@ pub async fn read_request(
         path: words.next().unwrap().to_owned(),
         head,
         body,
+        connection: 0,
     })
 }
 

@@ -6,11 +6,11 @@ use loadtest_core::{
     identity,
     plan::{
         Check, Condition, Connections, Cookies, DEFAULT_SPOOL_LIMIT, Elasticsearch, Flavor, Flows,
-        Inputs, Load, OnLost, Origin, PauseRange, Plan, RawMode, Request, Results, RunIdentity,
-        Scenario, Scheme, SeriesKey, Step, Target, Task,
+        GroupKey, Inputs, Load, OnLost, Origin, PauseRange, Plan, RawMode, Request, Results,
+        RunIdentity, Scenario, Scheme, SeriesKey, Step, Target, Task,
     },
     report::{ExportCounts, GeneratorHealth, RecordCounts},
-    series::{ErrorKey, Outcome, Sample, Series, SeriesSet},
+    series::{ErrorKey, GroupSeries, Outcome, Sample, Series, SeriesSet},
     template::Template,
     threshold::ThresholdResult,
     verdict::{Judgement, Reason, Verdict},
@@ -38,6 +38,7 @@ pub fn record(k: u64) -> Record<'static> {
         step: (k % 2) as u32,
         user: (k % 64) as u32,
         iteration: (k / 64) as u32,
+        sequence: 0,
         status: if failed { 503 } else { 200 },
         outcome: if failed { Outcome::Status } else { Outcome::Ok },
         failed_checks: u64::from(k % 100 == 7),
@@ -59,7 +60,7 @@ pub fn request(step: u32, path: &str) -> Step {
         labels: [("page".to_owned(), "a \"quoted\" page".to_owned())].into(),
         checks: vec![Check {
             index: 0,
-            condition: Condition::BodyContains("x".to_owned()),
+            condition: Condition::BodyContains(Template::literal("x")),
         }],
         ..Request::default()
     }))
@@ -116,7 +117,10 @@ pub fn plan(url: &str, namespace: &str) -> Plan {
         scenarios: vec![scenario],
         series: vec![series("GET /get"), series("GET /buy")],
         checks: vec!["in stock".to_owned()],
-        groups: Vec::new(),
+        groups: vec![GroupKey {
+            scenario: "shop".to_owned(),
+            name: "browse".to_owned(),
+        }],
         inputs: Inputs::default(),
         once: None,
         thresholds: Vec::new(),
@@ -148,6 +152,9 @@ pub fn interval(sequence: u64) -> Interval {
         ..SeriesSet::default()
     };
     set.checks = vec![(990, 10)];
+    set.groups = vec![GroupSeries::default()];
+    (1..=20).for_each(|k| set.groups[0].record(k == 20, k * 1_000, 3));
+    (set.iterations, set.iterations_failed) = (500, 50);
     for k in sequence * RECORDS / 10..(sequence + 1) * RECORDS / 10 {
         let record = record(k);
         let sample = Sample {
@@ -232,5 +239,6 @@ pub fn view(plan: &Plan) -> RunView {
         export: Some(ExportCounts::default()),
         aggregates: None,
         export_problem: String::new(),
+        notes: Vec::new(),
     }
 }

@@ -6,20 +6,21 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
-use loadtest_core::plan::Auth;
+use loadtest_core::plan::{Auth, Plan};
+use loadtest_runner::export::role::{self, exporter_role};
 use serde_json::{Value, json};
 
-use crate::{complete, exporter::Exporter, measured::plan, namespace};
+use crate::{
+    complete,
+    exporter::Exporter,
+    measured::plan,
+    namespace,
+    upgrade::{STREAMS, before},
+};
 
-/// What `docs` tell people to give an exporter.
+/// Exactly what `loadtest es-role` prints.
 fn role() -> Value {
-    json!({"exporter": {
-        "cluster": ["monitor", "manage_index_templates"],
-        "index": [{
-            "names": ["loadtest-*"],
-            "privileges": ["create_doc", "auto_configure", "read", "maintenance"],
-        }],
-    }})
+    json!({"exporter": exporter_role(role::Server::Elasticsearch)})
 }
 
 /// Ends with the test: its stdin closes.
@@ -58,6 +59,14 @@ impl Server {
     }
 
     fn api_key(&self) -> String {
+        let body = json!({"name": "exporter", "role_descriptors": role()});
+        let (status, answer) = self.send(None, "POST", "_security/api_key", &body);
+        assert_eq!(status, 200, "{answer}");
+        answer["encoded"].as_str().unwrap().to_owned()
+    }
+
+    /// A request with a key, or of the administrator.
+    fn send(&self, key: Option<&str>, method: &str, path: &str, body: &Value) -> (u16, Value) {
         drop(rustls::crypto::ring::default_provider().install_default());
         let pem = std::fs::read(&self.ca).unwrap();
         let certificates = reqwest::Certificate::from_pem_bundle(&pem).unwrap();
@@ -66,21 +75,37 @@ impl Server {
             .tls_certs_only(certificates)
             .build()
             .unwrap();
-        let request = client
-            .post(format!("{}/_security/api_key", self.url))
-            .basic_auth("admin", Some("loadtest-secret"))
-            .header("content-type", "application/json")
-            .body(json!({"name": "exporter", "role_descriptors": role()}).to_string());
+        let mut request = client.request(method.parse().unwrap(), format!("{}/{path}", self.url));
+        request = match key {
+            Some(key) => request.header("authorization", format!("ApiKey {key}")),
+            None => request.basic_auth("admin", Some("loadtest-secret")),
+        };
+        if !body.is_null() {
+            request = request
+                .header("content-type", "application/json")
+                .body(body.to_string());
+        }
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
             .unwrap();
-        let text = runtime.block_on(async { request.send().await.unwrap().text().await.unwrap() });
-        let answer: Value = serde_json::from_str(&text).unwrap();
-        answer["encoded"]
-            .as_str()
-            .unwrap_or_else(|| panic!("{text}"))
-            .to_owned()
+        runtime.block_on(async {
+            let response = request.send().await.unwrap();
+            let status = response.status().as_u16();
+            let text = response.text().await.unwrap();
+            (status, serde_json::from_str(&text).unwrap_or(Value::Null))
+        })
+    }
+
+    /// The plan of a run that is exported here.
+    fn plan(&self, namespace: &str, key_file: &Path) -> Plan {
+        let mut plan = plan(&self.url, namespace);
+        let settings = plan.results.elasticsearch.as_mut().unwrap();
+        settings.auth = Some(Auth::ApiKey {
+            key_file: key_file.display().to_string(),
+        });
+        settings.ca_file = Some(self.ca.display().to_string());
+        plan
     }
 }
 
@@ -98,13 +123,7 @@ fn a_rotated_key_opens_a_server_behind_tls() {
     let namespace = namespace("secure");
     let key_file = std::env::temp_dir().join(format!("{namespace}.key"));
     std::fs::write(&key_file, "b2xkOmtleQ==\n").unwrap();
-    let mut plan = plan(&server.url, &namespace);
-    let settings = plan.results.elasticsearch.as_mut().unwrap();
-    settings.auth = Some(Auth::ApiKey {
-        key_file: key_file.display().to_string(),
-    });
-    settings.ca_file = Some(server.ca.display().to_string());
-
+    let plan = server.plan(&namespace, &key_file);
     let mut exporter = Exporter::new(plan);
     exporter.measure();
     exporter.start();
@@ -113,4 +132,60 @@ fn a_rotated_key_opens_a_server_behind_tls() {
     let report = exporter.finish();
     std::fs::remove_file(&key_file).unwrap();
     complete(&report, &exporter);
+}
+
+/// The streams were made by an older version: one is to get fields, one to roll over; an exporter
+/// is killed, so it is asked what is there; and nothing else is allowed.
+#[test]
+#[ignore = "needs a real search server: make test-search"]
+fn the_printed_role_is_enough_and_no_more() {
+    let server = Server::start();
+    let namespace = namespace("role");
+    let key = server.api_key();
+    let key_file = std::env::temp_dir().join(format!("{namespace}.key"));
+    std::fs::write(&key_file, &key).unwrap();
+    for stream in STREAMS {
+        let mut template = before(stream, "elasticsearch-without-histogram");
+        if stream == "metrics" {
+            template["template"]["mappings"]["properties"]["loadtest"]["properties"]["group"] =
+                json!({"type": "keyword"});
+        }
+        let path = format!("_index_template/loadtest-{stream}");
+        let taken = server.send(None, "PUT", &path, &template);
+        assert_eq!(taken.0, 200, "{taken:?}");
+        let path = format!("loadtest-{stream}-{namespace}/_doc");
+        let document = json!({"@timestamp": "2026-11-22T00:00:00Z"});
+        let made = server.send(Some(&key), "POST", &path, &document);
+        assert_eq!(made.0, 201, "{made:?}");
+    }
+    let mut exporter = Exporter::new(server.plan(&namespace, &key_file));
+    exporter.measure();
+    exporter.start();
+    exporter.wait_for(|report| report.requests.indexed > 0, "something is there");
+    exporter.kill();
+    exporter.start();
+    let report = exporter.finish();
+    std::fs::remove_file(&key_file).unwrap();
+    complete(&report, &exporter);
+    assert!(!exporter.log().contains("view_index_metadata"));
+
+    let count = format!("loadtest-requests-{namespace}/_count");
+    assert_eq!(server.send(Some(&key), "GET", &count, &Value::Null).0, 200);
+    let stream = format!("loadtest-requests-{namespace}");
+    let document = json!({"@timestamp": "2026-11-22T00:00:00Z"});
+    for (method, path, body) in [
+        ("DELETE", stream.clone(), Value::Null),
+        (
+            "PUT",
+            format!("{stream}/_settings"),
+            json!({"index.hidden": true}),
+        ),
+        ("PUT", format!("{stream}/_doc/changed"), document.clone()),
+        ("PUT", "another-index".to_owned(), Value::Null),
+        ("POST", "another-index/_doc".to_owned(), document),
+        ("GET", "_security/user".to_owned(), Value::Null),
+    ] {
+        let (status, answer) = server.send(Some(&key), method, &path, &body);
+        assert_eq!(status, 403, "{method} {path}: {answer}");
+    }
 }

@@ -81,16 +81,24 @@ impl Search {
     }
 
     pub fn takes_template(&self, name: &str, template: &Value) -> bool {
-        let url = format!("{}/_index_template/{name}", self.url);
-        let request = self
-            .client
-            .put(&url)
-            .header("content-type", "application/json")
-            .body(template.to_string());
-        self.runtime
-            .block_on(request.send())
-            .unwrap()
-            .status()
-            .is_success()
+        let (status, _) = self.send("PUT", &format!("_index_template/{name}"), template);
+        status < 300
+    }
+
+    /// Any request; a body that is null is none. Answers status and body.
+    pub fn send(&self, method: &str, path: &str, body: &Value) -> (u16, Value) {
+        let method = method.parse().unwrap();
+        let mut request = self.client.request(method, format!("{}/{path}", self.url));
+        if !body.is_null() {
+            request = request
+                .header("content-type", "application/json")
+                .body(body.to_string());
+        }
+        self.runtime.block_on(async {
+            let response = request.send().await.unwrap();
+            let status = response.status().as_u16();
+            let text = response.text().await.unwrap();
+            (status, serde_json::from_str(&text).unwrap_or(Value::Null))
+        })
     }
 }

@@ -186,7 +186,7 @@ fn an_image_that_does_not_exist_is_an_error_in_the_kubelets_words() -> Result<()
     template: { spec: { containers: [ { name: runner, image: \"cluster.local/absent:1\" } ] } }
 ";
         namespace.apply(&manifest("image", "10/s", 4, template))?;
-        let test = namespace.wait_finished("loadtest/image", RUN_LIMIT)?;
+        let test = namespace.wait_finished("loadtest/image", Duration::from_secs(35))?;
         ensure!(
             text(&test, "/status/verdict") == "Error",
             "{}",
@@ -213,7 +213,7 @@ fn a_cancelled_run_is_aborted_with_what_ran() -> Result<()> {
         })?;
         let cancel = r#"{"spec":{"cancel":true}}"#;
         namespace.kubectl(&["patch", "ltrun", "cancel-1", "--type=merge", "-p", cancel])?;
-        let test = namespace.wait_finished("loadtest/cancel", Duration::from_mins(1))?;
+        let test = namespace.wait_finished("loadtest/cancel", Duration::from_secs(20))?;
         ensure!(
             text(&test, "/status/verdict") == "Aborted",
             "{}",
@@ -296,7 +296,7 @@ fn a_lost_runner_ends_the_run_unless_the_others_may_go_on() -> Result<()> {
         let two = |more: &str| format!("  runners: {{ count: 2{more} }}\n");
         namespace.apply(&manifest("fail", "50/s", 120, &two("")))?;
         lose_a_runner(namespace, "fail")?;
-        let test = namespace.wait_finished("loadtest/fail", Duration::from_mins(1))?;
+        let test = namespace.wait_finished("loadtest/fail", Duration::from_secs(15))?;
         ensure!(
             text(&test, "/status/verdict") == "Error",
             "{}",

@@ -3,7 +3,10 @@
 //! Run by `make e2e`, which installs the operator by Helm from our images.
 
 mod common;
+mod data;
 mod ends;
 mod features;
 mod main_job;
+mod outcomes;
+mod plugin;
 mod schedule;

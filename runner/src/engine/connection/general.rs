@@ -17,7 +17,11 @@ use reqwest::{
     redirect, retry,
 };
 
-use super::{Connection, Exchange, MAX_BODY_BYTES, connect::tls_failure, rest::store};
+use super::{
+    Connection, Exchange, MAX_BODY_BYTES,
+    connect::tls_failure,
+    rest::{Rest, store},
+};
 use crate::{
     clock,
     engine::{compile::Compiled, failure::Failure, times::Times, tls, worker::Worker},
@@ -88,6 +92,11 @@ impl General {
         self.headers.get_all(name).iter().map(HeaderValue::as_bytes)
     }
 
+    /// All headers of the last answer.
+    pub fn all_headers(&self) -> &HeaderMap {
+        &self.headers
+    }
+
     fn content_encoding(&self) -> ContentEncoding {
         let values = self.headers("content-encoding");
         let codings: Vec<_> = values
@@ -115,6 +124,9 @@ impl Connection {
         exchange: &Exchange<'_>,
         times: &mut Times,
     ) -> Result<(), Failure> {
+        if exchange.sending.message.varies() {
+            self.render_once(exchange, times)?;
+        }
         self.body.clear();
         self.body_too_long = false;
         times.sent = clock::now();
@@ -152,10 +164,11 @@ impl Connection {
         self.reused = rest.general.is_some();
         let (request, length) = {
             let mut rendered = worker.render.borrow_mut();
-            rendered.clear();
-            let message = &exchange.sending.message;
-            message.render(&exchange.values, &mut rendered);
+            Rest::render(Some(rest), exchange, &mut rendered);
             rest.add_cookies(exchange, &mut rendered);
+            if let Some(witness) = &worker.shared.inputs.witness {
+                witness.sent(exchange, &rendered);
+            }
             let site = worker.network.site(origin);
             let request = site.and_then(|site| {
                 let http2 = worker.compiled.target.protocol == Protocol::Http2;
@@ -234,7 +247,7 @@ fn request(origin: &Origin, rendered: &[u8], http2: bool) -> Option<Request> {
             continue;
         }
         let name = HeaderName::from_bytes(name.as_bytes()).ok()?;
-        let value = HeaderValue::from_str(value.trim()).ok()?;
+        let value = HeaderValue::from_bytes(value.trim().as_bytes()).ok()?;
         request.headers_mut().append(name, value);
     }
     let body = rendered.get(end + 4..).unwrap_or_default();

@@ -1,16 +1,14 @@
 //! Where a redirect leads, and the request that goes there (RFC 9110, 15.4).
 
-use loadtest_core::{
-    plan::{Origin, Request, Scheme},
-    template::Template,
-};
+use loadtest_core::plan::{Origin, Scheme};
 use url::{Host, Url};
 
-use super::{Connection, Exchange};
+use super::{Connection, Exchange, rest::Rest};
 use crate::engine::{
-    compile::{Kind, Redirects, Sending},
+    compile::{CookieHeader, Kind, Redirects, Sending, is_idempotent},
     failure::Failure,
-    message::{self, Envelope, Message},
+    message::{self, Message},
+    values::TRACEPARENT,
 };
 
 /// Headers that speak of a body; a request that loses its body loses them.
@@ -32,8 +30,6 @@ const OF_THE_ORIGIN: [&str; 4] = ["authorization", "cookie", "host", "proxy-auth
 pub struct Hop {
     /// What is sent, and where.
     pub sending: Sending,
-    /// Its parts, of which the next hop is made.
-    request: Request,
     /// How many redirects have been followed up to it.
     followed: u8,
 }
@@ -61,8 +57,13 @@ impl Connection {
             return Ok(None);
         };
         let status = self.status();
-        let request = before.map_or(&redirects.request, |hop| &hop.request);
-        let Some(method) = method_after(status, &request.method) else {
+        if !(300..400).contains(&status) {
+            return Ok(None);
+        }
+        let mut rendered = exchange.worker.network.scratch.borrow_mut();
+        Rest::render(self.rest.as_deref(), exchange, &mut rendered);
+        let sent = Sent::of(&rendered);
+        let Some(method) = method_after(status, sent.method) else {
             return Ok(None);
         };
         let followed = before.map_or(0, |hop| hop.followed);
@@ -77,9 +78,9 @@ impl Connection {
                 "status {status} has no location"
             )));
         };
-        let next = Target::new(exchange, &location)
+        let next = Target::new(exchange, sent.target, &location)
             .ok_or_else(|| Failure::redirect(malformed(status, &location)))?;
-        follow(exchange, redirects, request, method, next, followed + 1)
+        follow(exchange, redirects, &sent, method, &next, followed + 1)
             .map(|hop| Some(Box::new(hop)))
     }
 
@@ -116,15 +117,8 @@ struct Target {
 }
 
 impl Target {
-    fn new(exchange: &Exchange<'_>, location: &[u8]) -> Option<Self> {
+    fn new(exchange: &Exchange<'_>, path: &str, location: &[u8]) -> Option<Self> {
         let from = exchange.worker.network.site(exchange.sending.origin)?;
-        let mut rendered = exchange.worker.render.borrow_mut();
-        rendered.clear();
-        exchange
-            .sending
-            .message
-            .render(&exchange.values, &mut rendered);
-        let path = message::request_target(&rendered);
         let (scheme, authority) = (from.origin.scheme.name(), from.origin.authority());
         let base = Url::parse(&format!("{scheme}://{authority}{path}")).ok()?;
         Self::of(&base.join(std::str::from_utf8(location).ok()?).ok()?)
@@ -153,16 +147,42 @@ impl Target {
     }
 }
 
+/// A request that was sent, taken apart.
+struct Sent<'r> {
+    method: &'r str,
+    target: &'r str,
+    /// Its headers with their line ends.
+    lines: &'r str,
+    body: &'r [u8],
+}
+
+impl<'r> Sent<'r> {
+    fn of(rendered: &'r [u8]) -> Self {
+        let (head, body) = rendered
+            .split_at_checked(message::head_length(rendered))
+            .unwrap_or((rendered, &[]));
+        let head = std::str::from_utf8(head).unwrap_or_default();
+        let (first, lines) = head.split_once("\r\n").unwrap_or_default();
+        Self {
+            method: first.split(' ').next().unwrap_or_default(),
+            target: message::request_target(rendered),
+            lines: lines.strip_suffix("\r\n").unwrap_or(lines),
+            body,
+        }
+    }
+}
+
 fn follow(
     exchange: &Exchange<'_>,
     redirects: &Redirects,
-    from: &Request,
+    sent: &Sent<'_>,
     method: Method,
-    to: Target,
+    to: &Target,
     followed: u8,
 ) -> Result<Hop, Failure> {
     let worker = exchange.worker;
-    let place = || format!("{}://{}", to.origin.scheme.name(), to.origin.authority());
+    let authority = to.origin.authority();
+    let place = || format!("{}://{authority}", to.origin.scheme.name());
     if !worker.compiled.target.allows(&to.origin) {
         return Err(Failure::redirect(format!(
             "leads to {}, which is neither the target nor in target.allowedHosts",
@@ -175,38 +195,56 @@ fn follow(
             place()
         ))
     })?;
-    let mut request = from.clone();
+    let leaves = origin != exchange.sending.origin;
+    let traced = exchange.sending.message.is_traced();
     let mut left_out: Vec<&str> = Vec::new();
     if method == Method::Get {
-        "GET".clone_into(&mut request.method);
-        request.body = None;
         left_out.extend(OF_THE_BODY);
     }
-    if origin != exchange.sending.origin {
+    if leaves {
         left_out.extend(OF_THE_ORIGIN);
+        left_out.extend(redirects.private.iter().map(String::as_str));
     }
-    request.headers.retain(|(name, _)| {
-        !left_out
+    if traced {
+        // Each request is a span of its own.
+        left_out.push(TRACEPARENT);
+    }
+    let (name, body) = match method {
+        Method::Same => (sent.method, sent.body),
+        Method::Get => ("GET", &[][..]),
+    };
+    let mut head = format!("{name} {} HTTP/1.1\r\n", to.path);
+    if leaves {
+        head.push_str("Host: ");
+        head.push_str(&authority);
+        head.push_str("\r\n");
+    }
+    let is_left_out = |line: &str| {
+        let name = line.split(':').next().unwrap_or_default();
+        left_out
             .iter()
             .any(|other| name.eq_ignore_ascii_case(other))
-    });
-    request.path = Template::literal(to.path);
-    let envelope = Envelope {
-        origin: &to.origin,
-        run_id: exchange.values.run_id,
-        closes: redirects.closes,
     };
-    let sending = Sending {
-        origin,
-        message: Message::new(&request, envelope),
-        kind: Kind {
-            client: exchange.sending.kind.client,
-            ..Kind::new(&request, redirects.closes, redirects.cookies)
-        },
+    let lines = sent.lines.split_inclusive("\r\n");
+    let rest: String = lines.filter(|line| !is_left_out(line)).collect();
+    let rest = [rest.as_bytes(), b"\r\n", body].concat();
+    let kind = exchange.sending.kind;
+    let cookies = if leaves {
+        CookieHeader::Jar
+    } else {
+        kind.cookies
     };
     Ok(Hop {
-        sending,
-        request,
+        sending: Sending {
+            origin,
+            message: Message::rendered(head.as_bytes(), traced, &rest),
+            kind: Kind {
+                idempotent: is_idempotent(name),
+                head: name == "HEAD",
+                cookies,
+                ..kind
+            },
+        },
         followed,
     })
 }

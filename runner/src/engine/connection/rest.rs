@@ -1,20 +1,31 @@
 //! What only some users have, in one box: connections to other origins, cookies, decoded bodies,
 //! the general client.
 
-use std::mem;
+use std::{
+    cell::{OnceCell, RefCell},
+    mem,
+    rc::Rc,
+};
 
-use loadtest_core::plan::Scheme;
+use loadtest_core::{plan::Scheme, series::Outcome};
 
 use super::{
-    Connection, Exchange, MAX_BODY_BYTES,
+    Connection, Exchange, KEPT_CAPACITY, MAX_BODY_BYTES,
     cookies::{Jar, Now, Place},
     decode::{Decoded, decode},
     general::General,
     stream::Stream,
 };
 use crate::{
-    clock::{self, SECOND, WallAnchor},
-    engine::{compile::CookieHeader, failure::Failure, message, network::Site},
+    clock::{self, Nanos, SECOND, WallAnchor},
+    engine::{
+        compile::CookieHeader,
+        failure::Failure,
+        message,
+        network::Site,
+        script::{Answer, Headers},
+        times::Times,
+    },
     http::ContentEncoding,
 };
 
@@ -26,10 +37,13 @@ const MAX_PARKED: usize = 32;
 pub struct Rest {
     /// By number of the origin.
     parked: Vec<(u32, Stream)>,
-    /// What the user was given to keep.
-    pub jar: Jar,
+    /// What the user was given to keep, one for all of its connections.
+    pub jar: Rc<RefCell<Jar>>,
     /// Of a target that needs it.
     pub general: Option<General>,
+    /// The request under way, if its message would be another one if it were rendered again:
+    /// what is sent a second time, and where a redirect leads from, is what was sent the first time.
+    rendered: Vec<u8>,
 }
 
 impl Rest {
@@ -59,9 +73,20 @@ impl Rest {
         self.general.as_ref().map(General::status)
     }
 
+    /// Writes the request under way into a buffer, without cookies.
+    #[inline]
+    pub fn render(rest: Option<&Self>, exchange: &Exchange<'_>, buffer: &mut Vec<u8>) {
+        buffer.clear();
+        let message = &exchange.sending.message;
+        match rest {
+            Some(rest) if message.varies() => buffer.extend_from_slice(&rest.rendered),
+            _ => message.render(&exchange.values, buffer),
+        }
+    }
+
     /// Puts the cookies into a rendered request, unless it has some of its own.
     pub fn add_cookies(&self, exchange: &Exchange<'_>, rendered: &mut Vec<u8>) {
-        if self.jar.is_empty() || exchange.sending.kind.cookies == CookieHeader::Own {
+        if self.jar.borrow().is_empty() || exchange.sending.kind.cookies == CookieHeader::Own {
             return;
         }
         let network = &exchange.worker.network;
@@ -71,10 +96,9 @@ impl Rest {
         let mut header = network.scratch.borrow_mut();
         header.clear();
         let place = place(&site, message::request_target(rendered));
-        self.jar.write(&place, clock::now(), &mut header);
+        self.jar.borrow().write(&place, clock::now(), &mut header);
         // Before the empty line that ends the head.
-        let body = exchange.sending.message.body_length(&exchange.values);
-        let end = rendered.len().saturating_sub(body + 2);
+        let end = message::head_length(rendered).saturating_sub(2);
         rendered.splice(end..end, header.iter().copied());
     }
 }
@@ -88,6 +112,58 @@ fn place<'a>(site: &'a Site, target: &'a str) -> Place<'a> {
 }
 
 impl Connection {
+    /// From now on both have the cookies of the other one.
+    pub fn share_cookies(&mut self, other: &mut Self) {
+        self.rest().jar = Rc::clone(&other.rest().jar);
+    }
+
+    /// The whole answer that is here, as checks and extracts look at it.
+    #[inline]
+    pub fn answer(&self, latency: Nanos) -> Answer<'_> {
+        let general = self.rest.as_deref().and_then(|rest| rest.general.as_ref());
+        let (status, headers) = match general {
+            Some(general) => (general.status(), Headers::General(general.all_headers())),
+            None => (self.parser.status(), Headers::Own(&self.parser)),
+        };
+        Answer {
+            status,
+            body: (!self.body_too_long).then_some(self.body.as_slice()),
+            headers,
+            latency,
+            json: OnceCell::new(),
+        }
+    }
+
+    /// Renders a message that varies, once for all that is done with it.
+    ///
+    /// # Errors
+    /// When a part of it could not be made.
+    #[cold]
+    pub(super) fn render_once(
+        &mut self,
+        exchange: &Exchange<'_>,
+        times: &mut Times,
+    ) -> Result<(), Failure> {
+        let rendered = &mut self.rest().rendered;
+        rendered.clear();
+        if rendered.capacity() > KEPT_CAPACITY {
+            *rendered = Vec::new();
+        }
+        // What another text complained about is not this message's.
+        drop(exchange.values.shared.take_problem());
+        exchange.sending.message.render(&exchange.values, rendered);
+        match exchange.values.shared.take_problem() {
+            None => Ok(()),
+            Some(problem) => {
+                // There is no answer, and the one before is not this one's.
+                self.parser.reset(false);
+                self.rest().general = None;
+                times.finish(clock::now());
+                Err(Failure::said(Outcome::Extract, problem))
+            }
+        }
+    }
+
     /// Takes the cookies of an answer whose head was kept.
     #[cold]
     pub(super) fn keep_cookies(&mut self, exchange: &Exchange<'_>) {
@@ -131,18 +207,14 @@ pub(super) fn store<'h>(
         return;
     };
     let mut rendered = worker.render.borrow_mut();
-    rendered.clear();
-    exchange
-        .sending
-        .message
-        .render(&exchange.values, &mut rendered);
+    Rest::render(rest.as_deref(), exchange, &mut rendered);
     let place = place(&site, message::request_target(&rendered));
     let now = WallAnchor::now();
     let now = Now {
         mono: now.mono_ns,
         unix: now.wall_ns / SECOND.cast_signed(),
     };
-    let jar = &mut rest.get_or_insert_default().jar;
+    let mut jar = rest.get_or_insert_default().jar.borrow_mut();
     for header in headers {
         jar.store(&place, header, now);
     }

@@ -1,5 +1,6 @@
-//! What must be there before the first document: the index templates. Without them a server would
-//! make plain indices with guessed mappings.
+//! What must be there before the first document: the index templates, and in streams that are
+//! there already the fields of this version. Without the templates a server would make plain
+//! indices with guessed mappings.
 
 use std::time::Duration;
 
@@ -46,23 +47,28 @@ impl Elastic {
         }
     }
 
-    /// True when all templates are there.
+    /// True when all templates are there and all streams are of this version.
     async fn prepare_once(&self, install: bool) -> Result<bool, String> {
-        let mut missing = Vec::new();
+        let (mut missing, mut outdated) = (Vec::new(), Vec::new());
         for stream in Stream::ALL {
             if !self.has_template(stream).await? {
                 missing.push(stream);
             }
-        }
-        if missing.is_empty() {
-            return Ok(true);
+            if self.is_outdated(stream).await? {
+                outdated.push(stream);
+            }
         }
         if !install {
-            return Ok(false);
+            return Ok(missing.is_empty() && outdated.is_empty());
         }
-        let dialect = self.dialect().await?;
-        for stream in missing {
-            self.install(stream, dialect).await?;
+        if !missing.is_empty() {
+            let dialect = self.dialect().await?;
+            for stream in missing {
+                self.install(stream, dialect).await?;
+            }
+        }
+        for stream in outdated {
+            self.upgrade(stream).await?;
         }
         Ok(true)
     }
@@ -230,7 +236,7 @@ impl Elastic {
     }
 }
 
-fn template_path(stream: Stream) -> String {
+pub(super) fn template_path(stream: Stream) -> String {
     format!("_index_template/{}", stream.template_name())
 }
 

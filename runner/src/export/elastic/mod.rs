@@ -11,6 +11,7 @@ mod bulk;
 mod client;
 mod dead_letters;
 mod rollover;
+mod upgrade;
 
 use std::sync::{
     Arc, Mutex, PoisonError,

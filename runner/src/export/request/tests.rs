@@ -1,4 +1,4 @@
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use loadtest_core::{
     plan::{Check, Condition, Step},
@@ -71,7 +71,7 @@ fn hostile(text: &str) -> Plan {
     request.labels = BTreeMap::from([("page".to_owned(), text.to_owned())]);
     let contains = |index| Check {
         index,
-        condition: Condition::BodyContains(text.to_owned()),
+        condition: Condition::MaxLatency(Duration::ZERO),
     };
     request.checks = vec![contains(0), contains(1)];
     request.path = Template {
@@ -102,8 +102,10 @@ fn a_document_says_what_happened() {
         outcome: Outcome::Check,
         failed_checks: 0b11,
         reused: false,
+        sequence: 7,
         ..record(1_000_000_000)
     };
+    let trace = trace_id(run_number(&plan.run.id), 0, 1, 2);
     let documents = encode(&plan, &[failed]);
     let id = format!("{}-0003-00-000000000001", plan.run.id);
     assert_eq!(documents[0].0, json!({"create": {"_id": id}}));
@@ -121,6 +123,8 @@ fn a_document_says_what_happened() {
             "request": {"method": "GET", "bytes": 100},
             "response": {"status_code": 503, "bytes": 200},
         },
+        "trace": {"id": format!("{trace:032x}")},
+        "span": {"id": format!("{:016x}", span_id(trace, 0, 7))},
         "error": {"type": "check", "message": "check \"shop\", \"second\" failed"},
         "loadtest": {
             "schema": 1,

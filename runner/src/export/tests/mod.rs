@@ -1,9 +1,10 @@
 //! The whole way from the pool to a server that answers by script.
 
+mod ancestor;
 mod faults;
 mod outage;
 mod push;
-mod runner;
+pub(super) mod runner;
 mod server;
 
 use loadtest_core::{

@@ -3,21 +3,18 @@
 use serde_json::Value;
 
 use super::{
-    runner::Runner,
+    runner::{Runner, complete, view},
     server::{Fault, Server},
     *,
 };
 use crate::{
     export::{
         batch::Stream,
-        push::{Pushed, push_all},
+        push::{Pushed, RUNS, push_all, run_documents},
         templates::tests::assert_mapped,
     },
     pool::tests::Scratch,
 };
-
-const REQUESTS: &str = "loadtest-requests-shop-ns";
-const METRICS: &str = "loadtest-metrics-shop-ns";
 
 /// Pushed, pushed again, and pushed once more after a rollover: each document is there once.
 #[tokio::test]
@@ -25,6 +22,8 @@ async fn the_files_of_a_run_can_be_delivered_later_and_again() {
     let runner = Runner::with_records(files_plan(), 5_000);
     let (_, report) = runner.export().await;
     assert_eq!(report.requests.indexed, 5_000);
+    let lines = run_documents(&runner.plan, "ff", &view(), 0);
+    std::fs::write(runner.out().join(RUNS), lines).unwrap();
     let server = Server::start().await;
     server.script([Fault::None, Fault::ResetAfterRollover, Fault::Items(503)]);
     let settings = searchable_plan(&[&server.url])
@@ -36,17 +35,30 @@ async fn the_files_of_a_run_can_be_delivered_later_and_again() {
             .await
             .unwrap();
         let whole = Pushed {
-            indexed: 5_007,
+            indexed: 5_009,
             ..Pushed::default()
         };
         assert_eq!(pushed, whole);
-        assert_eq!((server.count(REQUESTS), server.count(METRICS)), (5_000, 7));
+        let streams = [Stream::Requests, Stream::Metrics, Stream::Runs];
+        let counts = streams.map(|stream| server.count(&stream.data_stream("shop-ns")));
+        assert_eq!(counts, [5_000, 7, 2]);
     }
-    let state = server.state.lock().unwrap();
+    // An exporter that had a server from the start makes the same documents.
+    let live = Server::start().await;
+    let runner = Runner::with_records(searchable_plan(&[&live.url]), 5_000);
+    complete(&runner.export().await.1, 5_000);
+    let (state, live) = (server.state.lock().unwrap(), live.state.lock().unwrap());
     assert_eq!(state.doubled, 0);
-    for (id, document) in &state.documents[REQUESTS] {
-        assert_mapped(Stream::Requests, document);
-        assert_eq!(document["event"]["id"], Value::from(id.as_str()));
+    for stream in Stream::ALL {
+        let name = stream.data_stream("shop-ns");
+        if stream != Stream::Metrics {
+            // Intervals say where the delivery stood at that moment.
+            assert_eq!(state.documents[&name], live.documents[&name]);
+        }
+        for (id, document) in &state.documents[&name] {
+            assert_mapped(stream, document);
+            assert_eq!(document["event"]["id"], Value::from(id.as_str()));
+        }
     }
 }
 

@@ -169,7 +169,7 @@ impl Runner {
     }
 }
 
-pub(super) fn interval(sequence: u64) -> Interval {
+pub(in crate::export) fn interval(sequence: u64) -> Interval {
     let mut set = SeriesSet {
         by_name: vec![Series::default()],
         ..SeriesSet::default()
@@ -216,7 +216,7 @@ pub(super) fn interval(sequence: u64) -> Interval {
     }
 }
 
-pub(super) fn view() -> RunView {
+pub(in crate::export) fn view() -> RunView {
     let mut set = SeriesSet::default();
     set.merge(&interval(0).set);
     let duration = Duration::from_secs(5);
@@ -239,6 +239,7 @@ pub(super) fn view() -> RunView {
         export: Some(ExportCounts::default()),
         aggregates: None,
         export_problem: String::new(),
+        notes: Vec::new(),
     }
 }
 

@@ -212,6 +212,20 @@ fn answer(request: &Request, state: &mut State) -> Reply {
         let count = state.documents.get(stream).map_or(0, BTreeMap::len);
         return whole(200, json!({"count": count}));
     }
+    if let Some(stream) = path
+        .strip_prefix('/')
+        .and_then(|path| path.strip_suffix("/_mapping"))
+    {
+        assert_eq!(
+            method, "GET",
+            "a stream of this version needs no other mapping"
+        );
+        if !state.documents.contains_key(stream) {
+            return whole(404, json!({"error": "missing"}));
+        }
+        let meta = json!({"version": crate::export::templates::VERSION});
+        return whole(200, json!({"i": {"mappings": {"_meta": meta}}}));
+    }
     if let Some(stream) = path.strip_prefix("/_data_stream/") {
         if !state.documents.contains_key(stream) {
             return whole(404, json!({"error": "missing"}));

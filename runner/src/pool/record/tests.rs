@@ -10,13 +10,16 @@ pub(crate) fn any_record() -> impl Strategy<Value = Owned> {
     let numbers = (
         0..200_u32,
         any::<u32>(),
-        any::<u32>(),
+        (
+            any::<u32>(),
+            prop_oneof![Just(0_u32), 1..50_u32, any::<u32>()],
+        ),
         0..200_000_u32,
         0..200_000_u32,
     );
     let ends = (
         prop_oneof![Just(200_u16), any::<u16>()],
-        0..16_u8,
+        0..17_u8,
         any::<bool>(),
         any::<bool>(),
     );
@@ -24,7 +27,7 @@ pub(crate) fn any_record() -> impl Strategy<Value = Owned> {
     let error = prop_oneof![4 => Just(None), 1 => ".{0,40}".prop_map(Some), 1 => ".{900,1100}".prop_map(Some)];
     (any::<u64>(), phases, numbers, ends, checks, error).prop_map(
         |(sent_ns, [late, dns, connect, send, wait, receive], numbers, ends, checks, error)| {
-            let (step, user, iteration, bytes_sent, bytes_received) = numbers;
+            let (step, user, (iteration, sequence), bytes_sent, bytes_received) = numbers;
             let record = Record {
                 sent_ns,
                 late_us: late,
@@ -37,6 +40,7 @@ pub(crate) fn any_record() -> impl Strategy<Value = Owned> {
                 step,
                 user,
                 iteration,
+                sequence,
                 status: ends.0,
                 outcome: Outcome::from_u8(ends.1).unwrap(),
                 failed_checks: checks,
@@ -107,6 +111,7 @@ fn a_usual_record_takes_about_13_bytes() {
             step: n % 4,
             user: n % 64,
             iteration: n / 64,
+            sequence: n % 4,
             status: 200,
             outcome: Outcome::Ok,
             failed_checks: 0,

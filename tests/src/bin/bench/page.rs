@@ -163,6 +163,29 @@ fn engine(page: &mut String, results: &Results) -> fmt::Result {
         page,
         "- What a request costs in instructions, system calls and allocations is watched by `make test` \
          ([costs](../tests/gate/costs.txt))."
+    )?;
+    features(page)
+}
+
+/// The prices that `make gate-features` wrote.
+fn features(page: &mut String) -> fmt::Result {
+    let Ok(table) = std::fs::read_to_string("tests/gate/features.md") else {
+        return Ok(());
+    };
+    let table = table
+        .lines()
+        .filter(|line| line.starts_with('|'))
+        .collect::<Vec<_>>();
+    writeln!(
+        page,
+        "
+## What each thing that a scenario may say costs
+
+Instructions of the engine's worker and allocations for one request, 64 users, kernel not counted
+(`make gate-features`). What a test does not use costs it nothing.
+
+{}",
+        table.join("\n")
     )
 }
 

@@ -107,7 +107,7 @@ fn compare(case: Case, cost: &Cost, file: &str, tolerance: f64) -> Option<String
                 format!(
                     "`callgrind_annotate {}` shows what they are spent on. If they are worth it, write \
                      them down with `make gate-bless` and say why in the commit.",
-                    kept_profile(case).display()
+                    kept_profile(&case.to_string()).display()
                 )
             } else {
                 "It became cheaper: keep that with `make gate-bless`.".to_owned()

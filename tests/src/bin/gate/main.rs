@@ -3,9 +3,10 @@
 //! The release binary runs a test over real loopback under callgrind, and the worker thread's
 //! instructions, system calls and allocations per request are compared with those that are written
 //! in `tests/gate/costs.txt`. Unlike times, these hardly depend on what else a machine does.
-//! `--bless` writes the file anew.
+//! `--bless` writes the file anew; `--features` weighs what else a scenario may say.
 
 mod costs;
+mod features;
 mod profile;
 mod target;
 mod weigh;
@@ -54,12 +55,16 @@ fn main() -> ExitCode {
 
 fn gate(args: impl Iterator<Item = String>) -> Result<()> {
     let (mut loadtest, mut bless) = (PathBuf::from("target/release/loadtest"), false);
+    let mut features = false;
     for arg in args {
         match arg.as_str() {
             "--bless" => bless = true,
+            "--features" => features = true,
             _ if !arg.starts_with('-') => loadtest = arg.into(),
             _ => {
-                bail!("unknown argument {arg}; there is --bless, and the path of another loadtest")
+                bail!(
+                    "unknown argument {arg}; there are --bless, --features, and the path of another loadtest"
+                )
             }
         }
     }
@@ -69,9 +74,12 @@ fn gate(args: impl Iterator<Item = String>) -> Result<()> {
             loadtest.display()
         )
     })?;
+    if features {
+        return features::weigh_all(&loadtest);
+    }
     let mut costs = Costs::new()?;
     for case in CASES {
-        let cost = weigh(&loadtest, case).with_context(|| case.to_string())?;
+        let cost = weigh(&loadtest, &case.subject()).with_context(|| case.to_string())?;
         println!("{}", costs.add(case, cost));
     }
     if bless {

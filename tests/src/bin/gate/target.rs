@@ -12,12 +12,12 @@ use std::{
 };
 
 const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\n\
-    Content-Type: text/plain; charset=utf-8\r\n\
+    Content-Type: application/json; charset=utf-8\r\n\
     Server: gate\r\n\
     Date: Thu, 01 Jan 1970 00:00:00 GMT\r\n\
     Content-Length: 48\r\n\
     \r\n\
-    A body of forty-eight bytes in which all is well";
+    {\"id\":17,\"state\":\"done\",\"text\":\"so all is well\"}";
 
 /// Where it listens and what it counted. Lasts as long as the process.
 #[derive(Debug)]

@@ -22,7 +22,17 @@ const KEPT: &str = "target/gate";
 /// difference.
 const RUNS: [u32; 2] = [1, 4];
 
-/// What is run.
+/// A test that is weighed: `URL`, `USERS` and `DURATION` are filled in.
+#[derive(Debug)]
+pub struct Subject {
+    pub name: String,
+    pub manifest: String,
+    pub users: u32,
+    /// Whether every request is packed for the exporter.
+    pub export: bool,
+}
+
+/// What the gate compares with what is written down.
 #[derive(Debug, Clone, Copy)]
 pub struct Case {
     pub users: u32,
@@ -48,12 +58,24 @@ pub struct Cost {
     pub allocations: f64,
 }
 
-/// Weighs one case.
-pub fn weigh(loadtest: &Path, case: Case) -> Result<Cost> {
+impl Case {
+    /// As it is weighed.
+    pub fn subject(self) -> Subject {
+        Subject {
+            name: self.to_string(),
+            manifest: MANIFEST.to_owned(),
+            users: self.users,
+            export: self.export,
+        }
+    }
+}
+
+/// Weighs one request of a test.
+pub fn weigh(loadtest: &Path, subject: &Subject) -> Result<Cost> {
     let (mut requests, mut profiles) = ([0.0; 2], [Profile::default(); 2]);
     for ((seconds, requests), profile) in RUNS.iter().zip(&mut requests).zip(&mut profiles) {
         let target = Target::start()?;
-        *profile = worker_profile(loadtest, case, &target, *seconds)?;
+        *profile = worker_profile(loadtest, subject, &target, *seconds)?;
         *requests = target.requests() as f64;
     }
     let ([fewer, more], [short, long]) = (requests, profiles);
@@ -71,11 +93,17 @@ pub fn weigh(loadtest: &Path, case: Case) -> Result<Cost> {
 }
 
 /// Runs it once; returns what the engine's only worker did.
-fn worker_profile(loadtest: &Path, case: Case, target: &Target, seconds: u32) -> Result<Profile> {
+fn worker_profile(
+    loadtest: &Path,
+    subject: &Subject,
+    target: &Target,
+    seconds: u32,
+) -> Result<Profile> {
     let place = Place::new()?;
-    let manifest = MANIFEST
+    let manifest = subject
+        .manifest
         .replace("URL", &format!("http://{}", target.address))
-        .replace("USERS", &case.users.to_string())
+        .replace("USERS", &subject.users.to_string())
         .replace("DURATION", &format!("{seconds}s"));
     fs::write(place.0.join("test.yaml"), manifest)?;
     // One core makes one worker. The exporter runs outside of valgrind, and it is not weighed.
@@ -101,7 +129,7 @@ fn worker_profile(loadtest: &Path, case: Case, target: &Target, seconds: u32) ->
             "--output",
             "json",
         ])
-        .args(["--raw", if case.export { "all" } else { "none" }])
+        .args(["--raw", if subject.export { "all" } else { "none" }])
         .current_dir(&place.0)
         .stdin(Stdio::null())
         .output()
@@ -121,16 +149,17 @@ fn worker_profile(loadtest: &Path, case: Case, target: &Target, seconds: u32) ->
         // Besides the worker there are the control thread and one that waits for the end of stdin.
         .max_by_key(|(profile, _)| profile.system_calls)
         .context("callgrind wrote no profile of the engine")?;
-    let kept = kept_profile(case);
+    let kept = kept_profile(&subject.name);
     fs::create_dir_all(KEPT)?;
     fs::copy(path, &kept).with_context(|| format!("cannot write {}", kept.display()))?;
     Ok(profile)
 }
 
 /// Where the worker's profile of a case's last run is kept, for `callgrind_annotate`.
-pub fn kept_profile(case: Case) -> PathBuf {
-    let name = case.to_string().replace(", ", "-").replace(' ', "-");
-    Path::new(KEPT).join(name + ".callgrind")
+pub fn kept_profile(name: &str) -> PathBuf {
+    let mut file = name.replace(|c: char| !c.is_ascii_alphanumeric(), "-");
+    file.push_str(".callgrind");
+    Path::new(KEPT).join(file)
 }
 
 fn engine_threads(place: &Path) -> Result<Vec<(Profile, PathBuf)>> {

@@ -1,0 +1,243 @@
+//! `loadtest try`: one iteration of a task, with all that was sent, answered, checked and taken out.
+
+use std::{
+    fmt::Write as _,
+    path::{Path, PathBuf},
+};
+
+use console::Style;
+use loadtest_core::{
+    plan::{Plan, Scenario, Task},
+    scalar::format_latency,
+};
+use loadtest_crds::{Problem, Stage};
+use loadtest_runner::engine::{Seen, rehearse};
+
+use crate::{
+    exit::Exit,
+    manifest,
+    output::terminal::{print, say},
+    overrides::Changes,
+    run::{Options, OutputForm, options::RawChoice},
+};
+
+/// Most of a body that is shown, unless all of it is asked for.
+const SHOWN_BYTES: usize = 2_000;
+
+/// Arguments of `loadtest try`.
+#[allow(clippy::doc_markdown)]
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// YAML file with one LoadTest; - reads standard input.
+    file: PathBuf,
+    /// Which scenario; needed if there are several.
+    #[arg(long, value_name = "NAME")]
+    scenario: Option<String>,
+    /// Which task; needed if the scenario has several.
+    #[arg(long, value_name = "NAME")]
+    task: Option<String>,
+    /// Ask this base url instead of the manifest's target.url.
+    #[arg(long, value_name = "URL")]
+    target: Option<String>,
+    /// PEM file with the authorities to trust for https, instead of the manifest's target.tls.caRef.
+    #[arg(long, value_name = "FILE")]
+    target_ca: Option<PathBuf>,
+    /// Show bodies whole, not only their beginning.
+    #[arg(long)]
+    full: bool,
+    /// What is changed of the manifest.
+    #[command(flatten)]
+    changes: Changes,
+}
+
+/// Does one iteration and shows it. Nothing is measured and no file is written.
+pub fn run(args: &Args) -> Exit {
+    let source = args.file.display().to_string();
+    let text = match manifest::read(&args.file) {
+        Ok(text) => text,
+        Err(error) => {
+            say(&format!("error: {error}"));
+            return Exit::Usage;
+        }
+    };
+    let planned = manifest::one_changed_test(&text, &args.changes).and_then(|mut test| {
+        let directory = args.file.parent().unwrap_or(Path::new(""));
+        args.options().plan(&mut test, directory)
+    });
+    let (plan, scratch) = match planned {
+        Ok(planned) => planned,
+        Err(problems) => return manifest::refuse(&source, &problems),
+    };
+    let (scenario, task) = match args.chosen(&plan) {
+        Ok(chosen) => chosen,
+        Err(problem) => return manifest::refuse(&source, &[problem]),
+    };
+    let full = args.full;
+    let result = rehearse(&plan, scenario, task, move |seen| {
+        print(&shown(&seen, full));
+    });
+    drop(scratch);
+    match result {
+        Ok(true) => Exit::Passed,
+        Ok(false) => {
+            say("not every request succeeded");
+            Exit::Failed
+        }
+        Err(problem) => {
+            say(&format!("error: {problem}"));
+            Exit::Error
+        }
+    }
+}
+
+impl Args {
+    fn options(&self) -> Options {
+        Options {
+            runners: None,
+            out: None,
+            raw: Some(RawChoice::None),
+            csv: None,
+            elasticsearch: None,
+            target: self.target.clone(),
+            target_ca: self.target_ca.clone(),
+            target_cert: None,
+            target_key: None,
+            changes: self.changes.clone(),
+            output: OutputForm::Table,
+            quiet: true,
+        }
+    }
+
+    /// The only scenario and task, or those that were named.
+    fn chosen<'p>(&self, plan: &'p Plan) -> Result<(&'p Scenario, &'p Task), Problem> {
+        let scenarios = plan
+            .scenarios
+            .iter()
+            .map(|scenario| (scenario.name.as_str(), scenario));
+        let scenario = only("--scenario", self.scenario.as_deref(), &scenarios.collect::<Vec<_>>())?;
+        let tasks = scenario.tasks.iter().map(|task| (task.name.as_str(), task));
+        let task = only("--task", self.task.as_deref(), &tasks.collect::<Vec<_>>())?;
+        Ok((scenario, task))
+    }
+}
+
+fn only<'p, T>(
+    option: &str,
+    wanted: Option<&str>,
+    all: &[(&str, &'p T)],
+) -> Result<&'p T, Problem> {
+    let found = match (wanted, all) {
+        (None, [(_, only)]) => Some(*only),
+        (None, _) => None,
+        (Some(wanted), all) => all
+            .iter()
+            .find(|(name, _)| *name == wanted)
+            .map(|(_, found)| *found),
+    };
+    found.ok_or_else(|| {
+        let names: Vec<_> = all.iter().map(|(name, _)| *name).collect();
+        let message = format!("choose one of {}", names.join(", "));
+        Problem::new(Stage::Acceptance, option, message)
+    })
+}
+
+/// What happened, for people.
+fn shown(seen: &Seen, full: bool) -> String {
+    let mut out = String::new();
+    // Writing to a String never fails.
+    let _ = match seen {
+        Seen::Begins(what) => writeln!(out, "{}", Style::new().bold().apply_to(what)),
+        Seen::Sent { origin, text } => sent(&mut out, origin, text, full),
+        Seen::Set { name, value } => writeln!(out, "  {name} = {}", cut(value, full)),
+        Seen::Ended { .. } => ended(&mut out, seen, full),
+    };
+    out
+}
+
+fn sent(out: &mut String, origin: &str, text: &str, full: bool) -> std::fmt::Result {
+    let (head, body) = text.split_once("\r\n\r\n").unwrap_or((text, ""));
+    let mut lines = head.lines();
+    let mut words = lines.next().unwrap_or_default().split(' ');
+    let (method, target) = (
+        words.next().unwrap_or_default(),
+        words.next().unwrap_or_default(),
+    );
+    let request = format!("{method} {origin}{target}");
+    writeln!(out, "\n  {}", Style::new().bold().apply_to(request))?;
+    for line in lines {
+        writeln!(out, "  > {line}")?;
+    }
+    quoted(out, '>', body, full)
+}
+
+fn ended(out: &mut String, seen: &Seen, full: bool) -> std::fmt::Result {
+    let Seen::Ended {
+        status,
+        headers,
+        body,
+        took,
+        checks,
+        extracts,
+        failure,
+    } = seen
+    else {
+        return Ok(());
+    };
+    if *status > 0 {
+        let took = format_latency(took.as_micros().try_into().unwrap_or(u64::MAX));
+        writeln!(out, "  < {status} in {took}")?;
+        for (name, value) in headers {
+            writeln!(out, "  < {name}: {value}")?;
+        }
+        quoted(out, '<', body, full)?;
+    }
+    for (name, holds) in checks.iter().filter(|_| *status > 0) {
+        let (mark, style) = if *holds {
+            ("✓", Style::new().green())
+        } else {
+            ("✗", Style::new().red())
+        };
+        writeln!(out, "  {} {name}", style.apply_to(mark))?;
+    }
+    for (name, value) in extracts.iter().filter(|_| *status > 0) {
+        writeln!(out, "  {name} = {}", cut(value, full))?;
+    }
+    if let Some(failure) = failure {
+        writeln!(out, "  {} {failure}", Style::new().red().apply_to("✗"))?;
+    }
+    Ok(())
+}
+
+/// A body, after an empty line as on the wire.
+fn quoted(out: &mut String, mark: char, body: &str, full: bool) -> std::fmt::Result {
+    if body.is_empty() {
+        return Ok(());
+    }
+    writeln!(out, "  {mark}")?;
+    for line in cut(body, full).lines() {
+        writeln!(out, "  {mark} {line}")?;
+    }
+    Ok(())
+}
+
+/// Without what a terminal would take for an order, and not endless.
+fn cut(text: &str, full: bool) -> String {
+    let most = if full { usize::MAX } else { SHOWN_BYTES };
+    let end = text.floor_char_boundary(most.min(text.len()));
+    let mut shown: String = text
+        .get(..end)
+        .unwrap_or_default()
+        .chars()
+        .map(|c| {
+            if c.is_control() && c != '\n' && c != '\t' {
+                '\u{fffd}'
+            } else {
+                c
+            }
+        })
+        .collect();
+    if end < text.len() {
+        let _ = write!(shown, "… ({} bytes in all; --full shows them)", text.len());
+    }
+    shown
+}

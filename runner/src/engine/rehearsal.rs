@@ -1,0 +1,336 @@
+//! One iteration that somebody looks at: what `loadtest try` shows.
+//!
+//! It is done by the code that does all load, with a plan that has one user and one iteration, and
+//! a witness in its inputs. A run has none, which is all that this costs it.
+
+use std::{
+    borrow::Cow,
+    collections::BTreeMap,
+    fmt,
+    sync::{Arc, Mutex, PoisonError, mpsc as std_mpsc},
+    time::Duration,
+};
+
+use base64::{Engine as _, prelude::BASE64_STANDARD};
+use loadtest_core::{
+    plan::{Load, Plan, Scenario, Task},
+    series::SeriesSet,
+    shard::Shard,
+    template::{Escape, percent_encode},
+};
+use tokio::sync::{mpsc, watch};
+
+use super::{
+    compile::{Compiled, CompiledRequest},
+    connection::Exchange,
+    crew::SetUpError,
+    failure::Failure,
+    feeder::Feeders,
+    message::Values,
+    meter::{FromWorker, RawLane},
+    once::{Errand, Prepared},
+    script::{Answer, Inputs, Value, authorize},
+    worker::{self, Assignment, Command},
+};
+use crate::clock::{self, WallAnchor};
+
+/// How long the iteration may take.
+const LONGEST: Duration = Duration::from_mins(10);
+
+/// Windows of a second that may wait to be looked at.
+const MESSAGES: usize = 1_024;
+
+/// Something that happened. Secrets are not in it: where they were stands `[secret NAME]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Seen {
+    /// The setup, a task or the teardown begins.
+    Begins(String),
+    /// A request goes out.
+    Sent {
+        /// Where to, as `scheme://host:port`.
+        origin: String,
+        /// Head and body as they are on the wire.
+        text: String,
+    },
+    /// An answer is here, or will not come.
+    Ended {
+        /// Status, 0 without an answer.
+        status: u16,
+        /// Headers in their order.
+        headers: Vec<(String, String)>,
+        /// The body, decoded.
+        body: String,
+        /// From the intended start to the end.
+        took: Duration,
+        /// Each check and whether it holds.
+        checks: Vec<(String, bool)>,
+        /// Each value that was looked for, with what it is now.
+        extracts: Vec<(String, String)>,
+        /// Why the request has failed, if it has.
+        failure: Option<String>,
+    },
+    /// A value was set.
+    Set {
+        /// Its name.
+        name: String,
+        /// What it is now.
+        value: String,
+    },
+}
+
+/// Whoever looks.
+pub struct Witness {
+    look: Mutex<Box<dyn FnMut(Seen) + Send>>,
+}
+
+impl fmt::Debug for Witness {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Witness").finish_non_exhaustive()
+    }
+}
+
+impl Witness {
+    fn tell(&self, seen: Seen) {
+        let mut look = self.look.lock().unwrap_or_else(PoisonError::into_inner);
+        look(seen);
+    }
+
+    /// A request goes out as it was rendered.
+    pub(super) fn sent(&self, exchange: &Exchange<'_>, rendered: &[u8]) {
+        let compiled = &exchange.worker.compiled;
+        let origin = compiled.origins.get(exchange.sending.origin as usize);
+        self.tell(Seen::Sent {
+            origin: origin
+                .map(|origin| format!("{}://{}", origin.scheme.name(), origin.authority()))
+                .unwrap_or_default(),
+            text: redacted(
+                &exchange.worker.shared.inputs,
+                &String::from_utf8_lossy(rendered),
+            ),
+        });
+    }
+
+    /// A request has ended.
+    pub(super) fn ended(
+        &self,
+        request: &CompiledRequest,
+        answer: Option<&Answer<'_>>,
+        values: &Values<'_>,
+        check_names: &[String],
+        failure: Option<&Failure>,
+    ) {
+        let inputs = &values.shared.inputs;
+        let text = |text: &str| redacted(inputs, text);
+        let lossy = |bytes: &[u8]| text(&String::from_utf8_lossy(bytes));
+        let checks = request.checks.iter().map(|check| {
+            let name = check_names
+                .get(check.index as usize)
+                .cloned()
+                .unwrap_or_default();
+            (
+                name,
+                answer.is_some_and(|answer| check.holds(answer, values) == Ok(true)),
+            )
+        });
+        let extracts = request.extracts.iter().map(|extract| {
+            let memory = values.memory.map(std::cell::RefCell::borrow);
+            let value = memory.as_ref().and_then(|memory| memory.get(extract.value));
+            (extract.name.clone(), text(value.map_or("", Value::as_str)))
+        });
+        self.tell(Seen::Ended {
+            status: answer.map_or(0, |answer| answer.status),
+            headers: answer
+                .map(Answer::all_headers)
+                .unwrap_or_default()
+                .into_iter()
+                .map(|(name, value)| (name, text(&value)))
+                .collect(),
+            body: match answer.map(Answer::body) {
+                Some(Ok(body)) => lossy(body),
+                Some(Err(unreadable)) => format!("({unreadable})"),
+                None => String::new(),
+            },
+            took: Duration::from_nanos(answer.map_or(0, |answer| answer.latency)),
+            checks: checks.collect(),
+            extracts: extracts.collect(),
+            failure: failure.map(|failure| text(&failure.message(check_names))),
+        });
+    }
+
+    /// A value was set.
+    pub(super) fn set(&self, inputs: &Inputs, value: u32, to: &Value) {
+        self.tell(Seen::Set {
+            name: inputs
+                .value_names
+                .get(value as usize)
+                .cloned()
+                .unwrap_or_default(),
+            value: redacted(inputs, to.as_str()),
+        });
+    }
+}
+
+/// Without secrets, in any coding in which templates write them.
+fn redacted(inputs: &Inputs, text: &str) -> String {
+    let mut text = Cow::Borrowed(text);
+    let mut hide = |hidden: &str, label: &str| {
+        if !hidden.is_empty() && text.contains(hidden) {
+            text = Cow::Owned(text.replace(hidden, label));
+        }
+    };
+    if let Some((_, authorization)) = inputs.authorization.newer_than(0) {
+        hide(&authorization, "[authorization]");
+    }
+    for (secret, name) in inputs.secrets.iter().zip(&inputs.secret_names) {
+        let (label, secret) = (format!("[secret {name}]"), secret.reveal());
+        for hidden in [
+            secret.to_owned(),
+            percent_encode(secret),
+            Escape::Json.apply(secret),
+            BASE64_STANDARD.encode(secret),
+        ] {
+            hide(&hidden, &label);
+        }
+    }
+    text.into_owned()
+}
+
+/// Does one iteration of a task, with its user's first and last steps, and the plan's setup and
+/// teardown around it. Returns whether every request of the iteration succeeded.
+///
+/// # Errors
+/// In a sentence, when the plan cannot be carried out, or the setup or teardown failed.
+pub fn rehearse(
+    plan: &Plan,
+    scenario: &Scenario,
+    task: &Task,
+    look: impl FnMut(Seen) + Send + 'static,
+) -> Result<bool, String> {
+    let witness = Arc::new(Witness {
+        look: Mutex::new(Box::new(look)),
+    });
+    let plan = plan_of(plan, scenario, task);
+    let prepared = Rehearsal::new(&plan, &witness).map_err(|error| error.to_string())?;
+    prepared.carry_out(
+        &plan,
+        &witness,
+        &format!("{}, {}", scenario.name, task.name),
+    )
+}
+
+/// The run's plan with one user who does one iteration of one task.
+fn plan_of(plan: &Plan, scenario: &Scenario, task: &Task) -> Plan {
+    Plan {
+        scenarios: vec![Scenario {
+            start_after: Duration::ZERO,
+            load: Load::PerUserIterations {
+                users: 1,
+                iterations: 1,
+                max_duration: LONGEST,
+            },
+            tasks: vec![Task {
+                weight: 1,
+                think_time: None,
+                pacing: None,
+                ..task.clone()
+            }],
+            ..scenario.clone()
+        }],
+        runners: 1,
+        warm_up: Duration::ZERO,
+        max_duration: LONGEST,
+        ..plan.clone()
+    }
+}
+
+struct Rehearsal {
+    compiled: Arc<Compiled>,
+    feeders: Arc<Feeders>,
+    anchor: WallAnchor,
+    set_up: Option<Prepared>,
+    tear_down: Option<Prepared>,
+}
+
+impl Rehearsal {
+    fn new(plan: &Plan, witness: &Arc<Witness>) -> Result<Self, SetUpError> {
+        let inputs = Inputs::read(plan).map_err(super::compile::CompileError::from)?;
+        let inputs = Arc::new(Inputs {
+            witness: Some(Arc::clone(witness)),
+            ..inputs
+        });
+        let compiled = Arc::new(Compiled::with_inputs(plan, &inputs)?);
+        let feeders = Arc::new(Feeders::load(plan, Shard::WHOLE)?);
+        authorize(plan, &inputs.authorization)?;
+        let anchor = WallAnchor::now();
+        let prepare = |errand| Prepared::new(errand, plan, &compiled, &feeders, anchor);
+        Ok(Self {
+            set_up: prepare(Errand::SetUp)?,
+            tear_down: prepare(Errand::TearDown)?,
+            compiled,
+            feeders,
+            anchor,
+        })
+    }
+
+    fn carry_out(self, plan: &Plan, witness: &Witness, what: &str) -> Result<bool, String> {
+        let (set_up, tear_down) = (self.set_up, self.tear_down);
+        if let Some(values) = do_once(set_up, witness)? {
+            let names = plan.inputs.setup_values.iter();
+            let values = names.map(|name| values.get(name).cloned().unwrap_or_default());
+            self.compiled.inputs.set_setup(values.collect());
+        }
+        witness.tell(Seen::Begins(what.to_owned()));
+        let measured = iterate(&self.compiled, &self.feeders, self.anchor);
+        do_once(tear_down, witness)?;
+        let measured = measured?;
+        let whole = measured.iterations == 1 && measured.iterations_failed == 0;
+        Ok(whole && measured.total.failures == 0)
+    }
+}
+
+/// Does the setup or teardown, if there is one; returns the values that it left.
+fn do_once(
+    prepared: Option<Prepared>,
+    witness: &Witness,
+) -> Result<Option<BTreeMap<String, String>>, String> {
+    let Some(prepared) = prepared else {
+        return Ok(None);
+    };
+    witness.tell(Seen::Begins(prepared.name().to_owned()));
+    let runtime = tokio::runtime::Builder::new_current_thread().build();
+    let runtime = runtime.map_err(|error| error.to_string())?;
+    let mut under_way = prepared.begin().map_err(|error| error.to_string())?;
+    runtime.block_on(under_way.ended()).map(Some)
+}
+
+/// The iteration, on this thread.
+fn iterate(
+    compiled: &Arc<Compiled>,
+    feeders: &Arc<Feeders>,
+    anchor: WallAnchor,
+) -> Result<SeriesSet, String> {
+    let (_commands, watched) = watch::channel(Command::Start(clock::now()));
+    let (outbox, mut messages) = mpsc::channel(MESSAGES);
+    let (_, spares) = std_mpsc::channel();
+    let assignment = Assignment {
+        compiled: Arc::clone(compiled),
+        feeders: Arc::clone(feeders),
+        left: None,
+        runner: Shard::WHOLE,
+        worker: 0,
+        workers: 1,
+        anchor,
+        raw: RawLane::None,
+        commands: watched,
+        outbox,
+        spares,
+    };
+    worker::run(assignment).map_err(|error| format!("the iteration could not be done: {error}"))?;
+    let mut measured = SeriesSet::default();
+    while let Ok(message) = messages.try_recv() {
+        if let FromWorker::Window(window) = message {
+            measured.merge(&window.set);
+        }
+    }
+    Ok(measured)
+}

@@ -1,0 +1,166 @@
+//! A namespace with its own operator behind its own proxy, and what is in it in the end.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result};
+use loadtest_tests::{
+    cluster::Namespace,
+    operator::{Installation, Operator},
+    proxy::Proxy,
+    wait,
+};
+use serde_json::{Value, json};
+
+const TEST: &str = "apiVersion: loadtest.dev/v1alpha1
+kind: LoadTest
+metadata: { name: shop }
+spec:
+  target: { url: \"http://nowhere\" }
+  scenarios:
+    - name: main
+      load: { constantRate: { rate: 1/s, duration: 5s } }
+      tasks: [ { steps: [ { request: { url: / } } ] } ]
+  runners:
+    startTimeout: 20s
+    template: { spec: { nodeSelector: { \"example.com/no\": node } } }
+";
+
+pub struct World {
+    namespace: Namespace,
+    pub installation: Installation,
+    pub proxy: Proxy,
+}
+
+impl World {
+    pub fn new(purpose: &str) -> Result<Self> {
+        let namespace = Namespace::new(purpose)?;
+        let installation = Installation::new(namespace.name(), false)?;
+        Ok(Self {
+            installation,
+            namespace,
+            proxy: Proxy::new()?,
+        })
+    }
+
+    pub fn apply(&self) -> Result<()> {
+        self.namespace.apply(TEST).map(drop)
+    }
+
+    pub fn start(&self) -> Result<Operator> {
+        self.installation.start(&self.proxy.url())
+    }
+
+    pub fn is_finished(&self) -> bool {
+        let test = self.namespace.get("ltest/shop").unwrap_or_default();
+        test["status"]["phase"] == "Finished"
+    }
+
+    /// Waits for the verdict; a process that ends is started anew, as the kubelet does it.
+    pub fn wait_finished(&self, operator: &mut Operator) -> Result<()> {
+        let mut before = String::new();
+        let mut asked = Instant::now();
+        wait::until("the verdict", Duration::from_secs(100), || {
+            if operator.has_ended()? {
+                before.push_str(&operator.log());
+                self.installation.free_lease()?;
+                *operator = self.start()?;
+            }
+            // Not more often: kubectl costs more than all that it asks for.
+            if asked.elapsed() < Duration::from_secs(2) {
+                return Ok(None);
+            }
+            asked = Instant::now();
+            Ok(self.is_finished().then_some(()))
+        })
+        .with_context(|| format!("{before}\n{}", operator.log()))
+    }
+
+    /// Changes both roots in a way that means nothing to the operator.
+    pub fn nudge(&self, round: u32) -> Result<()> {
+        let annotation = format!("example.com/round={round}");
+        let arguments = [
+            "annotate",
+            "--overwrite",
+            "ltest/shop",
+            "ltrun/shop-1",
+            &annotation,
+        ];
+        self.namespace.kubectl(&arguments).map(drop)
+    }
+
+    /// Everything that is in the namespace, without what differs from one world to the next.
+    pub fn objects(&self) -> Result<Value> {
+        let kinds = "loadtests,loadtestruns,jobs,configmaps";
+        let list = self.namespace.kubectl(&["get", kinds, "-o", "json"])?;
+        let list: Value = serde_json::from_str(&list)?;
+        let items = list["items"].as_array().context("no items")?;
+        let ours = items
+            .iter()
+            .filter(|item| item["metadata"]["name"] != "kube-root-ca.crt");
+        Ok(ours.map(plain).collect())
+    }
+}
+
+/// Fields whose values are the time, random, or of the namespace, by name.
+const PASSING: [&str; 21] = [
+    "uid",
+    "resourceVersion",
+    "creationTimestamp",
+    "managedFields",
+    "namespace",
+    "lastTransitionTime",
+    "lastProbeTime",
+    "startTime",
+    "completionTime",
+    "id",
+    "planHash",
+    "binaryData",
+    "ca.crt",
+    "loadtest.dev/run-id",
+    "loadtest.dev/plan-hash",
+    "batch.kubernetes.io/controller-uid",
+    "controller-uid",
+    "args",
+    "env",
+    "kubectl.kubernetes.io/last-applied-configuration",
+    "ready",
+];
+
+fn plain(value: &Value) -> Value {
+    match value {
+        Value::Object(fields) => {
+            let kept = fields
+                .iter()
+                .filter(|(name, _)| !PASSING.contains(&name.as_str()));
+            kept.map(|(name, value)| (name.clone(), plain(value)))
+                .collect()
+        }
+        Value::Array(items) => items.iter().map(plain).collect(),
+        other => other.clone(),
+    }
+}
+
+/// Where two values differ, as paths with both.
+pub fn difference(expected: &Value, found: &Value) -> Value {
+    match (expected, found) {
+        (Value::Object(left), Value::Object(right)) => {
+            let names = left
+                .keys()
+                .chain(right.keys().filter(|name| !left.contains_key(*name)));
+            let differing = names.filter_map(|name| {
+                let one = left.get(name).unwrap_or(&Value::Null);
+                let other = right.get(name).unwrap_or(&Value::Null);
+                (one != other).then(|| (name.clone(), difference(one, other)))
+            });
+            differing.collect()
+        }
+        (Value::Array(left), Value::Array(right)) if left.len() == right.len() => {
+            let pairs = left.iter().zip(right).enumerate();
+            let differing = pairs.filter(|(_, (one, other))| one != other);
+            let named =
+                differing.map(|(at, (one, other))| (at.to_string(), difference(one, other)));
+            Value::Object(named.collect())
+        }
+        _ => json!({"expected": expected, "found": found}),
+    }
+}
