@@ -167,7 +167,7 @@ fn changed(text: &str, changes: &Changes) -> Result<Vec<yaml::Node>, Vec<Problem
 pub fn check(text: &str, changes: &Changes) -> Result<usize, Vec<Problem>> {
     let manifests = validate::documents(&changed(text, changes)?)?;
     let tests = manifests.iter().filter_map(|manifest| match manifest {
-        Manifest::LoadTest(test) => Some(&test.spec.test),
+        Manifest::LoadTest(object) => Some(&object.spec.test),
         _ => None,
     });
     let unknown: Vec<_> = tests

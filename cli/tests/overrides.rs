@@ -143,7 +143,7 @@ fn secrets_are_private_files_while_the_run_goes_on_and_gone_after_ctrl_c() {
     let mut args = run_args(&target.url).to_vec();
     args.extend(["--secret", "key=file:key"]);
     let started = Started::new(place.loadtest(&args));
-    eventually("load reaches the target", Duration::from_secs(60), || {
+    eventually("load reaches the target", Duration::from_mins(1), || {
         common::requests(&target, "headers") > 0
     });
     let plan = fs::read_to_string(place.path().join("out/plan.json")).unwrap();
@@ -157,7 +157,7 @@ fn secrets_are_private_files_while_the_run_goes_on_and_gone_after_ctrl_c() {
     let mode = fs::metadata(&path).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
     started.signal("INT");
-    started.wait(Duration::from_secs(60)).exits(130);
+    started.wait(Duration::from_mins(1)).exits(130);
     eventually("the secret is gone", Duration::from_secs(5), || {
         !fs::exists(&path).unwrap()
     });

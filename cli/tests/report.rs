@@ -190,7 +190,7 @@ fn a_half_written_directory_says_what_is_missing() {
     ] {
         assert!(page.contains(part), "no {part:?} in the page");
     }
-    assert!(report(&place, "junit").contains(r#"<error message="#));
+    assert!(report(&place, "junit").contains("<error message="));
     place
         .finish(&["report", "out", "-o", "csv"])
         .exits(2)

@@ -9,7 +9,11 @@ use std::{
 
 use loadtest_crds::{Problem, Stage, TestSpec};
 
-use super::{Changes, Objects, refused};
+use super::{
+    Changes, Objects,
+    objects::{Contents, WrongField},
+    refused,
+};
 use crate::run::scratch::Scratch;
 
 /// Largest secret: what a Secret of the cluster takes.
@@ -101,7 +105,7 @@ impl PrivateFiles {
                 Err(message) => problems.push(refused(&format!("--secret {name}"), message)),
             }
         }
-        let mut taken = |found: Result<BTreeMap<String, Vec<u8>>, Vec<(String, String)>>| {
+        let mut taken = |found: Result<Contents, Vec<WrongField>>| {
             found.unwrap_or_else(|wrong| {
                 let of = |(path, message)| Problem::new(Stage::Acceptance, path, message);
                 problems.extend(wrong.into_iter().map(of));

@@ -108,8 +108,8 @@ fn value_of(value: &str) -> Result<Option<yaml::Node>, String> {
 }
 
 fn overlaid(test: &mut yaml::Node, path: &std::path::Path) -> Result<(), String> {
-    let text = manifest::read(path).map_err(|error| error.to_string())?;
-    let mut documents = yaml::parse(&text).map_err(|problem| problem.to_string())?;
+    let patch_text = manifest::read(path).map_err(|error| error.to_string())?;
+    let mut documents = yaml::parse(&patch_text).map_err(|problem| problem.to_string())?;
     let (Some(overlay), true) = (documents.pop(), documents.is_empty()) else {
         return Err("must be one document, such as spec: { … }".to_owned());
     };

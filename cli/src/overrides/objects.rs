@@ -6,6 +6,12 @@ use base64::Engine as _;
 use loadtest_crds::{TestSpec, yaml};
 use serde_json::Value;
 
+/// Contents by the name that plans know them by.
+pub type Contents = BTreeMap<String, Vec<u8>>;
+
+/// A field, and what is wrong with what it refers to.
+pub type WrongField = (String, String);
+
 /// The objects of a file by kind and name.
 #[derive(Debug, Clone, Default)]
 pub struct Objects {
@@ -39,10 +45,7 @@ impl Objects {
     ///
     /// # Errors
     /// Keys that are missing or not readable, with the field that refers to them.
-    pub fn secrets(
-        &self,
-        spec: &TestSpec,
-    ) -> Result<BTreeMap<String, Vec<u8>>, Vec<(String, String)>> {
+    pub fn secrets(&self, spec: &TestSpec) -> Result<Contents, Vec<WrongField>> {
         let mut wanted = Vec::new();
         for (index, secret) in spec.secrets.iter().enumerate() {
             let path = format!("spec.secrets[{index}].secretRef");
@@ -62,10 +65,7 @@ impl Objects {
     ///
     /// # Errors
     /// As of [`Self::secrets`].
-    pub fn data(
-        &self,
-        spec: &TestSpec,
-    ) -> Result<BTreeMap<String, Vec<u8>>, Vec<(String, String)>> {
+    pub fn data(&self, spec: &TestSpec) -> Result<Contents, Vec<WrongField>> {
         let wanted = spec.data.iter().enumerate().filter_map(|(index, data)| {
             let key = data.from.config_map_ref.as_ref()?;
             let path = format!("spec.data[{index}].from.configMapRef");
@@ -132,7 +132,7 @@ fn collect(
     kind: &str,
     objects: &BTreeMap<String, Value>,
     members: [&str; 2],
-) -> Result<BTreeMap<String, Vec<u8>>, Vec<(String, String)>> {
+) -> Result<Contents, Vec<WrongField>> {
     let (mut found, mut problems) = (BTreeMap::new(), Vec::new());
     for (name, path, object_name, key) in wanted {
         let Some(object) = objects.get(&object_name) else {

@@ -137,18 +137,17 @@ pub fn merge(under: &mut Node, over: Node) {
                     known.map(|at| entries.remove(at));
                     continue;
                 }
-                match known.and_then(|at| entries.get_mut(at)) {
-                    Some(entry) => merge(&mut entry.value, change.value),
-                    None => {
-                        let mut value = change.value;
-                        put(&mut value, place);
-                        entries.push(Entry {
-                            place,
-                            value,
-                            ..change
-                        });
-                    }
+                if let Some(entry) = known.and_then(|at| entries.get_mut(at)) {
+                    merge(&mut entry.value, change.value);
+                    continue;
                 }
+                let mut value = change.value;
+                put(&mut value, place);
+                entries.push(Entry {
+                    place,
+                    value,
+                    ..change
+                });
             }
         }
         (Content::List(items), Content::List(changes))

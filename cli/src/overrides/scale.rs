@@ -142,12 +142,12 @@ mod tests {
 
     #[test]
     fn every_model_is_scaled_once() {
-        let text = "spec: { scenarios: [
+        let manifest = "spec: { scenarios: [
             { load: { rampingRate: { startRate: 100/s, stages: [{ duration: 1m, rate: 10/s }], maxUsers: 50 } } },
             { load: { rampingUsers: { startUsers: 10, stages: [{ duration: 1m, users: 30 }] } } },
             { load: { sharedIterations: { users: 10, iterations: 1000, maxDuration: 10m } } },
             { load: { perUserIterations: { users: 10, iterations: 1000 } } } ] }";
-        let mut test = yaml::parse(text).unwrap().remove(0);
+        let mut test = yaml::parse(manifest).unwrap().remove(0);
         all(&mut test, factor("10%").unwrap());
         let value = test.to_json();
         let load = |index: usize| value["spec"]["scenarios"][index]["load"].clone();

@@ -227,6 +227,7 @@ struct Users {
     active: u32,
 }
 
+#[allow(clippy::struct_field_names)] // as in the documents
 #[derive(Deserialize)]
 struct Latency {
     sum_us: u64,

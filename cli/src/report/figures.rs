@@ -60,7 +60,7 @@ fn over_time(course: &Course, id: &'static str, title: &str) -> Figure {
 /// Place of the middle of a cell, 0 to 1.
 fn middle(course: &Course, cell: &Cell) -> f64 {
     let since = |at: i64| (at - course.start()) as f64 / 1e6;
-    Scale::Linear(0.0, course.seconds()).at((since(cell.start) + since(cell.end)) / 2.0)
+    Scale::Linear(0.0, course.seconds()).at(f64::midpoint(since(cell.start), since(cell.end)))
 }
 
 fn row(course: &Course, cell: &Cell, texts: impl IntoIterator<Item = String>) -> Row {
@@ -166,12 +166,15 @@ fn latency_tick(micros: f64) -> String {
     }
 }
 
+/// Class, word and count of a line.
+type CountLine = (&'static str, &'static str, fn(&Cell) -> u64);
+
 fn rate(course: &Course, plan: Option<&Plan>) -> Figure {
     let mut figure = over_time(course, "rate", "Rate");
     let open = plan.is_some_and(|plan| plan.scenarios.iter().all(|s| s.load.is_open()));
     let sum = |of: fn(&Cell) -> u64| course.cells.iter().map(of).sum::<u64>();
     let one_each = sum(|cell| cell.started) == sum(|cell| cell.requests);
-    let mut lines: Vec<(&str, &str, fn(&Cell) -> u64)> = Vec::new();
+    let mut lines: Vec<CountLine> = Vec::new();
     if open {
         let label = if one_each {
             "target"
@@ -246,8 +249,8 @@ fn failures(course: &Course) -> Figure {
         "No request failed.".clone_into(&mut figure.alternative);
         return figure;
     }
-    let named: Vec<&str> = kinds.iter().take(KINDS).map(|(kind, _)| *kind).collect();
-    let mut names = named.clone();
+    let own_colour: Vec<&str> = kinds.iter().take(KINDS).map(|(kind, _)| *kind).collect();
+    let mut names = own_colour.clone();
     if kinds.len() > KINDS {
         names.push("others");
     }
@@ -255,7 +258,7 @@ fn failures(course: &Course) -> Figure {
     let table: Vec<Vec<f64>> = course
         .cells
         .iter()
-        .map(|cell| by_name(cell, &named, names.len()))
+        .map(|cell| by_name(cell, &own_colour, names.len()))
         .collect();
     let most = table
         .iter()

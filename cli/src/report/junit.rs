@@ -7,7 +7,7 @@ use super::files::RunFiles;
 #[derive(Template)]
 #[template(path = "report.xml")]
 struct Suite {
-    suite: String,
+    name: String,
     seconds: String,
     timestamp: Option<String>,
     failures: usize,
@@ -61,7 +61,7 @@ pub fn render(files: &RunFiles) -> askama::Result<String> {
     };
     let start = status.run.as_ref().and_then(|run| run.start_time.as_ref());
     Suite {
-        suite: clean(&files.test),
+        name: clean(&files.test),
         seconds: seconds(files),
         timestamp: start.map(|time| time.0.strftime("%Y-%m-%dT%H:%M:%S").to_string()),
         failures: of("failure"),

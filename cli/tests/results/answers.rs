@@ -191,8 +191,9 @@ fn runners(truth: &Truth, answer: &Value) {
     let by_runner = buckets(&answer["aggregations"]["runner"]);
     assert_eq!(by_runner.len(), 2);
     for (index, bucket) in by_runner {
+        let runner: u64 = index.parse().unwrap();
         let mut documents = run.load();
-        documents.retain(|doc| doc["loadtest"]["runner"]["index"].to_string() == index);
+        documents.retain(|doc| doc["loadtest"]["runner"]["index"] == runner);
         assert_eq!(bucket["doc_count"], documents.len());
         let times = sorted(&documents, "from_schedule_us");
         is_percentile(&bucket["latency"], 50.0, &times);

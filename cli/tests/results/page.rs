@@ -14,7 +14,7 @@ pub struct Query {
 }
 
 impl Query {
-    /// All blocks that begin with "```http".
+    /// All blocks of the language `http`.
     pub fn all_of_the_page() -> Vec<Self> {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/results.md");
         let page = std::fs::read_to_string(path).unwrap();

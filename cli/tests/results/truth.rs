@@ -66,10 +66,10 @@ impl Truth {
         let run = &runs[0].end["loadtest"]["run"];
         let (started, completed) = (text(&run["started"]), text(&run["completed"]));
         Self {
+            runs,
             trace,
             started,
             completed,
-            runs,
         }
     }
 }

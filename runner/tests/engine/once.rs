@@ -27,7 +27,7 @@ fn unrecorded(request: Request) -> Step {
 fn plan(address: SocketAddr, load: loadtest_core::plan::Load) -> Plan {
     let say = Language::new(&["tenant", "day"]).setup(&["tenant", "day"]);
     let mut create = say.get("/create");
-    create.method = "POST".to_owned();
+    "POST".clone_into(&mut create.method);
     create.extracts = vec![say.extract("tenant", "$.tenant", OnMissing::FailIteration)];
     let set_up = [unrecorded(create), say.set("day", "monday")];
     let tear_down = [unrecorded(say.get("/delete/$(setup.tenant)"))];
@@ -135,11 +135,11 @@ async fn a_teardown_that_fails_is_told_and_the_run_is_what_it_was() {
     assert_eq!(ended.codes, [Some(0); 2]);
     assert_eq!(ended.merged.total.failures, 0);
     let reports = run.server.reports();
-    let told = reports
+    let mut told = reports
         .iter()
         .filter_map(|report| report.teardown_failure.as_deref());
     assert_eq!(
-        told.last(),
+        told.next_back(),
         Some("the teardown failed: GET /delete/$(setup.tenant): status 409")
     );
 }

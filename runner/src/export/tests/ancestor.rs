@@ -41,7 +41,7 @@ fn documents_of(records: &[Record<'_>]) -> Vec<Value> {
     };
     let pool = Pool::create(&scratch.0, options).unwrap();
     let mut writer = pool.writer(0);
-    for record in &records {
+    for record in records {
         writer.record(record);
     }
     drop(writer);
