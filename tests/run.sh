@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# run.sh [unit] [codec] [search] [api] [gate] [e2e] [scale]: runs the test layers (all of them but scale without
+# run.sh [unit] [codec] [search] [api] [crash] [gate] [e2e] [scale]: runs the test layers (all of them but crash and scale without
 # arguments), prints how long each took, and ends with one summary line. What it starts it stops.
 set -uo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -85,7 +85,13 @@ cluster() {
   "$here/environment.sh" "$1"
 }
 api_tests() {
-  cargo test --locked -p loadtest-tests --test api --test chart -- --ignored && plugin_tests
+  "$here/kstatus/build.sh" && plugin_tests &&
+    cargo test --locked -p loadtest-tests --test api --test chart --test kstatus -- --ignored
+}
+# The operator as a process with the chart's rights, every call of which fails once.
+crash_tests() {
+  LOADTEST_TEST_OPERATOR=$root/target/release/loadtest-operator \
+    cargo test --locked -p loadtest-tests --test crash -- --ignored --test-threads=1
 }
 # They write statuses themselves: an operator that is installed must not write its own meanwhile.
 plugin_tests() {
@@ -124,12 +130,13 @@ for layer in "${layers[@]}"; do
     stop_servers ;;
   search) stage "search servers" search_servers && stage "search server tests" search_tests
     stop_servers ;;
-  api) stage "cluster" cluster up && { stage "API server tests" api_tests; stage "crash anywhere" crash_tests; } ;;
+  api) stage "cluster" cluster up && stage "API server tests" api_tests ;;
+  crash) stage "release build" release && stage "cluster" cluster up && stage "crash anywhere" crash_tests ;;
   gate) stage "release build" release && stage "what one request costs" "$here/gate/run.sh" ;;
   e2e) stage "release build" release && stage "operator in the cluster" cluster operator &&
     { stage "end-to-end tests" e2e_tests && stage "rights of the operator" rights_test; } ;;
   scale) stage "release build" release && stage "cluster" cluster up && stage "scaling" scale_tests ;;
-  *) echo "run.sh: no layer $layer: use unit, codec, search, api, gate, e2e or scale" >&2; exit 2 ;;
+  *) echo "run.sh: no layer $layer: use unit, codec, search, api, crash, gate, e2e or scale" >&2; exit 2 ;;
   esac
 done
 

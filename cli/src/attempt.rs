@@ -114,7 +114,11 @@ impl Args {
             .scenarios
             .iter()
             .map(|scenario| (scenario.name.as_str(), scenario));
-        let scenario = only("--scenario", self.scenario.as_deref(), &scenarios.collect::<Vec<_>>())?;
+        let scenario = only(
+            "--scenario",
+            self.scenario.as_deref(),
+            &scenarios.collect::<Vec<_>>(),
+        )?;
         let tasks = scenario.tasks.iter().map(|task| (task.name.as_str(), task));
         let task = only("--task", self.task.as_deref(), &tasks.collect::<Vec<_>>())?;
         Ok((scenario, task))

@@ -1,4 +1,4 @@
-//! How GitOps tools see a test and a run in each of their phases: the real kstatus library, and the
+//! How Flux and Argo CD see a test and a run in each of their phases: the real kstatus library, and the
 //! health script for Argo CD in the interpreter that Argo CD uses, over objects as a real API server
 //! returns them.
 //!

@@ -1,5 +1,9 @@
 //! What `docs/` says of tests and files is so.
-#![allow(clippy::unwrap_used, reason = "in a test, a panic is the report")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "in a test, a panic is the report"
+)]
 
 use std::{fs, path::Path};
 

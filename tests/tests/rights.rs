@@ -122,7 +122,7 @@ fn keep_one_run() -> Result<()> {
     for token in 1..=2 {
         let more = format!("runToken: {token}\n  cleanup: {{ keepRuns: 1 }}");
         namespace.apply(&manifest("keep", &more, "/"))?;
-        namespace.wait_finished("ltest/keep", Duration::from_secs(60))?;
+        namespace.wait_finished("ltest/keep", Duration::from_mins(1))?;
     }
     wait::until("the first run to go", Duration::from_secs(30), || {
         let runs = namespace.kubectl(&["get", "ltrun", "-o", "name"])?;

@@ -199,7 +199,7 @@ fn at_the_end_nothing_is_written_however_often_it_is_looked_at() -> Result<()> {
         }
         let reconciles = operator.metric("loadtest_reconciles_total")?;
         world.nudge(round)?;
-        wait::until("both to be looked at", Duration::from_secs(60), || {
+        wait::until("both to be looked at", Duration::from_mins(1), || {
             let now = operator.metric("loadtest_reconciles_total")?;
             Ok((now >= reconciles + 2.0).then_some(()))
         })

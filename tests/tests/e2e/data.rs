@@ -48,10 +48,7 @@ fn a_run_waits_for_its_data_and_uses_each_row_once() -> Result<()> {
             },
         )?;
         let ids: Vec<_> = (0..ROWS).map(|row| format!("u{row:02}")).collect();
-        let csv = format!(
-            "id,name\n{}",
-            ids.iter().map(|id| format!("{id},x\n")).collect::<String>()
-        );
+        let csv = format!("id,name\n{}", ids.join(",x\n") + ",x");
         let map = json!({"apiVersion": "v1", "kind": "ConfigMap",
             "metadata": {"name": "shop"}, "data": {"users.csv": csv}});
         namespace.apply(&map.to_string())?;

@@ -294,11 +294,11 @@ struct SilentNode;
 impl SilentNode {
     fn new() -> Result<Self> {
         let guard = Self;
-        guard.kubelet("-STOP")?;
+        Self::kubelet("-STOP")?;
         Ok(guard)
     }
 
-    fn kubelet(&self, signal: &str) -> Result<()> {
+    fn kubelet(signal: &str) -> Result<()> {
         cluster::on_node(&[
             "sh",
             "-c",
@@ -309,7 +309,7 @@ impl SilentNode {
 
 impl Drop for SilentNode {
     fn drop(&mut self) {
-        let _ = self.kubelet("-CONT");
+        let _ = Self::kubelet("-CONT");
         let _ = cluster::ok(
             &[
                 "wait",

@@ -202,7 +202,10 @@ fn a_thousand_reports_a_second() -> Result<()> {
     *fleet::lock(&seen.bytes) = 0;
     let (begun, cpu) = (Instant::now(), usage::cpu(operator.pid())?);
     thread::sleep(Duration::from_secs(30));
-    let (took, cpu) = (begun.elapsed(), usage::cpu(operator.pid())? - cpu);
+    let (took, cpu) = (
+        begun.elapsed(),
+        usage::cpu(operator.pid())?.saturating_sub(cpu),
+    );
     let mut answers = std::mem::take(&mut *fleet::lock(&seen.answers));
     let bytes = *fleet::lock(&seen.bytes) / answers.len().max(1);
     let memory = usage::peak_memory(operator.pid())?;
@@ -323,7 +326,7 @@ fn five_hundred_tests_in_a_hundred_namespaces() -> Result<()> {
     ensure!(memory <= MEMORY_MIB, "{memory} MiB");
     let idle = proxy.calls().len();
     thread::sleep(Duration::from_secs(10));
-    let cpu = usage::cpu(operator.pid())? - cpu;
+    let cpu = usage::cpu(operator.pid())?.saturating_sub(cpu);
     let calls = proxy.calls().len() - idle;
     println!(
         "in 10 s of rest: {calls} calls, the lease's among them, and {} ms of CPU",
