@@ -176,6 +176,7 @@ fn sent(out: &mut String, origin: &str, text: &str, full: bool) -> std::fmt::Res
 
 fn ended(out: &mut String, seen: &Seen, full: bool) -> std::fmt::Result {
     let Seen::Ended {
+        origin,
         status,
         headers,
         body,
@@ -207,7 +208,11 @@ fn ended(out: &mut String, seen: &Seen, full: bool) -> std::fmt::Result {
         writeln!(out, "  {name} = {}", cut(value, full))?;
     }
     if let Some(failure) = failure {
-        writeln!(out, "  {} {failure}", Style::new().red().apply_to("✗"))?;
+        let mark = Style::new().red().apply_to("✗");
+        match status {
+            0 => writeln!(out, "  {mark} {origin}: {failure}")?,
+            _ => writeln!(out, "  {mark} {failure}")?,
+        }
     }
     Ok(())
 }

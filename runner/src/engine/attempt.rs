@@ -208,8 +208,8 @@ impl User {
             let no_success = failure.is_none() && outcome == Outcome::Status;
             let failure = failure.or_else(|| no_success.then(|| Failure::status(status)));
             let answer = answered.then_some(&answer);
-            let names = &worker.compiled.check_names;
-            witness.ended(request, answer, values, names, failure.as_ref());
+            let compiled = &worker.compiled;
+            witness.ended(request, answer, values, compiled, failure.as_ref());
         }
         let is_failed = outcome != Outcome::Ok;
         self.failed = self.failed.wrapping_add(u32::from(is_failed));

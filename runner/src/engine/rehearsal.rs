@@ -40,7 +40,7 @@ const LONGEST: Duration = Duration::from_mins(10);
 /// Windows of a second that may wait to be looked at.
 const MESSAGES: usize = 1_024;
 
-/// Something that happened. Secrets are not in it: where they were stands `[secret NAME]`.
+/// Something that happened. Secrets are not in it: where they were stands `[secret.NAME]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Seen {
     /// The setup, a task or the teardown begins.
@@ -54,6 +54,8 @@ pub enum Seen {
     },
     /// An answer is here, or will not come.
     Ended {
+        /// Where the request went or was to go, as `scheme://host:port`.
+        origin: String,
         /// Status, 0 without an answer.
         status: u16,
         /// Headers in their order.
@@ -98,11 +100,8 @@ impl Witness {
     /// A request goes out as it was rendered.
     pub(super) fn sent(&self, exchange: &Exchange<'_>, rendered: &[u8]) {
         let compiled = &exchange.worker.compiled;
-        let origin = compiled.origins.get(exchange.sending.origin as usize);
         self.tell(Seen::Sent {
-            origin: origin
-                .map(|origin| format!("{}://{}", origin.scheme.name(), origin.authority()))
-                .unwrap_or_default(),
+            origin: origin_of(compiled, exchange.sending.origin),
             text: redacted(
                 &exchange.worker.shared.inputs,
                 &String::from_utf8_lossy(rendered),
@@ -116,10 +115,11 @@ impl Witness {
         request: &CompiledRequest,
         answer: Option<&Answer<'_>>,
         values: &Values<'_>,
-        check_names: &[String],
+        compiled: &Compiled,
         failure: Option<&Failure>,
     ) {
         let inputs = &values.shared.inputs;
+        let check_names = &compiled.check_names;
         let text = |text: &str| redacted(inputs, text);
         let lossy = |bytes: &[u8]| text(&String::from_utf8_lossy(bytes));
         let checks = request.checks.iter().map(|check| {
@@ -138,6 +138,7 @@ impl Witness {
             (extract.name.clone(), text(value.map_or("", Value::as_str)))
         });
         self.tell(Seen::Ended {
+            origin: origin_of(compiled, request.sending.origin),
             status: answer.map_or(0, |answer| answer.status),
             headers: answer
                 .map(Answer::all_headers)
@@ -170,6 +171,13 @@ impl Witness {
     }
 }
 
+fn origin_of(compiled: &Compiled, number: u32) -> String {
+    let origin = compiled.origins.get(number as usize);
+    origin
+        .map(|origin| format!("{}://{}", origin.scheme.name(), origin.authority()))
+        .unwrap_or_default()
+}
+
 /// Without secrets, in any coding in which templates write them.
 fn redacted(inputs: &Inputs, text: &str) -> String {
     let mut text = Cow::Borrowed(text);
@@ -182,11 +190,14 @@ fn redacted(inputs: &Inputs, text: &str) -> String {
         hide(&authorization, "[authorization]");
     }
     for (secret, name) in inputs.secrets.iter().zip(&inputs.secret_names) {
-        let (label, secret) = (format!("[secret {name}]"), secret.reveal());
+        let (label, secret) = (format!("[secret.{name}]"), secret.reveal());
+        let in_json = Escape::Json.apply(secret);
         for hidden in [
+            // What echoes a JSON text within a JSON text escapes it twice.
+            Escape::Json.apply(&in_json),
+            in_json,
             secret.to_owned(),
             percent_encode(secret),
-            Escape::Json.apply(secret),
             BASE64_STANDARD.encode(secret),
         ] {
             hide(&hidden, &label);

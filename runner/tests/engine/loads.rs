@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use loadtest_core::{
+    identity,
     plan::{Arrivals, Load, RateStage, Step, UserStage},
     template::Template,
 };
@@ -221,6 +222,12 @@ async fn requests_are_what_the_plan_says() {
     );
     let seen = target.seen();
     let posts: Vec<_> = seen.iter().filter(|seen| seen.method == "POST").collect();
+    let trace = |iteration: usize, step: u32| {
+        let run = identity::run_number(RUN_ID);
+        let trace = identity::trace_id(run, 0, 0, iteration as u32);
+        let span = identity::span_id(trace, step, step);
+        format!("traceparent: 00-{trace:032x}-{span:016x}-00\r\n")
+    };
     for (iteration, post) in posts.iter().enumerate() {
         assert_eq!(post.path, format!("/things/0?i={iteration}"));
         let body = format!("run {RUN_ID} iteration {iteration}!");
@@ -229,8 +236,9 @@ async fn requests_are_what_the_plan_says() {
         assert_eq!(
             post.head,
             format!(
-                "POST /things/0?i={iteration} HTTP/1.1\r\nHost: {}\r\nUser-Agent: loadtest/{version} run/{RUN_ID}\r\ncontent-type: text/plain\r\nContent-Length: {}\r\n\r\n",
+                "POST /things/0?i={iteration} HTTP/1.1\r\nHost: {}\r\nUser-Agent: loadtest/{version} run/{RUN_ID}\r\n{}content-type: text/plain\r\nContent-Length: {}\r\n\r\n",
                 target.address,
+                trace(iteration, 0),
                 body.len()
             )
         );
@@ -238,7 +246,10 @@ async fn requests_are_what_the_plan_says() {
     let own = seen.iter().find(|seen| seen.path == "/own").unwrap();
     assert_eq!(
         own.head,
-        "GET /own HTTP/1.1\r\nUser-Agent: mine/1\r\nHOST: shop.test\r\n\r\n"
+        format!(
+            "GET /own HTTP/1.1\r\n{}User-Agent: mine/1\r\nHOST: shop.test\r\n\r\n",
+            trace(0, 1)
+        )
     );
     let sent: usize = seen
         .iter()
