@@ -11,6 +11,7 @@ pub mod clock;
 pub mod control;
 pub mod engine;
 pub mod export;
+mod hex;
 pub mod http;
 pub mod logging;
 pub mod plan_file;

@@ -5,6 +5,7 @@ use std::cell::RefCell;
 use loadtest_core::{identity, template::Slot};
 
 use super::script::{Memory, Shared};
+use crate::hex;
 
 /// The header that says which trace a request belongs to (W3C Trace Context).
 pub const TRACEPARENT: &str = "traceparent";
@@ -72,26 +73,12 @@ impl Values<'_> {
         let per_million = shared.inputs.traces_per_million;
         let sampled =
             identity::is_trace_sampled(shared.seed, per_million, scenario, user, iteration);
-        let mut text = *b"00-00000000000000000000000000000000-0000000000000000-00";
-        let (hex, flag) = text.split_at_mut(53);
-        if let Some(place) = hex.get_mut(3..35) {
-            write_hex(&trace.to_be_bytes(), place);
-        }
-        if let Some(place) = hex.get_mut(36..52) {
-            write_hex(&span.to_be_bytes(), place);
-        }
-        if sampled && let Some(last) = flag.last_mut() {
-            *last = b'1';
-        }
-        out.extend_from_slice(&text);
-    }
-}
-
-fn write_hex(bytes: &[u8], out: &mut [u8]) {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    for (byte, place) in bytes.iter().zip(out.as_chunks_mut::<2>().0) {
-        let digit = |four: u8| DIGITS.get(usize::from(four)).copied().unwrap_or(b'0');
-        *place = [digit(byte >> 4), digit(byte & 15)];
+        out.extend_from_slice(b"00-");
+        out.extend_from_slice(&hex::digits((trace >> 64) as u64));
+        out.extend_from_slice(&hex::digits(trace as u64));
+        out.extend_from_slice(b"-");
+        out.extend_from_slice(&hex::digits(span));
+        out.extend_from_slice(if sampled { b"-01" } else { b"-00" });
     }
 }
 
