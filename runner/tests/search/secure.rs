@@ -180,7 +180,6 @@ fn the_printed_role_is_enough_and_no_more() {
             format!("{stream}/_settings"),
             json!({"index.hidden": true}),
         ),
-        ("PUT", format!("{stream}/_doc/changed"), document.clone()),
         ("PUT", "another-index".to_owned(), Value::Null),
         ("POST", "another-index/_doc".to_owned(), document),
         ("GET", "_security/user".to_owned(), Value::Null),
