@@ -182,7 +182,7 @@ fn features(page: &mut String) -> fmt::Result {
 ## What each thing that a scenario may say costs
 
 Instructions of the engine's worker and allocations for one request, 64 users, kernel not counted
-(`make gate-features`). What a test does not use costs it nothing.
+(`make gate-features`).
 
 {}",
         table.join("\n")

@@ -179,7 +179,8 @@ pub fn weigh_all(loadtest: &Path) -> Result<()> {
             "| + {} | {:+.0} | {:+.1} |",
             feature.name,
             cost.instructions - bare.instructions,
-            cost.allocations - bare.allocations
+            // Rounded first, and never -0.0.
+            ((cost.allocations - bare.allocations) * 10.0).round() / 10.0 + 0.0
         );
         println!("{row}");
         writeln!(page, "{row}")?;
