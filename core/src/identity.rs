@@ -16,7 +16,7 @@ pub fn derive(parts: &[&str]) -> String {
         hash.update((part.len() as u64).to_be_bytes());
         hash.update(part.as_bytes());
     }
-    hex(&hash.finalize(), ID_BYTES)
+    id_of(&hash.finalize())
 }
 
 /// The id of a run: the same object (uid) is the same run, however often the operator restarts.
@@ -35,20 +35,23 @@ pub fn run_key(run_relevant: &serde_json::Value) -> String {
 
 /// The hash of a serialised plan, which every runner verifies before it starts.
 pub fn plan_hash(plan: &[u8]) -> String {
-    hex(&Sha256::digest(plan), ID_BYTES)
+    id_of(&Sha256::digest(plan))
 }
 
 /// SHA-256 of data in 64 hex digits: see [`Feeder::sha256`](crate::plan::Feeder::sha256).
 pub fn content_hash(content: &[u8]) -> String {
-    hex(&Sha256::digest(content), usize::MAX)
+    hex(&Sha256::digest(content))
 }
 
-/// The first bytes as hex digits.
-fn hex(bytes: &[u8], at_most: usize) -> String {
+fn id_of(hash: &[u8]) -> String {
+    hex(hash.get(..ID_BYTES).unwrap_or(hash))
+}
+
+/// Bytes as lower-case hex digits.
+pub fn hex(bytes: &[u8]) -> String {
     bytes
         .iter()
-        .take(at_most)
-        .fold(String::with_capacity(64), |mut out, byte| {
+        .fold(String::with_capacity(2 * bytes.len()), |mut out, byte| {
             let _ = write!(out, "{byte:02x}");
             out
         })
@@ -95,7 +98,7 @@ pub fn is_trace_sampled(
 
 /// The finaliser of `SplitMix64` (Steele, Lea, Flood 2014): each bit of the input changes half of
 /// the output's, and no two inputs have the same output.
-fn mix(value: u64) -> u64 {
+pub(crate) fn mix(value: u64) -> u64 {
     let mut z = value.wrapping_add(0x9e37_79b9_7f4a_7c15);
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);

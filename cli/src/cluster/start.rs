@@ -147,7 +147,7 @@ fn from_text(
     if runs == 0 {
         // None, or more than one, is refused there.
         let test = manifest::one_changed_test(manifest, &args.all_changes())?;
-        test.plan(nobody(), &Overrides::default())?;
+        test.plan(RunIdentity::nobody(), &Overrides::default())?;
         same_namespace(test.object.metadata.namespace.as_deref(), namespace)?;
         let spec = json_of(&test.object.spec.test);
         return Ok(Request::Inline(test.name().to_owned(), spec));
@@ -226,7 +226,10 @@ fn changed(name: &str, spec: &Value, args: &Args) -> Result<TestSpec, Vec<Proble
         "spec": spec,
     });
     let test = manifest::one_changed_test(&yaml::to_string(&object), &args.all_changes())
-        .and_then(|test| test.plan(nobody(), &Overrides::default()).map(|_| test))
+        .and_then(|test| {
+            test.plan(RunIdentity::nobody(), &Overrides::default())
+                .map(|_| test)
+        })
         .map_err(without_places)?;
     Ok(test.object.spec.test)
 }
@@ -238,18 +241,6 @@ fn without_places(problems: Vec<Problem>) -> Vec<Problem> {
         ..problem
     };
     problems.into_iter().map(unplaced).collect()
-}
-
-/// The identity does not matter: the operator makes the plan that counts.
-fn nobody() -> RunIdentity {
-    RunIdentity {
-        id: String::new(),
-        namespace: String::new(),
-        test: String::new(),
-        name: String::new(),
-        number: 1,
-        seed: 0,
-    }
 }
 
 fn set(object: &mut Value, member: &str, value: Value) {

@@ -277,11 +277,8 @@ fn exit_of(driven: &Driven) -> Exit {
 
 /// 128 bits that nobody can guess.
 fn random_hex() -> io::Result<String> {
-    use std::{fmt::Write as _, io::Read as _};
+    use std::io::Read as _;
     let mut bytes = [0; 16];
     std::fs::File::open("/dev/urandom")?.read_exact(&mut bytes)?;
-    Ok(bytes.iter().fold(String::new(), |mut hex, byte| {
-        let _ = write!(hex, "{byte:02x}");
-        hex
-    }))
+    Ok(identity::hex(&bytes))
 }

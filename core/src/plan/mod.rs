@@ -90,6 +90,20 @@ pub struct RunIdentity {
     pub seed: u64,
 }
 
+impl RunIdentity {
+    /// Of a plan that is made to be looked at, and belongs to no run.
+    pub fn nobody() -> Self {
+        Self {
+            id: String::new(),
+            namespace: String::new(),
+            test: String::new(),
+            name: String::new(),
+            number: 1,
+            seed: 0,
+        }
+    }
+}
+
 /// A named load and the tasks that its users do.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

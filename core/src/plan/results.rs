@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::scalar::{duration_text, optional_duration_text};
+use crate::{
+    identity,
+    scalar::{duration_text, optional_duration_text},
+};
 
 /// Most bytes of records that wait on disk when the plan does not say: at 20,000 requests a second
 /// about two hours without a search server.
@@ -177,13 +180,10 @@ fn is_slow(latency_us: u64, limit: Duration) -> bool {
     u128::from(latency_us) >= limit.as_micros()
 }
 
-/// Numbers that follow each other as numbers that do not (splitmix64): what recurs in a load must
+/// Numbers that follow each other as numbers that do not (`SplitMix64`): what recurs in a load must
 /// not meet what recurs in the sample.
 fn mixed(number: u64) -> u64 {
-    let mut z = number.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
+    identity::mix(number.wrapping_mul(0x9e37_79b9_7f4a_7c15))
 }
 
 #[cfg(test)]

@@ -112,15 +112,7 @@ pub fn build(
 /// # Errors
 /// Every problem, in the order of the spec.
 pub fn accept(spec: &TestSpec, root: &str) -> Result<(), Vec<Problem>> {
-    let nobody = RunIdentity {
-        id: String::new(),
-        namespace: String::new(),
-        test: String::new(),
-        name: String::new(),
-        number: 1,
-        seed: 0,
-    };
-    build_at(spec, nobody, &Overrides::default(), root).map(drop)
+    build_at(spec, RunIdentity::nobody(), &Overrides::default(), root).map(drop)
 }
 
 fn build_at(

@@ -5,7 +5,6 @@
 //! pass, and nothing is kept per row: also a shuffled pass is a function of the number.
 
 use std::{
-    fmt::Write as _,
     fs::File,
     io::{self, Read},
     sync::{
@@ -16,6 +15,7 @@ use std::{
 
 use loadtest_core::{
     data::{DataError, Table},
+    identity,
     plan::{
         DataOrder, DataScope, DataShare, DataSource, Feeder as FeederPlan, OnExhausted, Plan, Uses,
     },
@@ -263,7 +263,7 @@ fn read_from(
     if let Some(expected) = &plan.sha256 {
         // A table that is none any more has changed, too.
         drop(io::copy(&mut input, &mut io::sink()));
-        let found = hex(&input.hash.finalize());
+        let found = identity::hex(&input.hash.finalize());
         if !found.eq_ignore_ascii_case(expected) {
             let expected = expected.clone();
             return Err(FeederError::Changed {
@@ -289,13 +289,6 @@ impl<R: Read> Read for Hashed<R> {
         self.hash.update(buffer.get(..length).unwrap_or_default());
         Ok(length)
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }
 
 /// Every column that the test uses must be there: a file is not seen when the plan is made.

@@ -1,16 +1,14 @@
 //! Who asks: tokens, sessions, signatures. Nothing is remembered: what is given out can be checked
 //! by itself.
 
-use std::{
-    fmt::Write as _,
-    time::{SystemTime, UNIX_EPOCH},
-};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use base64::{
     Engine as _,
     prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD},
 };
 use hyper::{Response, StatusCode, header::AUTHORIZATION};
+use loadtest_core::identity::hex;
 use ring::hmac;
 use serde_json::{Value, json};
 
@@ -185,11 +183,7 @@ fn jwt(token: &str) -> Option<String> {
 fn signature(bytes: &[u8]) -> String {
     let key = hmac::Key::new(hmac::HMAC_SHA256, KEY);
     let tag = hmac::sign(&key, bytes);
-    tag.as_ref().iter().fold(String::new(), |mut hex, byte| {
-        // Writing to a String never fails.
-        let _ = write!(hex, "{byte:02x}");
-        hex
-    })
+    hex(tag.as_ref())
 }
 
 fn now() -> u64 {

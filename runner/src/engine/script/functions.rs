@@ -1,13 +1,12 @@
 //! The functions of templates, a closed list.
 
-use std::fmt::Write as _;
-
 use base64::{
     Engine as _,
     prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD},
 };
 use jiff::{SignedDuration, Timestamp};
 use loadtest_core::{
+    identity,
     scalar::parse_duration,
     template::{self, Argument, Function, Source, percent_encode},
 };
@@ -72,7 +71,7 @@ impl Coding {
 
     fn write(self, bytes: &[u8]) -> String {
         match self {
-            Self::Hex => hex(bytes),
+            Self::Hex => identity::hex(bytes),
             Self::Base64 => BASE64_STANDARD.encode(bytes),
             Self::Base64Url => BASE64_URL_SAFE_NO_PAD.encode(bytes),
         }
@@ -150,7 +149,7 @@ impl Call {
             }
             Self::Now(form, offset) => now(Timestamp::now(), *form, *offset),
             Self::Base64(term, coding) => term.with(values, |text| coding.write(text.as_bytes())),
-            Self::Hex(term) => term.with(values, |text| hex(text.as_bytes())),
+            Self::Hex(term) => term.with(values, |text| identity::hex(text.as_bytes())),
             Self::Sha256(term, coding) => term.with(values, |text| {
                 coding.write(digest::digest(&digest::SHA256, text.as_bytes()).as_ref())
             }),
@@ -198,14 +197,6 @@ fn now(now: Timestamp, form: TimeForm, offset: SignedDuration) -> String {
         TimeForm::Unix => then.as_second().to_string(),
         TimeForm::UnixMs => then.as_millisecond().to_string(),
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    let mut out = String::with_capacity(bytes.len() * 2);
-    for byte in bytes {
-        let _ = write!(out, "{byte:02x}");
-    }
-    out
 }
 
 /// RFC 9562, 5.4.
