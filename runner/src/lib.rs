@@ -8,12 +8,15 @@
 //! directory and a url.
 
 pub mod clock;
+pub mod command;
 pub mod control;
 pub mod engine;
 pub mod export;
+mod gzip;
 mod hex;
 pub mod http;
 pub mod logging;
 pub mod plan_file;
 pub mod pool;
+pub mod step_kind;
 mod sys;

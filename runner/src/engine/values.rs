@@ -73,12 +73,12 @@ impl Values<'_> {
         let per_million = shared.inputs.traces_per_million;
         let sampled =
             identity::is_trace_sampled(shared.seed, per_million, scenario, user, iteration);
-        out.extend_from_slice(b"00-");
-        out.extend_from_slice(&hex::digits((trace >> 64) as u64));
-        out.extend_from_slice(&hex::digits(trace as u64));
-        out.extend_from_slice(b"-");
-        out.extend_from_slice(&hex::digits(span));
-        out.extend_from_slice(if sampled { b"-01" } else { b"-00" });
+        let mut text = *b"00-0123456789abcdef0123456789abcdef-0123456789abcdef-00";
+        text[3..19].copy_from_slice(&hex::digits((trace >> 64) as u64));
+        text[19..35].copy_from_slice(&hex::digits(trace as u64));
+        text[36..52].copy_from_slice(&hex::digits(span));
+        text[54] += u8::from(sampled);
+        out.extend_from_slice(&text);
     }
 }
 

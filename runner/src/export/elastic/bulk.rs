@@ -1,12 +1,8 @@
 //! Delivers a batch: again and again, only what is still open, always with the same ids.
 
-use std::{
-    io::Write,
-    sync::{Arc, atomic::Ordering},
-};
+use std::sync::{Arc, atomic::Ordering};
 
 use elasticsearch::http::Method;
-use flate2::{Compression, write::GzEncoder};
 
 use super::{
     Elastic,
@@ -14,9 +10,12 @@ use super::{
     backoff::Backoff,
     client::{Body, NoAnswer},
 };
-use crate::export::{
-    batch::{Batch, Fate, Stream},
-    sink::GiveUp,
+use crate::{
+    export::{
+        batch::{Batch, Fate, Stream},
+        sink::GiveUp,
+    },
+    gzip,
 };
 
 /// Only what decisions are made of: an answer for 2,048 items is 60 kB instead of 400.
@@ -218,10 +217,6 @@ impl Delivery<'_> {
 }
 
 fn compress(batch: &Batch, items: &[u32]) -> Vec<u8> {
-    let mut gzip = GzEncoder::new(Vec::with_capacity(batch.bytes() / 8), Compression::fast());
-    for item in items {
-        // Writing to a vector does not fail.
-        let _ = gzip.write_all(batch.action(*item));
-    }
-    gzip.finish().unwrap_or_default()
+    let actions = items.iter().map(|item| batch.action(*item));
+    gzip::compress(&actions.collect::<Vec<_>>().concat())
 }

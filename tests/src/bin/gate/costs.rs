@@ -6,9 +6,10 @@ use anyhow::{Context, Result};
 
 use crate::weigh::{Case, Cost, kept_profile};
 
-/// Most that instructions may differ, in either direction: several times what was seen from one run
-/// to the next.
-const TOLERANCE: f64 = 0.01;
+/// Most that instructions may differ, in either direction: several times what is seen from one run to
+/// the next, which is 0.2 %, and from one build of the same source to the next in another directory,
+/// where the compiler divides the crate otherwise and inlines other functions, which is 1 %.
+const TOLERANCE: f64 = 0.03;
 
 /// The same when compiler, valgrind or processor are not those that the file was written with: they
 /// choose other instructions for the same work.
@@ -184,10 +185,10 @@ mod tests {
     #[test]
     fn what_is_written_is_found_again_and_small_differences_pass() {
         let file = costs(5_000.0, 2.0, 0.0).file();
-        assert_eq!(costs(5_049.0, 2.09, 0.009).problems(&file), [""; 0]);
+        assert_eq!(costs(5_149.0, 2.09, 0.009).problems(&file), [""; 0]);
         for other in [
-            costs(5_051.0, 2.0, 0.0),
-            costs(4_949.0, 2.0, 0.0),
+            costs(5_151.0, 2.0, 0.0),
+            costs(4_849.0, 2.0, 0.0),
             costs(5_000.0, 2.2, 0.0),
         ] {
             assert_eq!(other.problems(&file).len(), 1);
