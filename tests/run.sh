@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# run.sh [unit] [codec] [search] [api] [crash] [gate] [e2e] [scale]: runs the test layers (all of them but crash and scale without
-# arguments), prints how long each took, and ends with one summary line. What it starts it stops.
+# run.sh [unit] [codec] [search] [api] [crash] [gate] [report] [containers] [e2e] [scale]: runs the test layers, without
+# arguments those of `default` below, prints how long each took, and ends with one summary line. What it starts it stops.
 set -uo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 root=$(dirname "$here")
@@ -85,8 +85,9 @@ cluster() {
   "$here/environment.sh" "$1"
 }
 api_tests() {
-  "$here/kstatus/build.sh" && plugin_tests &&
-    cargo test --locked -p loadtest-tests --test api --test chart --test kstatus -- --ignored
+  "$here/gitops/check.sh" && "$here/kstatus/build.sh" && plugin_tests &&
+    cargo build --locked -p loadtest-operator &&
+    cargo test --locked -p loadtest-tests --test api --test chart --test kstatus --test rails -- --ignored
 }
 # The operator as a process with the chart's rights, every call of which fails once.
 crash_tests() {
@@ -99,7 +100,7 @@ plugin_tests() {
   replicas=$("$here/cluster/kubectl" -n loadtest-system get deployment/loadtest-operator \
     -o 'jsonpath={.spec.replicas}' 2> /dev/null)
   [ -z "$replicas" ] || scale_operator 0 wait --for=delete pod -l app.kubernetes.io/name=loadtest-operator
-  cargo test --locked -p loadtest-cli --test cluster_api -- --ignored || result=1
+  cargo test --locked -p loadtest-cli --test cluster_api --test pipelines -- --ignored || result=1
   [ -z "$replicas" ] || scale_operator "$replicas" rollout status deployment/loadtest-operator
   return $result
 }
@@ -121,8 +122,9 @@ scale_tests() {
 }
 
 # --- what to run -----------------------------------------------------------------------------------
+default=(unit codec search api gate e2e)
 layers=("$@")
-[ $# -gt 0 ] || layers=(unit codec search api gate e2e)
+[ $# -gt 0 ] || layers=("${default[@]}")
 for layer in "${layers[@]}"; do
   case $layer in
   unit) stage "lints" lint; stage "unit, wire and local runs" unit_tests ;;
@@ -133,10 +135,12 @@ for layer in "${layers[@]}"; do
   api) stage "cluster" cluster up && stage "API server tests" api_tests ;;
   crash) stage "release build" release && stage "cluster" cluster up && stage "crash anywhere" crash_tests ;;
   gate) stage "release build" release && stage "what one request costs" "$here/gate/run.sh" ;;
+  report) stage "release build" release && stage "reports in a browser" "$here/report/run.sh" ;;
+  containers) stage "release build" release && stage "images and compose" "$here/containers/run.sh" ;;
   e2e) stage "release build" release && stage "operator in the cluster" cluster operator &&
     { stage "end-to-end tests" e2e_tests && stage "rights of the operator" rights_test; } ;;
   scale) stage "release build" release && stage "cluster" cluster up && stage "scaling" scale_tests ;;
-  *) echo "run.sh: no layer $layer: use unit, codec, search, api, crash, gate, e2e or scale" >&2; exit 2 ;;
+  *) echo "run.sh: no layer $layer: use unit, codec, search, api, crash, gate, report, containers, e2e or scale" >&2; exit 2 ;;
   esac
 done
 

@@ -94,6 +94,7 @@ impl Args {
     fn options(&self) -> Options {
         Options {
             runners: None,
+            runner_binary: None,
             out: None,
             raw: Some(RawChoice::None),
             csv: None,

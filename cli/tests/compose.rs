@@ -1,4 +1,5 @@
-//! The compose files of examples/compose, as far as they can be checked without a container engine.
+//! The compose files of examples/compose, as far as they can be checked without a container engine;
+//! with one they are run by `make test-containers`.
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
@@ -69,12 +70,18 @@ fn what_the_containers_start_is_a_command_line_of_ours() {
             .iter()
             .map(|word| with_defaults(word.as_str().unwrap()))
             .collect();
-        Cli::try_parse_from(&words).unwrap_or_else(|error| panic!("{name}: {error}"));
+        // The image's entry point is the program.
+        let line = std::iter::once("loadtest").chain(words.iter().map(String::as_str));
+        Cli::try_parse_from(line).unwrap_or_else(|error| panic!("{name}: {error}"));
         let manifests = words
             .iter()
             .filter_map(|word| word.strip_prefix("/examples/"));
         for manifest in manifests {
             assert!(examples().join(manifest).exists(), "{name}: {manifest}");
+        }
+        if let Some(probe) = service["healthcheck"]["test"].as_array() {
+            let words = probe.iter().map(|word| word.as_str().unwrap());
+            Cli::try_parse_from(words.skip_while(|word| *word == "CMD")).unwrap();
         }
     }
 }

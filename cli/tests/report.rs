@@ -7,7 +7,10 @@ mod common;
 use std::fs;
 
 use common::{Place, SECOND, Target, manifest, run_args};
-use loadtest_crds::LoadTestRunStatus;
+use loadtest_crds::{
+    LoadTestRunStatus,
+    status::{BaselineRow, BaselineRows},
+};
 
 /// Runs a manifest into `out`.
 fn run(place: &Place, yaml: &str) -> LoadTestRunStatus {
@@ -114,6 +117,52 @@ fn every_form_has_the_numbers_of_the_status_and_escapes_names() {
     );
 }
 
+/// What the server said stands below the error, collapsed, and is no part of the page.
+#[test]
+fn errors_show_what_the_server_said() {
+    let place = Place::new();
+    let checked = r#"timeout: 2s, name: echo, checks: [ { name: "in <stock>", bodyContains: "no such text" } ]"#;
+    let path = "/get?said=%3Cscript%3Ealert(1)%3C/script%3E&token=t0k3n";
+    let yaml = manifest(SECOND, path, &[]).replace("timeout: 2s", checked);
+    run(&place, &yaml);
+    let samples = fs::read_to_string(place.path().join("out/samples.ndjson")).unwrap();
+    assert_eq!(samples.lines().count(), 3);
+    let (page, markdown) = (report(&place, "html"), report(&place, "markdown"));
+    // The page also has the plan, which is the manifest.
+    for text in [&samples, &markdown] {
+        assert!(!text.contains("t0k3n"), "{text}");
+    }
+    for part in [
+        "What the server said (3)",
+        "/get?said=%3Cscript%3Ealert(1)%3C/script%3E&#38;token=REDACTED",
+        "status 200, after ",
+        "&#60;script&#62;alert(1)",
+    ] {
+        assert!(page.contains(part), "no {part:?} in {page}");
+    }
+    assert!(!page.contains("<script>alert"), "{page}");
+    let collapsed = "<details><summary>What the server said (3)</summary>";
+    assert!(markdown.contains(collapsed), "{markdown}");
+    assert_eq!(markdown.matches("\n```text\n{").count(), 3, "{markdown}");
+
+    // Who may not keep what a server says keeps nothing of it.
+    let place = Place::new();
+    run(&place, &(yaml + "  results: { samples: false }\n"));
+    assert!(!place.path().join("out/samples.ndjson").exists());
+    assert!(!report(&place, "html").contains("What the server said"));
+}
+
+#[test]
+fn data_that_ran_out_is_told() {
+    let place = Place::new();
+    let rows = "  data: [ { name: few, from: { inline: \"n\\n1\\n2\\n\" }, onExhausted: Stop } ]\n";
+    run(&place, &(manifest(SECOND, "/get?n=$(few.n)", &[]) + rows));
+    for form in ["html", "markdown"] {
+        let text = report(&place, form);
+        assert!(text.contains("ran out of rows"), "{form}: {text}");
+    }
+}
+
 #[test]
 fn junit_has_a_case_for_each_threshold_and_the_verdict() {
     let place = Place::new();
@@ -126,6 +175,43 @@ fn junit_has_a_case_for_each_threshold_and_the_verdict() {
     assert_eq!(xml.matches("<testcase ").count(), 3);
     assert_eq!(xml.matches("<failure ").count(), 2);
     assert!(xml.contains("observed 100%"), "{xml}");
+}
+
+/// A status from a cluster, where runs are compared with earlier ones.
+#[test]
+fn what_got_worse_than_the_baseline_is_a_row_and_a_case() {
+    let place = Place::new();
+    let mut status = run(&place, &manifest(SECOND, "/get", &[]));
+    let row = |metric: &str, passed| BaselineRow {
+        metric: metric.to_owned(),
+        before: "80.0ms".to_owned(),
+        after: "101ms".to_owned(),
+        change: "+26.25%".to_owned(),
+        worse_by: "10%".to_owned(),
+        passed,
+    };
+    status.baseline = Some(BaselineRows {
+        run: "shop-2".to_owned(),
+        regressed: true,
+        tolerances: vec![row("latency.p99", false), row("latency.p50", true)],
+    });
+    let file = place.path().join("out/summary.json");
+    fs::write(file, serde_json::to_string(&status).unwrap()).unwrap();
+    let markdown = report(&place, "markdown");
+    for line in [
+        "|  | Metric | shop-2 | This run | Change | Tolerated |",
+        "| ❌ worse | latency.p99 | 80.0ms | 101ms | +26.25% | 10% |",
+        "| ✅ held | latency.p50 |",
+    ] {
+        assert!(markdown.contains(line), "{line}: {markdown}");
+    }
+    let xml = report(&place, "junit");
+    assert!(xml.contains("latency.p99 beside run shop-2"), "{xml}");
+    assert!(
+        xml.contains("101ms after 80.0ms (+26.25%), 10% is tolerated"),
+        "{xml}"
+    );
+    assert_eq!(xml.matches("<failure ").count(), 1);
 }
 
 #[test]

@@ -9,6 +9,7 @@
 //! Architecture invariant: nothing here reads a clock, a file, a socket or the environment. Time
 //! enters as a parameter, so every behaviour can be tested without waiting.
 
+pub mod baseline;
 pub mod coordinator;
 pub mod data;
 pub mod histogram;

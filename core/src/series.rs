@@ -49,11 +49,15 @@ pub enum Outcome {
     Redirect = 15,
     /// Something that later steps need was not in the answer.
     Extract = 16,
+    /// A step of a kind of the runner's own has failed, for the reason that it gave.
+    Step = 17,
+    /// The code of such a step panicked.
+    Panic = 18,
 }
 
 impl Outcome {
     /// Every outcome, in the order of its number.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 19] = [
         Self::Ok,
         Self::Status,
         Self::Check,
@@ -71,6 +75,8 @@ impl Outcome {
         Self::Body,
         Self::Redirect,
         Self::Extract,
+        Self::Step,
+        Self::Panic,
     ];
 
     /// The name in status, documents and tables.
@@ -93,6 +99,8 @@ impl Outcome {
             Self::Body => "body",
             Self::Redirect => "redirect",
             Self::Extract => "extract",
+            Self::Step => "step",
+            Self::Panic => "panic",
         }
     }
 

@@ -37,6 +37,8 @@ pub enum Reason {
     ThresholdsMet,
     /// At least one threshold was breached at the end.
     ThresholdBreached,
+    /// Every threshold held, but a number got worse than the baseline's by more than is tolerated.
+    Regressed,
     /// Not one request succeeded, and no threshold speaks of errors.
     AllRequestsFailed,
     /// No request was made.
@@ -63,6 +65,7 @@ impl Reason {
         match self {
             Self::ThresholdsMet => "ThresholdsMet",
             Self::ThresholdBreached => "ThresholdBreached",
+            Self::Regressed => "Regressed",
             Self::AllRequestsFailed => "AllRequestsFailed",
             Self::NoRequests => "NoRequests",
             Self::LoadNotDelivered => "LoadNotDelivered",

@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    baseline::Comparison,
     histogram::Histogram,
     plan::Plan,
     report::{ExportCounts, UnixMicros},
@@ -80,6 +81,9 @@ pub struct RunView {
     /// out, a teardown that failed. The message of the judgement ends with them.
     #[serde(default)]
     pub notes: Vec<String>,
+    /// How it compares with its baseline, once it was judged; `None` for a run without one.
+    #[serde(default)]
+    pub baseline: Option<Comparison>,
 }
 
 /// Whether the load that was asked for was delivered, and who is to blame if not.

@@ -1,6 +1,7 @@
 //! The `CustomResourceDefinition`s: what kube derives, with what it cannot say put right.
 
 use kube::CustomResourceExt;
+use schemars::{JsonSchema, generate::SchemaSettings};
 use serde_json::{Value, json};
 
 use crate::{
@@ -33,6 +34,15 @@ pub fn load_test_run() -> Value {
 pub fn schema(definition: &Value) -> &Value {
     const SCHEMA: &str = "/spec/versions/0/schema/openAPIV3Schema";
     definition.pointer(SCHEMA).unwrap_or(&Value::Null)
+}
+
+/// Schema of any type, in the form of the others.
+pub(crate) fn schema_of<T: JsonSchema>() -> Value {
+    let settings = SchemaSettings::openapi3().with(|settings| settings.inline_subschemas = true);
+    let schema = settings.into_generator().into_root_schema_for::<T>();
+    let mut schema = serde_json::to_value(schema).unwrap_or_default();
+    walk(&mut schema);
+    schema
 }
 
 /// Name and text of each committed file.
@@ -70,6 +80,9 @@ fn walk(schema: &mut Value) {
     };
     // An absent field is left out; `field: null` is a mistake that should be told.
     members.remove("nullable");
+    if let Some(Value::Array(values)) = members.get_mut("enum") {
+        values.retain(|value| !value.is_null());
+    }
     for bound in ["minimum", "maximum"] {
         if let Some(value) = members.get_mut(bound)
             && let Some(number) = value.as_f64()

@@ -4,10 +4,12 @@
 //! Architecture invariant: everything here is a pure function of its arguments. Nothing talks to
 //! a cluster, and what `loadtest validate` refuses is what the API server and the operator refuse.
 
+pub mod baseline;
 pub mod crd;
 pub mod names;
 pub mod plan;
 pub mod problem;
+pub mod reference;
 pub mod rule;
 pub mod scalar;
 pub mod schedule;

@@ -24,6 +24,9 @@ pub const ANNOTATION_LAST_RUN_KEY: &str = "loadtest.dev/last-run-key";
 /// Annotation of a run that a schedule made, and of the `LoadTest` of its last one: when it was due,
 /// in microseconds since 1970.
 pub const ANNOTATION_SCHEDULED: &str = "loadtest.dev/scheduled";
+/// Annotation of a run that limits of the operator's configuration may have kept waiting: when it
+/// was let go, in microseconds since 1970. Its objects are made after that.
+pub const ANNOTATION_ADMITTED: &str = "loadtest.dev/admitted";
 /// Annotation of a plan's `ConfigMap`: the hash that runners verify.
 pub const ANNOTATION_PLAN_HASH: &str = "loadtest.dev/plan-hash";
 
@@ -38,7 +41,7 @@ pub const KEY_PLAN: &str = "plan.json.gz";
 pub const KEY_VIEW: &str = "view.json.gz";
 
 /// Fields of a `LoadTest`'s spec that say when it runs and not what a run does.
-pub const NOT_RUN_RELEVANT: [&str; 4] = ["start", "suspend", "schedule", "cleanup"];
+pub const NOT_RUN_RELEVANT: [&str; 5] = ["start", "suspend", "schedule", "cleanup", "baseline"];
 
 /// The key of what a run is made from: another key asks for another run.
 ///
@@ -92,6 +95,7 @@ mod tests {
         assert_eq!(key, with("start", json!("Manual")));
         assert_eq!(key, with("schedule", json!({ "cron": "@daily" })));
         assert_eq!(key, with("cleanup", json!({ "keepRuns": 3 })));
+        assert_eq!(key, with("baseline", json!({ "run": "LastPassed" })));
         assert_ne!(key, with("runToken", json!(1)));
         assert_ne!(with("runToken", json!(1)), with("runToken", json!("1")));
         assert_ne!(key, with("maxDuration", json!("1m")));

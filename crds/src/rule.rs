@@ -52,9 +52,9 @@ pub const TASK: Declared = Declared {
 /// A step is one thing.
 pub const STEP: Declared = Declared {
     form: Form::ExactlyOne(&[
-        "request", "pause", "set", "call", "group", "repeat", "parallel",
+        "request", "pause", "set", "call", "group", "repeat", "parallel", "custom",
     ]),
-    message: "set exactly one of request, pause, set, call, group, repeat, parallel",
+    message: "set exactly one of request, pause, set, call, group, repeat, parallel, custom",
 };
 /// A flow is repeated in one way.
 pub const REPEAT: Declared = Declared {
@@ -82,6 +82,11 @@ pub const TEST: Declared = Declared {
 pub const CHECK: Declared = Declared {
     form: Form::ExactlyOne(&["status", "bodyContains", "jsonPath", "header", "maxLatency"]),
     message: "set exactly one of status, bodyContains, jsonPath, header, maxLatency",
+};
+/// A check of a custom step, which has no headers, looks at one thing.
+pub const CUSTOM_CHECK: Declared = Declared {
+    form: Form::ExactlyOne(&["status", "bodyContains", "jsonPath", "maxLatency"]),
+    message: "set exactly one of status, bodyContains, jsonPath, maxLatency",
 };
 /// A value is extracted from one place.
 pub const EXTRACT: Declared = Declared {
@@ -143,6 +148,11 @@ pub const STEP_URL: Declared = Declared {
     form: Form::BeginsWith(&["/", "http://", "https://", "$("]),
     message: "must begin with / (relative to target.url) or with http:// or https://, or be a template of a path",
 };
+/// A search server is named or written here.
+pub const SEARCH: Declared = Declared {
+    form: Form::ExactlyOne(&["profile", "urls"]),
+    message: "set exactly one of profile, urls",
+};
 /// A search server's url is absolute.
 pub const SEARCH_URL: Declared = Declared {
     form: Form::BeginsWith(&["http://", "https://"]),
@@ -179,7 +189,7 @@ pub const RUN_TEST: Declared = Declared {
     message: "test cannot be changed: create another LoadTestRun",
 };
 
-const ALL: [Declared; 26] = [
+const ALL: [Declared; 28] = [
     LOAD,
     TASK,
     STEP,
@@ -188,6 +198,7 @@ const ALL: [Declared; 26] = [
     WHEN_TEST,
     TEST,
     CHECK,
+    CUSTOM_CHECK,
     EXTRACT,
     PART,
     DATA_FROM,
@@ -200,6 +211,7 @@ const ALL: [Declared; 26] = [
     TARGET_HTTP,
     PROXY_HTTP,
     STEP_URL,
+    SEARCH,
     SEARCH_URL,
     TEST_NAME,
     RUN_NAME,

@@ -84,6 +84,16 @@ text!(
     { "type": "string", "maxLength": 16, "pattern": "^(100|[0-9]{1,2}([.][0-9]{1,4})?)%$" }
 );
 text!(
+    /// `LastPassed`, or the name of a run.
+    BaselineRun,
+    { "type": "string", "minLength": 1, "maxLength": 58, "pattern": "^(LastPassed|[a-z0-9]([-a-z0-9]*[a-z0-9])?)$" }
+);
+text!(
+    /// By how much a number may get worse: `10%`, `0.5%`, `150%`.
+    WorseBy,
+    { "type": "string", "maxLength": 16, "pattern": "^[0-9]{1,3}([.][0-9]{1,4})?%$" }
+);
+text!(
     /// A size on disk: `512Mi`, `2Gi`.
     Size,
     { "type": "string", "maxLength": 8, "pattern": "^[0-9]{1,6}(Mi|Gi)$" }

@@ -8,7 +8,7 @@ use jiff::{Timestamp, Zoned, tz::TimeZone};
 use loadtest_core::report::UnixMicros;
 
 use crate::{
-    plan,
+    baseline, plan,
     problem::{Problem, Stage},
     spec::{LoadTestSpec, Schedule},
 };
@@ -44,7 +44,8 @@ pub enum ScheduleError {
     Zone(String),
 }
 
-/// Everything that the schema cannot say of a `LoadTest`: its test, and its schedule.
+/// Everything that the schema cannot say of a `LoadTest`: its test, its schedule and its
+/// baseline.
 ///
 /// # Errors
 /// Every problem.
@@ -56,6 +57,9 @@ pub fn accept(spec: &LoadTestSpec) -> Result<(), Vec<Problem>> {
             ScheduleError::Cron { .. } | ScheduleError::Never(_) => "spec.schedule.cron",
         };
         problems.push(Problem::new(Stage::Acceptance, field, error.to_string()));
+    }
+    if let Some(baseline) = &spec.baseline {
+        problems.extend(baseline::accept(baseline));
     }
     if problems.is_empty() {
         Ok(())

@@ -38,26 +38,42 @@ fn collect(directory: PathBuf, files: &mut Vec<(String, String)>) {
 /// The manifests in the texts, and the parts of manifests put into a whole one.
 fn documented() -> Vec<(String, String)> {
     let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..");
+    let pages = fs::read_dir(root.join("docs"))
+        .unwrap()
+        .map(|page| page.unwrap().path());
+    let mut pages: Vec<_> = pages.chain([root.join("README.md")]).collect();
+    pages.retain(|page| page.extension().is_some_and(|extension| extension == "md"));
+    pages.sort();
+    let values = fs::read_to_string(root.join("charts/loadtest-operator/values.yaml")).unwrap();
+    let values = yaml::parse(&values).unwrap()[0].to_json();
+    let of_the_chart = |part: &Value| {
+        let members = part.as_object();
+        members.is_some_and(|part| part.keys().all(|name| values.get(name).is_some()))
+    };
     let mut found = Vec::new();
-    for (name, blocks) in [("README.md", 2), ("docs/loads.md", 16), ("docs/runs.md", 5)] {
-        let text = fs::read_to_string(root.join(name)).unwrap();
-        let before = found.len();
+    for page in pages {
+        let (name, text) = (
+            page.display().to_string(),
+            fs::read_to_string(&page).unwrap(),
+        );
         for (index, block) in text.split("```yaml\n").skip(1).enumerate() {
             let block = block.split("```").next().unwrap();
-            let whole = if block.starts_with("apiVersion: ") {
-                block.to_owned()
-            } else {
-                put_into_a_test(block)
+            let value = yaml::parse(block).unwrap()[0].to_json();
+            let whole = match value["apiVersion"].as_str() {
+                Some(version) if version.starts_with("loadtest.dev/") => block.to_owned(),
+                Some(_) => continue,
+                None if value["metadata"].is_object() || of_the_chart(&value) => continue,
+                None => put_into_a_test(&value),
             };
             found.push((format!("{name}, block {}", index + 1), whole));
         }
-        assert_eq!(found.len() - before, blocks, "examples in {name}");
     }
+    assert!(found.len() > 25, "{} examples", found.len());
     found
 }
 
 /// Each member of a part goes where the manifest has it.
-fn put_into_a_test(part: &str) -> String {
+fn put_into_a_test(members: &Value) -> String {
     let mut whole = json!({
         "apiVersion": "loadtest.dev/v1alpha1", "kind": "LoadTest", "metadata": { "name": "part" },
         "spec": {
@@ -69,16 +85,25 @@ fn put_into_a_test(part: &str) -> String {
             }]
         }
     });
-    let members = yaml::parse(part).unwrap()[0].to_json();
+    let definition = crd::load_test();
+    let spec = &crd::schema(&definition)["properties"]["spec"]["properties"];
+    let scenario = &spec["scenarios"]["items"]["properties"];
+    let task = &scenario["tasks"]["items"]["properties"];
+    let step = &task["steps"]["items"]["properties"];
+    let places = [
+        (spec, "/spec"),
+        (scenario, "/spec/scenarios/0"),
+        (task, "/spec/scenarios/0/tasks/0"),
+        (step, "/spec/scenarios/0/tasks/0/steps/0"),
+    ];
+    let steps = json!({ "steps": members });
+    let members = if members.is_array() { &steps } else { members };
     for (name, member) in members.as_object().unwrap() {
-        let place = match name.as_str() {
-            "target" | "warmUp" | "results" | "runners" | "runToken" | "schedule"
-            | "thresholds" | "cleanup" => "/spec",
-            "load" | "tasks" | "connections" | "cookies" => "/spec/scenarios/0",
-            "request" => "/spec/scenarios/0/tasks/0/steps/0",
-            other => panic!("where does {other} go?"),
-        };
-        whole.pointer_mut(place).unwrap()[name] = member.clone();
+        let place = places
+            .iter()
+            .find(|(members, _)| members[name].is_object())
+            .unwrap_or_else(|| panic!("where does {name} go?"));
+        whole.pointer_mut(place.1).unwrap()[name] = member.clone();
     }
     whole.to_string()
 }

@@ -5,7 +5,7 @@
 
 use std::{fs, path::Path};
 
-use loadtest_crds::crd;
+use loadtest_crds::{crd, reference};
 use serde_json::{Value, json};
 
 #[test]
@@ -19,6 +19,48 @@ fn the_committed_definitions_are_the_generated_ones() {
             "{name} is stale: run cargo run -p loadtest-crds --bin generate-crds"
         );
     }
+}
+
+#[test]
+fn the_committed_reference_is_the_generated_one() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("..")
+        .join(reference::FILE);
+    let committed = fs::read_to_string(file).unwrap_or_default();
+    assert!(
+        committed == reference::page(),
+        "{} is stale: make crds",
+        reference::FILE
+    );
+}
+
+#[test]
+fn what_a_choice_is_when_it_is_left_out_is_told() {
+    let check = |schema: &Value, path: &str| {
+        let required = schema["required"].as_array();
+        for (name, member) in schema["properties"].as_object().into_iter().flatten() {
+            let required = required.is_some_and(|names| names.iter().any(|one| one == name));
+            let told = member["description"].as_str().unwrap_or_default();
+            let told = told.contains("default") || told.contains("Default");
+            let choice = path.starts_with("spec") && member["enum"].is_array();
+            assert!(
+                required || !choice || told,
+                "{path}.{name}: what is its default?"
+            );
+        }
+    };
+    for_each_schema(check);
+}
+
+#[test]
+fn the_reference_has_every_field_of_both_kinds() {
+    let page = reference::page();
+    for_each_schema(|schema, path| {
+        for name in schema["properties"].as_object().into_iter().flatten() {
+            let row = format!("\n| `{}` | ", name.0);
+            assert!(page.contains(&row), "{path}.{} is missing", name.0);
+        }
+    });
 }
 
 /// Visits every schema with its path.

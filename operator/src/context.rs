@@ -16,11 +16,12 @@ use kube::{
 
 use crate::{
     coordination::{Authority, Registry},
-    error::{Backoff, Error},
+    error::{Backoff, Error, is_namespace_ending},
     lease::Leadership,
     metrics::Metrics,
     names,
     objects::Kinds,
+    rails::queue::Queue,
     settings::Settings,
 };
 
@@ -36,6 +37,8 @@ pub struct Context {
     pub kinds: Kinds,
     /// Runs under way.
     pub registry: Arc<Registry>,
+    /// Runs that wait for others.
+    pub queue: Queue,
     /// All `LoadTest`s.
     pub tests: Store<DynamicObject>,
     /// All `LoadTestRun`s.
@@ -97,7 +100,9 @@ impl Context {
             action: action.to_owned(),
             secondary: None,
         };
-        if let Err(error) = self.recorder.publish(&event, about).await {
+        if let Err(error) = self.recorder.publish(&event, about).await
+            && !is_namespace_ending(&error)
+        {
             tracing::warn!(%error, reason, "cannot write an event");
         }
     }

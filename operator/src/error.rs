@@ -86,6 +86,31 @@ impl Error {
     }
 }
 
+impl Error {
+    /// Whether trying again cannot help and nobody need be told: what the reconcile was about is gone,
+    /// or goes with its namespace.
+    ///
+    /// What is applied to an object that was deleted meanwhile is taken for an order to make it,
+    /// which its uid forbids, and the end of its namespace before that.
+    pub fn is_moot(&self) -> bool {
+        let Self::Api { source, .. } = self else {
+            return false;
+        };
+        match source.as_ref() {
+            // That of a kind which is not served has no name.
+            kube::Error::Api(status) if status.code == 404 => {
+                let details = status.details.as_ref();
+                details.is_some_and(|details| !details.name.is_empty())
+            }
+            kube::Error::Api(status) if status.code == 409 => {
+                status.message.contains("uid mismatch")
+                    || status.message.contains("Precondition failed: UID")
+            }
+            error => is_namespace_ending(error),
+        }
+    }
+}
+
 /// Whether nothing can be made any more because the namespace is being deleted.
 pub fn is_namespace_ending(error: &kube::Error) -> bool {
     let kube::Error::Api(status) = error else {

@@ -19,5 +19,6 @@ pub mod metrics;
 pub mod names;
 pub mod objects;
 pub mod process;
+pub mod rails;
 pub mod run;
 pub mod settings;

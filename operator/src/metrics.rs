@@ -67,6 +67,8 @@ pub struct Metrics {
     pub runs: Family<VerdictLabel, Counter>,
     /// Runs that are coordinated now.
     pub active_runs: Gauge,
+    /// Runs that wait for others to end.
+    pub queued_runs: Gauge,
     /// Runners of those runs that are ready.
     pub active_runners: Gauge,
     /// Largest difference between the beginnings of a run's runners.
@@ -116,6 +118,7 @@ impl Metrics {
             registry: Registry::with_prefix("loadtest"),
             runs: Family::default(),
             active_runs: Gauge::default(),
+            queued_runs: Gauge::default(),
             active_runners: Gauge::default(),
             // 100 µs to 1.6 s: the goal is 10 ms.
             start_skew: Histogram::new(exponential_buckets(0.0001, 4.0, 8)),
@@ -159,6 +162,11 @@ impl Metrics {
         let registry = &mut self.registry;
         registry.register("runs", "Runs that finished", self.runs.clone());
         registry.register("active_runs", "Runs under way", self.active_runs.clone());
+        registry.register(
+            "queued_runs",
+            "Runs that wait for others to end",
+            self.queued_runs.clone(),
+        );
         registry.register(
             "active_runners",
             "Ready runners of runs under way",

@@ -40,6 +40,7 @@ use crate::{
     metrics::Metrics,
     names,
     objects::{self, Kinds},
+    rails::queue::Queue,
     settings::Settings,
 };
 
@@ -131,6 +132,7 @@ async fn prepare(
         leadership: keeper.leadership(),
         kinds,
         registry,
+        queue: Queue::default(),
         tests,
         runs,
         pods,
@@ -332,6 +334,7 @@ fn turn(context: &Context) {
             pending += view.export.as_ref().map_or(0, |export| export.pending);
         }
     }
+    context.queue.call(context, now);
     context
         .metrics
         .active_runs

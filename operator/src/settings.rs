@@ -1,10 +1,15 @@
 //! What an installation decides: flags and environment as they come ([`Args`]), and what they mean
 //! ([`Settings`]).
 
-use std::net::{IpAddr, SocketAddr};
+use std::{
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+};
 
 use clap::Parser;
 use k8s_openapi::api::core::v1::ResourceRequirements;
+
+use crate::rails::{GuardRails, RailsError};
 
 /// The operator of `LoadTest` and `LoadTestRun`.
 #[derive(Debug, Clone, Parser)]
@@ -98,6 +103,9 @@ pub struct Args {
         value_name = "QUANTITY"
     )]
     pub pool_size: String,
+    /// File with guard rails and result profiles; default: none.
+    #[arg(long, env = "LOADTEST_CONFIG", value_name = "FILE")]
+    pub config: Option<PathBuf>,
     /// Write logs as JSON lines.
     #[arg(long, env = "LOADTEST_LOG", value_name = "json|text")]
     pub log: Option<String>,
@@ -126,6 +134,8 @@ pub struct Settings {
     pub health_listen: SocketAddr,
     /// How runner pods are made.
     pub runner: RunnerSettings,
+    /// What tests may do.
+    pub rails: GuardRails,
 }
 
 /// The url that runners are given.
@@ -192,6 +202,9 @@ pub enum SettingsError {
     /// A flag that another one needs.
     #[error("--service needs {0}: the leader names its own pod in the EndpointSlice")]
     ServiceNeeds(&'static str),
+    /// The configuration file cannot be used.
+    #[error("--config: {0}")]
+    Config(#[from] RailsError),
     /// A name that must be given is empty.
     #[error("{0} is empty")]
     Empty(&'static str),
@@ -239,6 +252,10 @@ impl TryFrom<Args> for Settings {
                 resources: resources("--runner-resources", &args.runner_resources)?,
                 exporter_resources: resources("--exporter-resources", &args.exporter_resources)?,
                 pool_size: args.pool_size,
+            },
+            rails: match args.config.filter(|path| !path.as_os_str().is_empty()) {
+                Some(path) => GuardRails::read(&path)?,
+                None => GuardRails::default(),
             },
         })
     }

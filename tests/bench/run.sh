@@ -14,4 +14,5 @@ case " $* " in
 *" --quick "* | *" --only "*) ;;
 *) set -- --out docs/performance.md "$@" ;;
 esac
-exec cargo run --quiet --locked --package loadtest-tests --bin bench -- --loadtest target/release/loadtest "$@"
+cargo build --release --locked --package loadtest-tests --bin bare
+exec cargo run --release --quiet --locked --package loadtest-tests --bin bench -- --loadtest target/release/loadtest "$@"

@@ -78,6 +78,16 @@ impl Installation {
     /// # Errors
     /// When it does not begin to listen.
     pub fn start(&self, api: &str) -> Result<Operator> {
+        self.start_with(api, "")
+    }
+
+    /// Starts the operator with a configuration file of this content.
+    ///
+    /// # Errors
+    /// When it does not begin to listen.
+    pub fn start_with(&self, api: &str, config: &str) -> Result<Operator> {
+        let file = self.folder.join("config.yaml");
+        fs::write(&file, config)?;
         let token = [
             "-n",
             &self.namespace,
@@ -108,6 +118,8 @@ impl Installation {
             .args(["--coordination-listen", "127.0.0.1:0"])
             .args(["--health-listen", "127.0.0.1:0"])
             .args(["--runner-image", "cluster.local/loadtest-runner:0"])
+            .arg("--config")
+            .arg(&file)
             .env("KUBECONFIG", &kubeconfig)
             .stdin(Stdio::null())
             .stdout(Stdio::null())

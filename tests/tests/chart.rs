@@ -20,6 +20,7 @@ use chart::{
     objects::{Object, labels, strictly},
     values,
 };
+use loadtest_operator::rails::GuardRails;
 use loadtest_tests::root;
 use serde_json::{Value, json};
 
@@ -35,6 +36,7 @@ fn matrix() -> Vec<Release> {
                 "serviceMonitor": {"enabled": on(3)},
                 "prometheusRule": {"enabled": on(3), "labels": {"release": "prometheus"}},
             },
+            "dashboards": {"grafana": {"enabled": on(3)}, "kibana": {"enabled": on(4)}},
             "crds": {"install": on(4)},
         });
         if on(1) {
@@ -83,6 +85,29 @@ fn everything() -> Value {
         "metrics": {
             "serviceMonitor": {"enabled": true, "labels": {"a": "b"}, "interval": "30s"},
             "prometheusRule": {"enabled": true, "labels": {"a": "b"}},
+        },
+        "guardRails": {
+            "maxConcurrentRuns": 20,
+            "limits": {
+                "targetHosts": ["*.perf.svc", "shop:8080"], "maxUsers": 1_000_000,
+                "maxRate": "500/s", "maxRunners": 10, "maxDuration": "2h", "maxConcurrentRuns": 2,
+            },
+            "namespaces": {"big": {"maxRunners": 1000, "targetHosts": ["*"]}},
+        },
+        "resultProfiles": {"default": {
+            "urls": ["https://es:9200"], "flavor": "Elasticsearch",
+            "authRef": {"basic": {"name": "es-user"}},
+            "tls": {"caRef": {"configMap": {"name": "es-ca", "key": "ca.crt"}}},
+            "raw": {"mode": "ErrorsAndSlow", "slowerThan": "1s"},
+            "drainTimeout": "1m", "spoolLimit": "1Gi",
+        }},
+        "dashboards": {
+            "grafana": {
+                "enabled": true,
+                "labels": {"grafana_dashboard": "yes"},
+                "annotations": {"grafana_folder": "Load tests"},
+            },
+            "kibana": {"enabled": true},
         },
         "log": {"level": "debug", "format": "json"},
         "podAnnotations": {"a.example/b": "true"},
@@ -285,6 +310,68 @@ fn the_crds_are_the_generated_ones_and_outlive_the_release() {
     }
 }
 
+/// What the schema of the values takes, the operator takes.
+#[test]
+#[ignore = "needs helm: make test-api"]
+fn guard_rails_reach_the_operator() {
+    let objects = Release::new("loadtest", everything()).objects();
+    let map = one(&objects, "ConfigMap", "-config");
+    let config = map.0["data"]["config.yaml"].as_str().unwrap();
+    let rails = GuardRails::parse(config).unwrap_or_else(|problems| panic!("{problems}\n{config}"));
+    assert!(rails.has_queue());
+    assert!(config.contains("maxUsers: 1000000"), "{config}");
+    let pod = &one(&objects, "Deployment", "").0["spec"]["template"];
+    let volume = &pod["spec"]["volumes"][0];
+    assert_eq!(volume["configMap"]["name"], map.name());
+    let container = &pod["spec"]["containers"][0];
+    let mounted = container["volumeMounts"][0]["mountPath"].as_str().unwrap();
+    let env = container["env"].as_array().unwrap();
+    let file = env.iter().find(|one| one["name"] == "LOADTEST_CONFIG");
+    assert_eq!(file.unwrap()["value"], format!("{mounted}/config.yaml"));
+    // Another file makes other pods: it is read at their start.
+    let hash = |objects: &[Object]| {
+        let pod = &one(objects, "Deployment", "").0["spec"]["template"]["metadata"];
+        pod["annotations"]["loadtest.dev/config"].clone()
+    };
+    let mut other = everything();
+    other["guardRails"]["limits"]["maxUsers"] = json!(5);
+    let other = Release::new("loadtest", other).objects();
+    assert!(hash(&objects).is_string() && hash(&objects) != hash(&other));
+    let default = Release::new("loadtest", json!({})).objects();
+    assert!(hash(&default).is_null());
+}
+
+#[test]
+#[ignore = "needs helm: make test-api"]
+fn dashboards_reach_the_cluster_as_they_are() {
+    let maps = |values| {
+        let mut objects = Release::new("loadtest", values).objects();
+        objects
+            .retain(|object| object.kind() == "ConfigMap" && !object.name().ends_with("-config"));
+        objects
+    };
+    assert_eq!(maps(json!({})).len(), 0);
+    let mut found = BTreeSet::new();
+    for map in maps(everything()) {
+        let tool = match map.name() {
+            "loadtest-operator-kibana" => "kibana",
+            _ => "grafana",
+        };
+        let metadata = &map.0["metadata"];
+        let loaded = &metadata["labels"]["grafana_dashboard"];
+        assert_eq!(*loaded == "yes", tool == "grafana", "{}", map.name());
+        for (name, text) in map.0["data"].as_object().unwrap() {
+            let file = format!("charts/loadtest-operator/files/dashboards/{tool}/{name}");
+            let committed = fs::read_to_string(root().join(&file)).unwrap();
+            assert_eq!(*text, committed, "{file}");
+            found.insert(format!("{tool}/{name}"));
+        }
+        // A ConfigMap holds 1 MiB.
+        assert!(map.0["data"].to_string().len() < 512 * 1024);
+    }
+    assert_eq!(found.len(), 7, "{found:?}");
+}
+
 #[test]
 #[ignore = "needs helm: make test-api"]
 fn unknown_and_wrong_values_are_refused_by_name() {
@@ -314,7 +401,15 @@ fn unknown_and_wrong_values_are_refused_by_name() {
             json!({"metrics": {"serviceMonitor": {"interval": "often"}}}),
             "interval",
         ),
+        (json!({"guardRails": {"limits": {"maxUser": 5}}}), "maxUser"),
+        (json!({"guardRails": {"limits": {"maxRate": 5}}}), "maxRate"),
+        (
+            json!({"guardRails": {"namespaces": {"perf": {"maxDuration": "2d"}}}}),
+            "maxDuration",
+        ),
+        (json!({"resultProfiles": {"big": {"url": "x"}}}), "urls"),
         (json!({"metrics": {"rules": {}}}), "rules"),
+        (json!({"dashboards": {"kibana": {"labels": {}}}}), "labels"),
         (
             json!({"networkPolicy": {"metricsFrom": [{}]}}),
             "metricsFrom",

@@ -84,3 +84,41 @@ runner pods by the kubelet, and the operator never sees them. */}}
 {{- end -}}
 {{- toJson $out -}}
 {{- end }}
+
+{{/* The operator's configuration file; empty when nothing is set. Numbers of values files are
+floating-point ones to Helm. */}}
+{{- define "loadtest-operator.config" -}}
+{{- $out := dict -}}
+{{- with .Values.guardRails -}}
+{{- with int .maxConcurrentRuns -}}
+{{- $_ := set $out "maxConcurrentRuns" . -}}
+{{- end -}}
+{{- with .limits -}}
+{{- $_ := set $out "limits" (fromYaml (include "loadtest-operator.limits" .)) -}}
+{{- end -}}
+{{- range $name, $limits := .namespaces -}}
+{{- $all := default dict $out.namespaces -}}
+{{- $_ := set $all $name (fromYaml (include "loadtest-operator.limits" $limits)) -}}
+{{- $_ := set $out "namespaces" $all -}}
+{{- end -}}
+{{- end -}}
+{{- with .Values.resultProfiles -}}
+{{- $_ := set $out "resultProfiles" . -}}
+{{- end -}}
+{{- if $out -}}
+{{- toJson $out -}}
+{{- end -}}
+{{- end }}
+
+{{/* Limits with numbers as whole ones: a million would be 1e+06. */}}
+{{- define "loadtest-operator.limits" -}}
+{{- $out := dict -}}
+{{- range $name, $value := . -}}
+{{- if has $name (list "maxUsers" "maxRunners" "maxConcurrentRuns") -}}
+{{- $_ := set $out $name (int $value) -}}
+{{- else -}}
+{{- $_ := set $out $name $value -}}
+{{- end -}}
+{{- end -}}
+{{- toJson $out -}}
+{{- end }}

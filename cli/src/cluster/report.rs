@@ -83,7 +83,7 @@ async fn files(cluster: &Cluster, run: &Run) -> Result<RunFiles, ClusterError> {
     if !run.is_finished() {
         notes.push("The run has not ended: these are its numbers by now.".to_owned());
     }
-    notes.push("This report is made from the run's status. Its course, and examples of failed requests, are in the search server, if the test names one.".to_owned());
+    notes.push("This report is made from the run's status. Its course, and what the server said at failures, are in the search server, if the test names one.".to_owned());
     let plan = plan(cluster, run).await?;
     if plan.is_none() {
         notes.push(
@@ -104,6 +104,7 @@ async fn files(cluster: &Cluster, run: &Run) -> Result<RunFiles, ClusterError> {
         plan,
         course: Course::default(),
         examples: vec![None; errors],
+        samples: Vec::new(),
         notes,
     })
 }

@@ -409,6 +409,7 @@ mod tests {
             aggregates: None,
             export_problem: "no server answers".to_owned(),
             notes: Vec::new(),
+            baseline: None,
         }
     }
 

@@ -11,8 +11,9 @@ use loadtest_crds::LoadTestRunStatus;
 use super::{
     course::Course,
     examples::{self, Example},
+    samples::{self, Sample},
 };
-use crate::run::directory::{INTERVALS, REQUESTS, SUMMARY};
+use crate::run::directory::{INTERVALS, REQUESTS, SAMPLES, SUMMARY};
 
 /// Why a directory cannot be reported.
 #[derive(Debug, thiserror::Error)]
@@ -50,6 +51,8 @@ pub struct RunFiles {
     pub course: Course,
     /// A request of each kind of failure, beside the errors of the status.
     pub examples: Vec<Option<Example>>,
+    /// What the server said at each kind of failure, beside the errors of the status.
+    pub samples: Vec<Vec<Sample>>,
     /// What is missing, for people.
     pub notes: Vec<String>,
 }
@@ -86,6 +89,7 @@ impl RunFiles {
             .as_ref()
             .map_or(&[][..], |s| s.errors.as_slice());
         let examples = examples::find(errors, &places(dir, REQUESTS));
+        let samples = samples::find(errors, &places(dir, SAMPLES));
         let test = plan_text.as_deref().and_then(test_name);
         Ok(Self {
             status,
@@ -94,6 +98,7 @@ impl RunFiles {
             plan_text,
             course,
             examples,
+            samples,
             notes,
         })
     }

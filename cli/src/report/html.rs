@@ -9,7 +9,7 @@ use loadtest_core::{plan::Plan, scalar::format_duration};
 use loadtest_crds::status::{Durations, Export, Generator, Latencies, LoadTestRunStatus, Summary};
 use sha2::{Digest as _, Sha256};
 
-use super::{chart::Figure, figures, files::RunFiles, load};
+use super::{chart::Figure, figures, files::RunFiles, load, samples::Sample};
 use crate::output::table::grouped;
 
 const STYLE: &str = include_str!("../../templates/report.css");
@@ -63,6 +63,8 @@ struct Table {
     rows: Vec<Vec<String>>,
     total: Vec<String>,
     note: &'static str,
+    /// What the server said, beside the rows.
+    samples: Vec<Vec<Sample>>,
 }
 
 struct Column {
@@ -75,6 +77,10 @@ impl Table {
     /// How many columns of words there are; they come first.
     fn texts(&self) -> usize {
         self.columns.iter().filter(|column| column.text).count()
+    }
+
+    fn samples_of(&self, row: usize) -> &[Sample] {
+        self.samples.get(row).map_or(&[], Vec::as_slice)
     }
 }
 
@@ -271,7 +277,7 @@ fn by_name(summary: &Summary) -> Table {
             &summary.rate,
             &summary.latency,
         ),
-        note: "",
+        ..Table::default()
     }
 }
 
@@ -360,6 +366,7 @@ fn errors(summary: &Summary, files: &RunFiles) -> Table {
         columns: columns(&["Message", "Kind", "Request", "Example"], &["Count"]),
         rows: rows.collect(),
         note: "Examples are from the documents of the run, if they were kept.",
+        samples: files.samples.clone(),
         ..Table::default()
     }
 }

@@ -49,6 +49,19 @@ pub fn render(files: &RunFiles) -> askama::Result<String> {
             }),
         })
         .collect();
+    cases.extend(status.baseline.iter().flat_map(|baseline| {
+        baseline.tolerances.iter().map(|row| Case {
+            name: clean(&format!("{} beside run {}", row.metric, baseline.run)),
+            problem: (!row.passed).then(|| Problem {
+                element: "failure",
+                message: clean(&format!(
+                    "{} after {} ({}), {} is tolerated",
+                    row.after, row.before, row.change, row.worse_by
+                )),
+                kind: "Regressed".to_owned(),
+            }),
+        })
+    }));
     cases.push(Case {
         name: "verdict".to_owned(),
         problem: verdict(files),

@@ -2,9 +2,9 @@
 
 use std::fmt::Write as _;
 
-use loadtest_crds::status::{Export, Summary};
+use loadtest_crds::status::{ErrorRow, Export, Summary};
 
-use super::{files::RunFiles, html::subtitle};
+use super::{files::RunFiles, html::subtitle, samples::Sample};
 
 /// The whole text.
 pub fn render(files: &RunFiles) -> String {
@@ -43,8 +43,30 @@ pub fn render(files: &RunFiles) -> String {
         });
         table(&mut out, &["", "Threshold", "Name", "Observed"], rows);
     }
+    if let Some(baseline) = &status.baseline {
+        let rows = baseline.tolerances.iter().map(|row| {
+            let result = if row.passed { "✅ held" } else { "❌ worse" };
+            vec![
+                result.to_owned(),
+                row.metric.clone(),
+                row.before.clone(),
+                row.after.clone(),
+                row.change.clone(),
+                row.worse_by.clone(),
+            ]
+        });
+        let head = [
+            "",
+            "Metric",
+            &baseline.run,
+            "This run",
+            "Change",
+            "Tolerated",
+        ];
+        table(&mut out, &head, rows);
+    }
     if let Some(summary) = &status.summary {
-        results(&mut out, summary);
+        results(&mut out, summary, files);
     }
     if let Some(export) = &status.export {
         accounting(&mut out, export);
@@ -52,7 +74,7 @@ pub fn render(files: &RunFiles) -> String {
     out
 }
 
-fn results(out: &mut String, summary: &Summary) {
+fn results(out: &mut String, summary: &Summary, files: &RunFiles) {
     let all = [
         "**All**".to_owned(),
         summary.requests.to_string(),
@@ -105,6 +127,9 @@ fn results(out: &mut String, summary: &Summary) {
             ]
         });
         table(out, &["Error", "Kind", "Request", "Count"], rows);
+        for (error, samples) in summary.errors.iter().zip(&files.samples) {
+            said(out, error, samples);
+        }
     }
     if !summary.checks.is_empty() {
         let rows = summary.checks.iter().map(|check| {
@@ -116,6 +141,38 @@ fn results(out: &mut String, summary: &Summary) {
         });
         table(out, &["Check", "Held", "Did not hold"], rows);
     }
+}
+
+/// What the server said at a kind of failure, collapsed.
+fn said(out: &mut String, error: &ErrorRow, samples: &[Sample]) {
+    if samples.is_empty() {
+        return;
+    }
+    let _ = writeln!(
+        out,
+        "\n<details><summary>What the server said ({})</summary>\n\n{}: {}",
+        samples.len(),
+        escaped(&error.request),
+        escaped(&error.message)
+    );
+    for sample in samples {
+        let (request, circumstances) = (escaped(&sample.request), escaped(&sample.circumstances));
+        let _ = writeln!(out, "\n**{request}**  \n{circumstances}");
+        if !sample.body.is_empty() {
+            let fence = fence(&sample.body);
+            let _ = writeln!(out, "\n{fence}text\n{}\n{fence}", sample.body);
+        }
+        if !sample.note.is_empty() {
+            let _ = writeln!(out, "\n{}", escaped(&sample.note));
+        }
+    }
+    let _ = writeln!(out, "\n</details>");
+}
+
+/// A fence that no line of the text ends.
+fn fence(text: &str) -> String {
+    let runs = text.split(|c| c != '`').map(str::len);
+    "`".repeat(runs.max().unwrap_or(0).max(2) + 1)
 }
 
 fn accounting(out: &mut String, export: &Export) {

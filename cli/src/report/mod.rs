@@ -13,6 +13,7 @@ pub mod html;
 pub mod junit;
 pub mod load;
 pub mod markdown;
+pub mod samples;
 
 use std::{fs, io::Write as _, path::PathBuf};
 

@@ -1,4 +1,5 @@
-//! The processes of a local run: two for each runner, made from this executable.
+//! The processes of a local run: two for each runner, made from this executable or from a runner of
+//! the user's own.
 //!
 //! Invariants: no child outlives this process, even one that is killed with SIGKILL, since each
 //! child ends when its standard input does; no child sees the terminal's Ctrl-C, since each has a
@@ -30,6 +31,8 @@ pub struct Orders {
     pub control: String,
     /// File with the bearer token.
     pub token_file: PathBuf,
+    /// A runner instead of this executable.
+    pub runner: Option<PathBuf>,
     /// Directory of child logs, made when a child says something.
     pub logs: PathBuf,
 }
@@ -74,7 +77,10 @@ impl Children {
     pub fn new(orders: Orders, places: Vec<Place>) -> io::Result<Self> {
         let (tell, ended) = mpsc::unbounded_channel();
         Ok(Self {
-            executable: std::env::current_exe()?,
+            executable: match &orders.runner {
+                Some(runner) => runner.clone(),
+                None => std::env::current_exe()?,
+            },
             orders,
             places,
             alive: 0,
@@ -128,6 +134,9 @@ impl Children {
             // Its last line becomes part of a sentence: plain text, no colours.
             .env_remove("LOADTEST_LOG")
             .env("NO_COLOR", "1")
+            // This executable does so by itself; a runner has to be told.
+            .env("LOADTEST_END_WITH_STDIN", "true")
+            .env_remove("LOADTEST_IMAGE")
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())

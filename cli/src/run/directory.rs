@@ -15,6 +15,8 @@ use super::clock::timestamp;
 pub const REQUESTS: &str = "requests.ndjson.gz";
 /// One document per interval, name and runner.
 pub const INTERVALS: &str = "intervals.ndjson";
+/// Failed exchanges that were kept, if any.
+pub const SAMPLES: &str = loadtest_runner::export::push::SAMPLES;
 /// Documents that a search server refused, with its reasons.
 pub const DEAD_LETTERS: &str = "dead-letters.ndjson";
 /// Exactly what `.status` of a run is in a cluster.
@@ -148,6 +150,7 @@ impl RunDirectory {
             .collect();
         super::parts::join_gzip(&directories, REQUESTS, &self.file(REQUESTS), whole)?;
         super::parts::join_text(&directories, INTERVALS, &self.file(INTERVALS), whole)?;
+        super::parts::join_text(&directories, SAMPLES, &self.file(SAMPLES), whole)?;
         super::parts::join_text(&directories, DEAD_LETTERS, &self.file(DEAD_LETTERS), whole)?;
         fs::remove_dir_all(&parts)
     }

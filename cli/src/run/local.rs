@@ -101,6 +101,13 @@ fn carry_out(
             token_file: scratch
                 .secret("token", &token)
                 .map_err(LocalError::Scratch)?,
+            // A name without a slash would be looked for elsewhere.
+            runner: options
+                .runner_binary
+                .as_deref()
+                .map(std::path::absolute)
+                .transpose()
+                .map_err(LocalError::Drive)?,
             logs: directory.file("logs"),
         };
         let driver = Driver {
@@ -256,6 +263,7 @@ fn answer(options: &Options, directory: &RunDirectory, recorder: &Recorder<'_>, 
                 directory::SUMMARY,
                 directory::REQUESTS,
                 directory::INTERVALS,
+                directory::SAMPLES,
                 report::PAGE,
                 "loadtest_*.csv"
             ]

@@ -30,6 +30,9 @@ pub struct Options {
     /// Runner processes that share the load.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=64))]
     pub runners: Option<u32>,
+    /// A runner with step kinds of your own (custom steps), instead of the built-in one.
+    #[arg(long, value_name = "FILE")]
+    pub runner_binary: Option<PathBuf>,
     /// Directory for the results; default: loadtest-runs/<test>-<time>.
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
@@ -102,7 +105,7 @@ impl Options {
     /// # Errors
     /// Everything that keeps the test, with these options, from being accepted.
     pub fn plan(&self, test: &mut Test, directory: &Path) -> Result<(Plan, Scratch), Vec<Problem>> {
-        self.hint(&test.object.spec.test);
+        self.hint(&test.object.spec);
         let spec = &mut test.object.spec.test;
         anchor(spec, directory);
         let interval_is_given = spec.results.as_ref().is_some_and(|r| r.interval.is_some());
@@ -128,6 +131,9 @@ impl Options {
     }
 
     fn overrides(&self) -> Result<Overrides, Vec<Problem>> {
+        if let Some(runner) = &self.runner_binary {
+            executable("--runner-binary", runner)?;
+        }
         let ca = readable("--target-ca", self.target_ca.as_deref())?;
         let certificate = readable("--target-cert", self.target_cert.as_deref())?;
         let key = readable("--target-key", self.target_key.as_deref())?;
@@ -150,10 +156,16 @@ impl Options {
     }
 
     /// Says where a local run is not what the manifest says of a cluster.
-    fn hint(&self, spec: &loadtest_crds::TestSpec) {
+    fn hint(&self, spec: &loadtest_crds::LoadTestSpec) {
         if self.quiet {
             return;
         }
+        if spec.baseline.is_some() {
+            say(
+                "note: runs are compared with a baseline in the cluster, where the earlier ones are: a run here is judged by its thresholds only",
+            );
+        }
+        let spec = &spec.test;
         let count = spec.runner_count();
         if count > 1 && self.runners.is_none() {
             say(&format!(
@@ -192,6 +204,21 @@ fn readable(option: &str, path: Option<&Path>) -> Result<Option<String>, Vec<Pro
             ))
         })
         .map(Some)
+}
+
+/// # Errors
+/// When a file cannot be started.
+fn executable(option: &str, path: &Path) -> Result<(), Vec<Problem>> {
+    use std::os::unix::fs::PermissionsExt as _;
+    let refused = match std::fs::metadata(path) {
+        Ok(file) if !file.is_file() || file.permissions().mode() & 0o111 == 0 => {
+            "it is no program".to_owned()
+        }
+        Ok(_) => return Ok(()),
+        Err(error) => error.to_string(),
+    };
+    let message = format!("cannot start {}: {refused}", path.display());
+    Err(vec![Problem::new(Stage::Acceptance, option, message)])
 }
 
 /// A local run has an identity of its own each time, from the time and the process.

@@ -8,6 +8,7 @@
 mod body;
 mod counters;
 mod echo;
+mod probe;
 mod routes;
 mod serve;
 mod shop;
@@ -48,6 +49,9 @@ pub struct TargetArgs {
     /// Event loops, one thread each [default: one per core]
     #[arg(long, value_name = "N")]
     threads: Option<NonZeroUsize>,
+    /// Start nothing: exit with 0 if a target answers where --listen says, else with 3
+    #[arg(long)]
+    probe: bool,
     #[command(flatten)]
     tls: tls::TlsArgs,
 }
@@ -66,6 +70,11 @@ enum TargetError {
         address: SocketAddr,
         source: io::Error,
     },
+    #[error("no target answers at {address}: {source}")]
+    Silent {
+        address: SocketAddr,
+        source: io::Error,
+    },
     #[error("cannot start an event loop: {0}")]
     Start(io::Error),
     #[error(transparent)]
@@ -76,7 +85,9 @@ impl TargetError {
     fn exit(&self) -> Exit {
         match self {
             Self::Address { .. } | Self::Tls(_) => Exit::Usage,
-            Self::InUse(_) | Self::Listen { .. } | Self::Start(_) => Exit::Error,
+            Self::InUse(_) | Self::Listen { .. } | Self::Silent { .. } | Self::Start(_) => {
+                Exit::Error
+            }
         }
     }
 }
@@ -84,7 +95,12 @@ impl TargetError {
 /// Serves until SIGTERM or SIGINT, then lets running answers end. The first line on standard output
 /// says where: `listening on http://ADDR`; with https, the second line says where that is.
 pub fn run(args: &TargetArgs) -> ExitCode {
-    match listen_and_serve(args) {
+    let done = if args.probe {
+        ask(&args.listen)
+    } else {
+        listen_and_serve(args)
+    };
+    match done {
         Ok(()) => Exit::Passed.into(),
         Err(error) => {
             eprintln!("loadtest target: {error}");
@@ -97,6 +113,11 @@ pub fn run(args: &TargetArgs) -> ExitCode {
 /// Needs a runtime with I/O and time; counts for itself alone.
 pub async fn serve(listener: TcpListener, shutdown: impl Future<Output = ()>) {
     serve::serve(listener, None, Arc::new(Counters::new()), shutdown).await;
+}
+
+fn ask(wanted: &str) -> Result<(), TargetError> {
+    let address = resolve(wanted)?;
+    probe::probe(address).map_err(|source| TargetError::Silent { address, source })
 }
 
 /// One listening socket, and what makes TLS of its connections.
@@ -199,17 +220,21 @@ fn event_loop() -> Result<Runtime, TargetError> {
         .map_err(TargetError::Start)
 }
 
-/// Binds; must be called inside a runtime.
-fn listen(wanted: &str) -> Result<std::net::TcpListener, TargetError> {
+fn resolve(wanted: &str) -> Result<SocketAddr, TargetError> {
     let unusable = |source| TargetError::Address {
         listen: wanted.to_owned(),
         source,
     };
-    let address = wanted
+    wanted
         .to_socket_addrs()
         .map_err(unusable)?
         .next()
-        .ok_or_else(|| unusable(io::Error::other("the name has no address")))?;
+        .ok_or_else(|| unusable(io::Error::other("the name has no address")))
+}
+
+/// Binds; must be called inside a runtime.
+fn listen(wanted: &str) -> Result<std::net::TcpListener, TargetError> {
+    let address = resolve(wanted)?;
     let bind = || {
         let socket = if address.is_ipv4() {
             TcpSocket::new_v4()

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::truth::{Truth, count, name, sorted, text, time};
 
-pub const CHECKS: [fn(&Truth, &Value); 17] = [
+pub const CHECKS: [fn(&Truth, &Value); 18] = [
     requests,
     slowest,
     outcomes,
@@ -17,6 +17,7 @@ pub const CHECKS: [fn(&Truth, &Value); 17] = [
     comparison,
     runners,
     errors,
+    samples,
     trace,
     slowest_of_each,
     stages,
@@ -225,6 +226,51 @@ fn errors(truth: &Truth, answer: &Value) {
         )
     };
     assert_eq!(found, count(failed, row));
+}
+
+/// Three of each kind from each runner, in the warm-up and after it.
+fn samples(truth: &Truth, answer: &Value) {
+    let run = &truth.runs[0];
+    let hits = hits(answer);
+    let mut kept = run.samples.iter().collect::<Vec<_>>();
+    let order = |doc: &&Value| (name(doc), text(&doc["@timestamp"]));
+    kept.sort_by_key(order);
+    assert_eq!(
+        hits.iter().map(order).collect::<Vec<_>>(),
+        kept.iter().map(order).collect::<Vec<_>>()
+    );
+    let kind = |doc: &Value| {
+        let loadtest = &doc["loadtest"];
+        format!(
+            "{} {} {}",
+            name(doc),
+            loadtest["stage"],
+            loadtest["runner"]["index"]
+        )
+    };
+    let failed = run.of(|doc| doc["event"]["outcome"] == "failure");
+    let mut expected = count(failed, kind);
+    for count in expected.values_mut() {
+        *count = (*count).min(3);
+    }
+    assert_eq!(count(kept.clone(), kind), expected);
+    for (hit, kept) in hits.into_iter().zip(kept) {
+        for part in ["error", "http", "url", "trace"] {
+            assert_eq!(hit[part], kept[part]);
+        }
+        // It is one of the failed requests that the run counted.
+        let trace = &hit["trace"]["id"];
+        let request = run.of(|doc| doc["trace"]["id"] == *trace && name(doc) == name(hit));
+        assert_eq!(request[0]["@timestamp"], hit["@timestamp"]);
+        assert_eq!(request[0]["event"]["outcome"], "failure");
+        let body = text(&hit["http"]["response"]["body"]["content"]);
+        if name(hit) == "GET /get" {
+            assert_eq!(hit["loadtest"]["sample"]["check"], "says no");
+            assert!(body.contains("\"url\""), "{body}");
+        } else {
+            assert_eq!(hit["http"]["response"]["status_code"], 404);
+        }
+    }
 }
 
 fn trace(truth: &Truth, answer: &Value) {

@@ -1,5 +1,5 @@
-//! Every query of docs/results.md, asked of real servers about real runs: the answers are compared
-//! with what the runs' own files say.
+//! Every query of docs/results.md and every panel of the dashboards, asked of real servers about real
+//! runs: the answers are compared with what the runs' own files say.
 //!
 //! `make test-search` starts the servers and runs this with `LOADTEST_TEST_SEARCH_URLS`.
 
@@ -9,8 +9,11 @@ mod answers;
 #[path = "../common/mod.rs"]
 mod common;
 mod page;
+mod panels;
 mod server;
 mod truth;
+
+use std::sync::OnceLock;
 
 use common::{Place, Target};
 use page::Query;
@@ -27,6 +30,10 @@ spec:
   target: { url: "http://127.0.0.1:1" }
   warmUp: 1s
   results: { interval: 1s }
+  flows:
+    - name: missing
+      steps:
+        - request: { url: /status/404 }
   scenarios:
     - name: main
       gracefulStop: 2s
@@ -48,7 +55,7 @@ spec:
         - name: miss
           weight: 1
           steps:
-            - request: { url: /status/404 }
+            - group: { name: whole, flow: missing }
   thresholds:
     - expr: requests.count > 1
 "#;
@@ -78,6 +85,20 @@ fn run(place: &Place, target: &Target, server: &str, out: &str) -> Run {
     Run::read(&status, &place.path().join(out))
 }
 
+/// Two runs into each server, once for all tests.
+fn truths() -> &'static [(String, Truth)] {
+    static TRUTHS: OnceLock<Vec<(String, Truth)>> = OnceLock::new();
+    TRUTHS.get_or_init(|| {
+        let truth = |url: String| {
+            let (place, target) = (Place::new(), Target::start());
+            place.write("test.yaml", MANIFEST);
+            let runs = ["first", "second"].map(|out| run(&place, &target, &url, out));
+            (url, Truth::new(runs))
+        };
+        urls().into_iter().map(truth).collect()
+    })
+}
+
 #[test]
 #[ignore = "needs real search servers: make test-search"]
 fn every_query_of_the_page_gets_the_true_answer() {
@@ -87,12 +108,8 @@ fn every_query_of_the_page_gets_the_true_answer() {
         answers::CHECKS.len(),
         "each query has its check"
     );
-    for url in urls() {
-        let (place, target) = (Place::new(), Target::start());
-        place.write("test.yaml", MANIFEST);
-        let runs = ["first", "second"].map(|out| run(&place, &target, &url, out));
-        let server = Server::at(&url);
-        let truth = Truth::new(runs);
+    for (url, truth) in truths() {
+        let server = Server::at(url);
         for (at, cpu) in [(&truth.started, 0.25), (&truth.completed, 0.75)] {
             let document =
                 json!({"@timestamp": at, "system": {"cpu": {"total": {"norm": {"pct": cpu}}}}});
@@ -103,8 +120,17 @@ fn every_query_of_the_page_gets_the_true_answer() {
         }
         for (query, check) in queries.iter().zip(answers::CHECKS) {
             println!("{url}: {}", query.title);
-            check(&truth, &query.ask(&server, &truth));
+            check(truth, &query.ask(&server, truth));
         }
+    }
+}
+
+#[test]
+#[ignore = "needs real search servers: make test-search"]
+fn every_panel_of_the_dashboards_shows_the_truth() {
+    for (url, truth) in truths() {
+        println!("{url}");
+        panels::all_show_the_truth(&Server::at(url), truth);
     }
 }
 

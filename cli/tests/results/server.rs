@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// Where it is.
 pub struct Server(String);
@@ -16,8 +16,20 @@ impl Server {
         Self(url.strip_prefix("http://").unwrap().to_owned())
     }
 
+    /// Whether there is an engine for the language of scripts that every stock server has.
+    pub fn runs_scripts(&self) -> bool {
+        let script = json!({"query": {"script": {"script": "true"}}});
+        self.try_post("loadtest-runs-*/_search", &script).is_ok()
+    }
+
     /// Posts JSON, takes JSON; any other answer fails the test.
     pub fn post(&self, path: &str, body: &Value) -> Value {
+        self.try_post(path, body)
+            .unwrap_or_else(|said| panic!("{path}: {said}\n{body}"))
+    }
+
+    /// The same, with the answer when it is a refusal.
+    fn try_post(&self, path: &str, body: &Value) -> Result<Value, String> {
         let mut stream = TcpStream::connect(&self.0).unwrap();
         stream
             .set_read_timeout(Some(Duration::from_secs(30)))
@@ -34,14 +46,16 @@ impl Server {
         stream.read_to_string(&mut answer).unwrap();
         let (head, answer) = answer.split_once("\r\n\r\n").unwrap();
         let status = head.split(' ').nth(1).unwrap();
-        assert!(status.starts_with('2'), "{path}: {status} {answer}");
+        if !status.starts_with('2') {
+            return Err(format!("{status} {answer}"));
+        }
         let chunked = head.to_lowercase().contains("transfer-encoding: chunked");
         let answer = if chunked {
             joined(answer)
         } else {
             answer.to_owned()
         };
-        serde_json::from_str(&answer).unwrap()
+        Ok(serde_json::from_str(&answer).unwrap())
     }
 }
 

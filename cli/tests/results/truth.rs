@@ -14,6 +14,8 @@ pub struct Run {
     pub requests: Vec<Value>,
     /// Interval documents.
     pub intervals: Vec<Value>,
+    /// Failed exchanges that were kept.
+    pub samples: Vec<Value>,
     /// The document of its end.
     pub end: Value,
 }
@@ -41,11 +43,17 @@ impl Run {
         let run = Self {
             requests: raw_documents(out),
             intervals: lines(&out.join("intervals.ndjson")),
+            samples: lines(&out.join("samples.ndjson")),
             end: lines(&out.join("runs.ndjson")).pop().unwrap(),
             id,
         };
         assert!(run.requests.len() > 200, "{}", run.requests.len());
         run
+    }
+
+    /// As people see it.
+    pub fn name(&self) -> String {
+        text(&self.end["loadtest"]["run"]["name"])
     }
 
     /// Requests that fulfil something.

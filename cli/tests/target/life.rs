@@ -117,3 +117,29 @@ async fn it_serves_inside_another_process_too() {
     stop.send(()).expect("it runs");
     server.await.expect("it ends");
 }
+
+#[test]
+fn a_probe_says_whether_a_target_answers() {
+    let probe = |address: &str| {
+        let output = command().args(["--probe", "--listen", address]).output();
+        let output = output.expect("it runs");
+        (
+            output.status.code(),
+            String::from_utf8_lossy(&output.stderr).into_owned(),
+        )
+    };
+    let target = Target::start();
+    assert_eq!(probe(&target.address.to_string()), (Some(0), String::new()));
+    let stats = target.ask("GET", "/__stats").json();
+    assert_eq!(stats["requests"], json!(0), "a probe is no request");
+
+    let silent = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = silent.local_addr().expect("its address").to_string();
+    drop(silent);
+    let (code, error) = probe(&address);
+    assert_eq!(code, Some(3));
+    assert!(
+        error.contains(&format!("no target answers at {address}: ")),
+        "{error}"
+    );
+}

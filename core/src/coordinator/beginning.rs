@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Coordinator, SETUP_GRACE, START_LEAD};
+use super::{Coordinator, LONE_START_LEAD, SETUP_GRACE, START_LEAD};
 use crate::{
     report::{UnixMicros, micros},
     scalar::format_duration,
@@ -23,7 +23,11 @@ impl Coordinator {
         if !self.runners.iter().all(|runner| runner.engine.is_some()) {
             self.check_registration(now);
         } else if begun.is_some() || self.is_set_up() {
-            self.proposed = Some(begun.unwrap_or(now + micros(START_LEAD)));
+            let lead = match self.plan.runners {
+                1 => LONE_START_LEAD,
+                _ => START_LEAD,
+            };
+            self.proposed = Some(begun.unwrap_or(now + micros(lead)));
         } else {
             let since = *self.setup_began.get_or_insert(now);
             self.check_setup(since, now);

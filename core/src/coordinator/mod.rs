@@ -30,6 +30,7 @@ use std::{sync::Arc, time::Duration};
 
 use self::{breach::LastSeconds, recent::Recent};
 use crate::{
+    baseline::Comparison,
     plan::Plan,
     report::{
         Answer, EngineReport, EngineState, ExporterReport, ExporterState, UnixMicros, micros,
@@ -42,6 +43,10 @@ use crate::{
 /// From the decision to start to the start: every runner reports once a second, so two report
 /// intervals reach each of them even when one report is lost.
 pub const START_LEAD: Duration = Duration::from_millis(2_500);
+
+/// The same for a runner that is the only one: until its start it reports four times a second, and
+/// making the start durable takes most of this time.
+pub const LONE_START_LEAD: Duration = Duration::from_millis(1_250);
 
 /// How long past its latest possible end an engine may be silent before it counts as lost.
 pub const END_GRACE: Duration = Duration::from_secs(30);
@@ -295,6 +300,15 @@ impl Coordinator {
     /// The judged view that waits to be made durable, if any.
     pub fn unconfirmed_judgement(&self) -> Option<&RunView> {
         self.judged.as_deref().filter(|_| !self.judgement_durable)
+    }
+
+    /// Takes what came of comparing the judged run with its baseline, which the driver knows. Only
+    /// before the judgement is durable, and once.
+    pub fn compare(&mut self, comparison: Comparison) {
+        let judged = self.judged.as_mut().filter(|_| !self.judgement_durable);
+        if let Some(view) = judged.filter(|view| view.baseline.is_none()) {
+            view.take_comparison(comparison);
+        }
     }
 
     /// The judgement is durable: engines may exit.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::Coordinator;
+use super::{Coordinator, Runner};
 use crate::{
     plan::Plan,
     report::{ExportCounts, UnixMicros, micros},
@@ -71,6 +71,7 @@ impl Coordinator {
             aggregates: None,
             export_problem: String::new(),
             notes: self.notes(),
+            baseline: None,
         }
     }
 
@@ -111,23 +112,25 @@ impl Coordinator {
         };
         let measured_from = start + micros(self.plan.warm_up);
         let planned = start + micros(self.plan.load_duration());
-        let stopped = self.ending.as_ref().map_or(i64::MAX, |(_, at)| *at);
-        let end = now
-            .min(planned)
-            .min(stopped)
-            .min(self.all_iterations_made());
+        let end = now.min(planned).min(self.last_began_nothing_more());
         Duration::from_micros(u64::try_from(end - measured_from).unwrap_or(0))
     }
 
-    /// When the last engine that made all its iterations had done so, if all have: before the
-    /// planned end, when the plan has a number of iterations.
-    fn all_iterations_made(&self) -> UnixMicros {
-        self.runners
-            .iter()
-            .map(|runner| runner.engine.as_ref()?.load_ended)
-            .collect::<Option<Vec<_>>>()
-            .and_then(|ends| ends.into_iter().max())
-            .unwrap_or(UnixMicros::MAX)
+    /// When the last engine that began no more iterations before the planned end did so, if all
+    /// have: a number of iterations was made, or the load was stopped. What stops a load is
+    /// decided a report earlier than the engines can hear of it, and all requests of that second
+    /// are counted: so it is the engines that say when their load ended. Of one that is gone it is
+    /// the last time it was heard, once the load of the others was stopped for it.
+    fn last_began_nothing_more(&self) -> UnixMicros {
+        let decided = self.ending.as_ref().map(|(_, at)| *at);
+        let end = |runner: &Runner| {
+            let told = runner.engine.as_ref().and_then(|engine| engine.load_ended);
+            let heard = || runner.merged_at.or(self.start);
+            told.or_else(|| decided.filter(|_| runner.lost).and_then(|_| heard()))
+        };
+        let ends: Option<Vec<_>> = self.runners.iter().map(end).collect();
+        let last = ends.and_then(|ends| ends.into_iter().max());
+        last.unwrap_or(UnixMicros::MAX)
     }
 
     fn start_skew(&self) -> Option<u64> {

@@ -21,8 +21,8 @@ pub use inputs::{
 pub use load::{Arrivals, Load, RateStage, UserStage};
 pub use results::{Auth, DEFAULT_SPOOL_LIMIT, Elasticsearch, Files, Flavor, RawMode, Results};
 pub use step::{
-    Assignment, Check, Condition, Conditional, Extract, Flow, From, Loop, OnMissing, PauseRange,
-    Pick, Repeat, Request, Step, Task, Test, Until, When,
+    Assignment, Check, Condition, Conditional, Custom, Extract, Flow, From, Loop, OnMissing,
+    PauseRange, Pick, Repeat, Request, Step, Task, Test, Until, When,
 };
 pub use target::{ClientCertificate, HostRule, Origin, Protocol, Scheme, Target, TargetTls};
 pub use uses::Uses;

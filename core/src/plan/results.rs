@@ -30,10 +30,17 @@ pub struct Results {
     /// Most bytes of records that wait on disk for a sink that is slow or away; 0: none do.
     #[serde(default = "default_spool_limit")]
     pub spool_limit: u64,
+    /// Whether the first failed exchanges of each kind are kept with what the server said.
+    #[serde(default = "default_samples")]
+    pub samples: bool,
 }
 
 fn default_spool_limit() -> u64 {
     DEFAULT_SPOOL_LIMIT
+}
+
+fn default_samples() -> bool {
+    true
 }
 
 impl Results {
@@ -49,6 +56,10 @@ impl Results {
         let widest = modes().find(|mode| *mode == RawMode::All);
         let some = modes().find(|mode| *mode != RawMode::None);
         widest.or(some).unwrap_or(RawMode::None)
+    }
+    /// Whether somebody gets samples of failed exchanges.
+    pub fn wants_samples(&self) -> bool {
+        self.samples && self.exports()
     }
     /// Whether any sink wants documents of requests.
     pub fn wants_raw(&self) -> bool {

@@ -63,6 +63,8 @@ pub enum Step {
     Parallel(Vec<u32>),
     /// Do a step if something is so.
     When(Box<Conditional>),
+    /// Do what the runner's own code does.
+    Custom(Box<Custom>),
 }
 
 /// A value that is remembered.
@@ -192,6 +194,21 @@ pub struct Request {
     pub until: Option<Until>,
 }
 
+/// A step of a kind that a runner was built with.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Custom {
+    /// Name of the kind.
+    pub kind: String,
+    /// What it is told, by name.
+    pub with: BTreeMap<String, Template>,
+    /// Indexes of the values that it may set.
+    pub sets: Vec<u32>,
+    /// As what it is recorded: number, row, timeout, labels, checks. Its method is the kind, and
+    /// there is nothing in it to be sent.
+    pub request: Request,
+}
+
 /// Something of an answer that is remembered.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -295,10 +312,11 @@ pub enum Condition {
 }
 
 impl Step {
-    /// The request, if it is one, conditional or not.
+    /// The request, if it is one or recorded as one, conditional or not.
     pub fn as_request(&self) -> Option<&Request> {
         match self {
             Self::Request(request) => Some(request),
+            Self::Custom(custom) => Some(&custom.request),
             Self::When(conditional) => conditional.step.as_request(),
             _ => None,
         }
@@ -311,7 +329,7 @@ impl Step {
             Self::Repeat(repeat) => vec![repeat.flow],
             Self::Parallel(flows) => flows.clone(),
             Self::When(conditional) => conditional.step.flows(),
-            Self::Request(_) | Self::Pause(_) | Self::Set(_) => Vec::new(),
+            Self::Request(_) | Self::Pause(_) | Self::Set(_) | Self::Custom(_) => Vec::new(),
         }
     }
 }

@@ -64,6 +64,12 @@ impl Uses {
                 self.add_when(&conditional.when);
                 self.add_step(&conditional.step, flows);
             }
+            Step::Custom(custom) => {
+                for template in custom.with.values() {
+                    self.add_template(template);
+                }
+                self.add_request(&custom.request);
+            }
             Step::Pause(_) | Step::Call(_) | Step::Group { .. } | Step::Parallel(_) => {}
         }
         for flow in step.flows() {

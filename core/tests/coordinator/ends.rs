@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use loadtest_core::{
     coordinator::{Coordinator, END_GRACE, Refused},
-    report::{Delta, Desired, EngineState},
-    series::{Outcome, Series},
+    report::{Delta, Desired, EngineReport, EngineState},
+    series::{Outcome, Series, SeriesSet},
     verdict::{Reason, Verdict},
     view::Delivery,
 };
@@ -53,19 +53,70 @@ fn a_cancelled_run_is_aborted_with_what_was_measured() {
     coordinator.cancel(start + 9 * SECOND);
     let said = engines[0].say(&mut coordinator, EngineState::Running, start + 3 * SECOND);
     assert_eq!(said.desired, Desired::Stop);
-    engines[0].send(
-        &mut coordinator,
-        requests(2, 5, Outcome::Ok),
-        EngineState::Finished,
+    // The engine hears of it a report later, and its load has gone on until then.
+    let report = stopped_at(
+        &engines[0],
         start + 4 * SECOND,
+        requests(102, 5, Outcome::Ok),
     );
+    engines[0].tell(&mut coordinator, report, start + 5 * SECOND);
     let view = coordinator.unconfirmed_judgement().unwrap();
     assert_eq!(view.judgement.as_ref().unwrap().verdict, Verdict::Aborted);
     let summary = view.summary.as_ref().unwrap();
     assert_eq!(
         (summary.total.requests, summary.duration),
-        (302, Duration::from_secs(3))
+        (402, Duration::from_secs(4))
     );
+}
+
+/// The final report of an engine whose load was stopped before its end.
+fn stopped_at(engine: &Engine, load_ended: i64, set: SeriesSet) -> EngineReport {
+    let delta = Delta {
+        sequence: engine.sequence + 1,
+        full: engine.full,
+        set,
+        warm_up: Series::default(),
+    };
+    let mut report = engine.report(EngineState::Finished, Some(delta));
+    report.load_ended = Some(load_ended);
+    report
+}
+
+#[test]
+fn the_rate_of_a_stopped_load_is_the_one_that_was_sent() {
+    let mut coordinator = new(plan(3, &["requests.rate >= 300/s"], false));
+    let mut engines = [0, 1, 2].map(Engine::new);
+    let start = started(&mut coordinator, &mut engines, 0);
+    for engine in &mut engines {
+        let second = requests(100, 5, Outcome::Ok);
+        engine.send(
+            &mut coordinator,
+            second,
+            EngineState::Running,
+            start + SECOND,
+        );
+    }
+    // One runner is lost after its first report, and the others hear of it one after the other.
+    coordinator.lose_engine(2, Reason::RunnerLost, "gone", start + SECOND * 3 / 2);
+    for (engine, (load_ended, count)) in engines.iter_mut().zip([(20, 100), (24, 140)]) {
+        let at = start + load_ended * SECOND / 10;
+        let report = stopped_at(engine, at, requests(count, 5, Outcome::Ok));
+        // While they stop, time goes on for the load.
+        let view = coordinator.view(at);
+        let so_far = view.summary.unwrap().duration.as_micros();
+        assert_eq!(so_far, u128::try_from(at - start).unwrap());
+        engine.tell(&mut coordinator, report, at + SECOND);
+    }
+    let view = coordinator.unconfirmed_judgement().unwrap();
+    let summary = view.summary.as_ref().unwrap();
+    assert_eq!(summary.duration, Duration::from_millis(2_400));
+    assert_eq!(summary.total.requests, 540);
+    assert!(
+        (summary.total.rate - 225.0).abs() < 1e-9,
+        "{}",
+        summary.total.rate
+    );
+    assert_eq!(view.thresholds[0].observed.as_deref(), Some("225/s"));
 }
 
 #[test]
@@ -283,7 +334,9 @@ fn a_breach_that_lasts_stops_the_load_and_fails_the_run() {
     let said = send(&mut coordinator, 10, Outcome::Ok, 7);
     assert_eq!(said, (Desired::Stop, first));
     let end = start + 9 * SECOND;
-    engine.say(&mut coordinator, EngineState::Finished, end);
+    let mut report = engine.report(EngineState::Finished, None);
+    report.load_ended = Some(start + 8 * SECOND);
+    engine.tell(&mut coordinator, report, end);
     let view = coordinator.unconfirmed_judgement().unwrap();
     let judgement = view.judgement.as_ref().unwrap();
     assert_eq!(
@@ -297,7 +350,7 @@ fn a_breach_that_lasts_stops_the_load_and_fails_the_run() {
     let breaches: Vec<_> = view.thresholds.iter().map(|t| t.first_breach).collect();
     assert_eq!(breaches, [first, None], "the second may not stop the run");
     let summary = view.summary.as_ref().unwrap();
-    assert_eq!(summary.duration, Duration::from_secs(7));
+    assert_eq!(summary.duration, Duration::from_secs(8));
 }
 
 #[test]

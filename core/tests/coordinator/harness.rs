@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use loadtest_core::{
-    coordinator::{Coordinator, START_LEAD},
+    coordinator::{Coordinator, LONE_START_LEAD, START_LEAD},
     histogram::TOTAL_DIGITS,
     plan::{
         Arrivals, Connections, Cookies, Files, Flows, Inputs, Load, OnLost, PauseRange, Plan,
@@ -88,6 +88,7 @@ pub fn plan(runners: u32, thresholds: &[&str], files: bool) -> Plan {
             files: files.then_some(Files { raw: RawMode::All }),
             drain_timeout: Duration::from_secs(20),
             spool_limit: 0,
+            samples: true,
         },
     }
 }
@@ -200,7 +201,12 @@ pub fn started(coordinator: &mut Coordinator, engines: &mut [Engine], now: i64) 
         );
     }
     let start = coordinator.proposed_start().unwrap();
-    assert_eq!(start, now + i64::try_from(START_LEAD.as_micros()).unwrap());
+    let lead = if engines.len() == 1 {
+        LONE_START_LEAD
+    } else {
+        START_LEAD
+    };
+    assert_eq!(start, now + i64::try_from(lead.as_micros()).unwrap());
     let unconfirmed = engines[0].say(coordinator, EngineState::Ready, now).desired;
     assert_eq!(
         unconfirmed,

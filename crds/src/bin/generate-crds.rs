@@ -1,16 +1,22 @@
-//! Writes the `CustomResourceDefinition`s into the chart.
+//! Writes the `CustomResourceDefinition`s into the chart, and the page that explains them into docs.
 
 use std::{fs, path::Path};
 
-use loadtest_crds::crd;
+use loadtest_crds::{crd, reference};
+
+const DEFINITIONS: &str = "charts/loadtest-operator/files/crds";
 
 fn main() -> std::io::Result<()> {
-    let directory =
-        Path::new(env!("CARGO_MANIFEST_DIR")).join("../charts/loadtest-operator/files/crds");
-    fs::create_dir_all(&directory)?;
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    fs::create_dir_all(root.join(DEFINITIONS))?;
     for (name, text) in crd::files() {
-        fs::write(directory.join(name), text)?;
-        println!("charts/loadtest-operator/files/crds/{name}");
+        write(&root, &format!("{DEFINITIONS}/{name}"), &text)?;
     }
+    write(&root, reference::FILE, &reference::page())
+}
+
+fn write(root: &Path, file: &str, text: &str) -> std::io::Result<()> {
+    fs::write(root.join(file), text)?;
+    println!("{file}");
     Ok(())
 }

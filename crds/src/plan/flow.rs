@@ -193,8 +193,6 @@ impl Builder<'_> {
     ) -> Option<u32> {
         let flow = flow?;
         self.enter(&self.reachable_from(flow), &[]);
-        // It is no user's iteration, so there is no row of data.
-        self.names.data.clear();
         if field == "setup" {
             // What it makes is its own until it is done.
             self.names.setup.clear();

@@ -4,6 +4,7 @@
 
 mod answer;
 mod body;
+mod custom;
 mod flow;
 mod input;
 mod limits;
@@ -329,23 +330,12 @@ impl<'a> Builder<'a> {
 
     /// What is said of a name that exists, but not where it stands.
     fn not_here(&self, error: &TemplateError) -> Option<String> {
-        let of_data = |space: &str| self.everybodys.data.iter().any(|data| data.name == *space);
         match error {
             TemplateError::UnknownMember { space, name, .. }
                 if space == "setup" && self.everybodys.setup.contains(name) =>
             {
                 Some(format!(
                     "$(setup.{name}) is known when the setup is done: within it write $({name})"
-                ))
-            }
-            TemplateError::UnknownName { name, .. }
-                if self.place.once
-                    && name
-                        .split_once('.')
-                        .is_some_and(|(space, _)| of_data(space)) =>
-            {
-                Some(format!(
-                    "$({name}) is a row of a user's, and setup and teardown are done by no user: set a value, or use a variable"
                 ))
             }
             TemplateError::UnknownName { name, .. }

@@ -9,7 +9,10 @@ use loadtest_core::{
 };
 
 use super::{BOOLEAN_KEY, Builder, DEFAULT_TIMEOUT, is_yaml_boolean};
-use crate::{scalar::Statuses, spec};
+use crate::{
+    scalar::{IntOrText, Statuses},
+    spec,
+};
 
 /// The engine frames messages itself; these would contradict it.
 const FRAMING: [&str; 5] = [
@@ -63,7 +66,7 @@ impl Builder<'_> {
                 Some(ranges) => self.statuses(&format!("{path}.success"), ranges),
                 None => vec![StatusRange { from: 200, to: 399 }],
             },
-            labels: self.labels(&format!("{path}.labels"), request),
+            labels: self.labels(&format!("{path}.labels"), &request.labels),
             checks,
             extracts: self.extracts(&format!("{path}.extract"), &request.extract),
             until: request
@@ -75,7 +78,7 @@ impl Builder<'_> {
 
     /// Number and row of a request. What is done once for the whole run counts downwards and has no
     /// row.
-    fn numbers(&mut self, name: &str, method: &str) -> (u32, u32) {
+    pub(super) fn numbers(&mut self, name: &str, method: &str) -> (u32, u32) {
         if self.place.once {
             let step = self.once_steps;
             self.once_steps -= 1;
@@ -122,7 +125,7 @@ impl Builder<'_> {
     fn headers(
         &mut self,
         path: &str,
-        headers: &BTreeMap<String, crate::scalar::IntOrText>,
+        headers: &BTreeMap<String, IntOrText>,
     ) -> Vec<(String, Template)> {
         let mut seen = BTreeSet::new();
         let mut all = Vec::with_capacity(headers.len() + 1);
@@ -159,9 +162,13 @@ impl Builder<'_> {
         all
     }
 
-    fn labels(&mut self, path: &str, request: &spec::Request) -> BTreeMap<String, String> {
+    pub(super) fn labels(
+        &mut self,
+        path: &str,
+        written: &BTreeMap<String, IntOrText>,
+    ) -> BTreeMap<String, String> {
         let mut labels = BTreeMap::new();
-        for (name, value) in &request.labels {
+        for (name, value) in written {
             let path = format!("{path}.{name}");
             if is_yaml_boolean(name) {
                 self.problem(&path, BOOLEAN_KEY);

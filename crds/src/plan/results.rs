@@ -51,7 +51,8 @@ impl Builder<'_> {
             search.map(|search| self.elasticsearch(&format!("{root}.elasticsearch"), search, raw));
         let elasticsearch = match self.overrides.elasticsearch_url.as_deref() {
             Some(url) => Some(self.named_on_command_line(url, written, raw)),
-            None => written.filter(|_| !self.overrides.local),
+            // A profile that the operator did not put in is one that nobody here knows.
+            None => written.filter(|search| !self.overrides.local && !search.urls.is_empty()),
         };
         let files = self.overrides.files.then_some(Files { raw });
         Results {
@@ -60,6 +61,7 @@ impl Builder<'_> {
             files,
             drain_timeout,
             spool_limit,
+            samples: results.samples.unwrap_or(true),
         }
     }
 

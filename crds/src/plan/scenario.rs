@@ -158,7 +158,7 @@ impl Builder<'_> {
         let mut all = task.steps.iter().flatten().chain(flows);
         let unknown_flow = field == "flow" && steps.is_empty();
         // Users who do nothing would turn in circles as fast as the CPU allows.
-        if !unknown_flow && !all.any(|step| step.request.is_some()) {
+        if !unknown_flow && !all.any(|step| step.request.is_some() || step.custom.is_some()) {
             self.problem(
                 &format!("{path}.{field}"),
                 "a task needs at least one request",

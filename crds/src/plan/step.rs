@@ -33,6 +33,7 @@ impl Builder<'_> {
             group,
             repeat,
             parallel,
+            custom,
             when,
         } = step;
         let count = [
@@ -43,6 +44,7 @@ impl Builder<'_> {
             group.is_some(),
             repeat.is_some(),
             parallel.is_some(),
+            custom.is_some(),
         ];
         if count.into_iter().filter(|set| *set).count() != 1 {
             self.problem(path, rule::STEP.message());
@@ -62,6 +64,9 @@ impl Builder<'_> {
             self.group(&format!("{path}.group"), group)
         } else if let Some(repeat) = repeat {
             self.repeat(&format!("{path}.repeat"), repeat)
+        } else if let Some(custom) = custom {
+            let custom = self.custom(&format!("{path}.custom"), custom);
+            Some(Step::Custom(Box::new(custom)))
         } else {
             let flows = parallel.iter().flat_map(|parallel| &parallel.flows);
             let copies: Vec<_> = (0..)
@@ -203,11 +208,12 @@ impl Builder<'_> {
             .iter()
             .filter_map(|index| spec.flows.get(*index))
             .flat_map(|flow| &flow.steps);
-        let takes = steps.any(|step| step.request.is_some() || step.pause.is_some());
+        let takes = steps
+            .any(|step| step.request.is_some() || step.pause.is_some() || step.custom.is_some());
         if !takes && !reached.is_empty() {
             self.problem(
                 &format!("{path}.flow"),
-                "a flow that is repeated needs at least one request or pause",
+                "a flow that is repeated needs at least one request, custom step or pause",
             );
         }
     }

@@ -38,6 +38,12 @@ fn made<'a>(steps: &'a [spec::Step], path: &str) -> Vec<Made<'a>> {
                 scope: extract.scope,
             }));
         }
+        let sets = step.custom.iter().flat_map(|custom| &custom.sets);
+        all.extend((0..).zip(sets).map(|(index, name): (u32, _)| Made {
+            name,
+            path: format!("{path}.custom.sets[{index}]"),
+            scope: None,
+        }));
         all.extend(step.set.iter().flatten().map(|(name, _)| Made {
             name,
             path: format!("{path}.set.{name}"),

@@ -3,11 +3,11 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::scalar::{Duration, DurationOrZero};
+use crate::scalar::{BaselineRun, Duration, DurationOrZero, WorseBy};
 
 /// When a run starts. `OnApply`: when the `LoadTest` is created, and again when an edit changes what
 /// a run does or the `runToken`. Manual: only when somebody creates a `LoadTestRun`, or a schedule
-/// does.
+/// does. Default: `OnApply`, or Manual with a schedule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum Start {
     /// On creation and on changes of what a run does.
@@ -38,7 +38,8 @@ pub struct Schedule {
     pub starting_deadline: Option<Duration>,
 }
 
-/// What happens when a run is due while another one is under way.
+/// What happens when a run is due while another one is under way. Forbid (default): it begins when
+/// the other one has ended. Replace: the other one is stopped first, gracefully.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum ConcurrencyPolicy {
     /// It waits.
@@ -65,7 +66,35 @@ pub struct Cleanup {
     pub keep_runs: Option<i32>,
 }
 
-/// Whose Jobs are deleted.
+/// An earlier run that runs are compared with, and by how much they may be worse.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Baseline {
+    /// Which run: LastPassed, the last run of this test before it that passed, which cleanup then
+    /// keeps; or a run of this test by its name, such as shop-12.
+    pub run: BaselineRun,
+    /// Numbers that may not get worse by more than so much, 1 to 8. A run whose thresholds all hold
+    /// and that got worse has the verdict Failed with the reason Regressed. For example
+    /// `{ metric: latency.p99, worseBy: 10% }`.
+    #[schemars(length(min = 1, max = 8))]
+    pub tolerances: Vec<Tolerance>,
+}
+
+/// A number that may not get worse by more than so much.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Tolerance {
+    /// As in thresholds, of all requests: latency and serviceTime with p50, p75, p90, p95, p99, p999,
+    /// mean, min or max; errors.ratio, requests.rate, iterations.rate, delivered.ratio.
+    #[schemars(length(min = 1, max = 32))]
+    pub metric: String,
+    /// How much worse than the baseline's it may be, such as 10%: more for times and errors, less for
+    /// rates and delivered. Of errors.ratio and delivered.ratio these are percentage points: 1% lets
+    /// errors go from 0% to 1%.
+    pub worse_by: WorseBy,
+}
+
+/// Whose Jobs, and with them the pods and their logs, are deleted. `OnSuccess` (default): those of
+/// runs that passed. Always: those of all. Never: those of none.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum CleanJobs {
     /// Those of runs that passed: the pods of others may tell why.

@@ -29,7 +29,7 @@ pub use input::{
     ClientCredentials, Data, DataFormat, DataFrom, DataOrder, DataScope, DataShare, OnExhausted,
     SecretValue, TargetAuth, TargetBasic, TargetBearer,
 };
-pub use life::{CleanJobs, Cleanup, ConcurrencyPolicy, Schedule, Start};
+pub use life::{Baseline, CleanJobs, Cleanup, ConcurrencyPolicy, Schedule, Start, Tolerance};
 pub use load::{
     Arrivals, ConstantRate, ConstantUsers, Load, PerUserIterations, RampingRate, RampingUsers,
     RateStage, SharedIterations, UserStage,
@@ -40,7 +40,7 @@ pub use results::{
     Results, SearchTls,
 };
 pub use scenario::{Connections, Cookies, Pause, Scenario, Task};
-pub use step::{Call, Flow, ForEach, Group, Parallel, Repeat, Step, When};
+pub use step::{Call, Custom, CustomCheck, Flow, ForEach, Group, Parallel, Repeat, Step, When};
 pub use target::{ClientCertificateRef, Protocol, Proxy, Target, TargetTls};
 pub use threshold::{Abort, Selector, Threshold};
 
@@ -101,6 +101,9 @@ pub struct LoadTestSpec {
     /// What is deleted after runs.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cleanup: Option<Cleanup>,
+    /// An earlier run of this test that its runs are compared with.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub baseline: Option<Baseline>,
 }
 
 /// One execution of a test. The operator makes them for a `LoadTest`; a pipeline may create its
@@ -255,7 +258,9 @@ pub struct Runners {
     pub template: Option<AnyObject>,
 }
 
-/// What becomes of a run when a pod is lost after the start.
+/// What becomes of a run when a pod is lost after the start. Fail (default): it ends with the verdict
+/// Error. Continue: the others go on, thresholds decide on what is left, and the condition
+/// `LoadDelivered` is False.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum OnLost {
     /// It ends.

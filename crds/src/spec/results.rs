@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     rule,
-    scalar::{DataKey, Duration, ObjectName, Percentage, Size},
+    scalar::{DataKey, Duration, Name, ObjectName, Percentage, Size},
 };
 
 /// Where results go besides the status.
@@ -16,6 +16,10 @@ pub struct Results {
     /// Length of an exported interval, whole seconds from 1s to 10m; default 5s.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub interval: Option<Duration>,
+    /// Whether the first failed exchanges of each kind are kept with what the server said, secrets
+    /// replaced; default true.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub samples: Option<bool>,
     /// Elasticsearch or OpenSearch.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub elasticsearch: Option<Elasticsearch>,
@@ -23,10 +27,17 @@ pub struct Results {
 
 /// A search server that takes the results: one document per request, one per interval and name,
 /// one per run.
-#[derive(KubeSchema, Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(KubeSchema, Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::from(rule::SEARCH))]
 pub struct Elasticsearch {
+    /// Name of a search server in the operator's configuration, instead of urls. What is said here
+    /// besides counts before what is said there. The Secrets and ConfigMaps that it names must be in
+    /// the namespace of the test.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub profile: Option<Name>,
     /// Base urls of its nodes, http or https, tried in turn; 1 to 8.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(min = 1, max = 8))]
     pub urls: Vec<SearchUrl>,
     /// Which server it is; default Auto: it is asked.

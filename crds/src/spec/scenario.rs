@@ -95,7 +95,7 @@ pub struct Task {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pacing: Option<Duration>,
     /// What is done, in order: 1 to 32 steps, each exactly one of request, pause, set, call, group,
-    /// repeat and parallel. One pass is an iteration.
+    /// repeat, parallel and custom. One pass is an iteration.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 32))]
     pub steps: Option<Vec<Step>>,

@@ -6,10 +6,10 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Pause, Request};
+use super::{Check, JsonPathCheck, Pause, Request};
 use crate::{
     rule,
-    scalar::{Identifier, IntOrText, Name, Percentage},
+    scalar::{Duration, Identifier, IntOrText, Name, Percentage, Statuses},
 };
 
 /// A named list of steps that tasks and other flows do by its name.
@@ -18,13 +18,13 @@ pub struct Flow {
     /// Unique name, at most 52 characters of a-z, 0-9 and -.
     pub name: Name,
     /// What is done, in order: 1 to 32 steps, each exactly one of request, pause, set, call, group,
-    /// repeat and parallel.
+    /// repeat, parallel and custom.
     #[schemars(length(min = 1, max = 32))]
     pub steps: Vec<Step>,
 }
 
-/// One step: exactly one of request, pause, set, call, group, repeat and parallel. With when it is
-/// done only if something is so.
+/// One step: exactly one of request, pause, set, call, group, repeat, parallel and custom. With when
+/// it is done only if something is so.
 #[derive(KubeSchema, Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::from(rule::STEP))]
@@ -54,6 +54,10 @@ pub struct Step {
     /// Do flows side by side, as a browser loads the parts of a page, and wait until all are done.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub parallel: Option<Parallel>,
+    /// Do a step of a kind of your own, such as a WebSocket exchange: code in a runner image that you
+    /// build, which runners.template names. It is measured and recorded as a request is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub custom: Option<Custom>,
     /// Do the step only if this is so: by chance (probability), or by a value (var, and exactly one
     /// of equals, notEquals, contains, matches and exists).
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -120,6 +124,87 @@ pub struct Parallel {
     /// share the user's values.
     #[schemars(length(min = 1, max = 16))]
     pub flows: Vec<Name>,
+}
+
+/// A step of a kind that the image of the runners has: any code, measured and recorded as a request
+/// is. An image that does not have the kind refuses the run before its start.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Custom {
+    /// Which kind, as the image names it: webSocketEcho.
+    pub kind: Identifier,
+    /// Name in all results, as of a request; default: the kind.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 128))]
+    pub name: Option<String>,
+    /// What the code is told, at most 32 texts by name; values may hold templates. Which there are is
+    /// the kind's own affair.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 32))]
+    pub with: BTreeMap<String, IntOrText>,
+    /// Names of values that the code sets, at most 16: later steps have them as `$(NAME)`. It can set
+    /// no others.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    pub sets: Vec<Identifier>,
+    /// How long the step may take, such as 2s; default 10s. Then it is cut off and has failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<Duration>,
+    /// Go into the document of each such step.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 16))]
+    pub labels: BTreeMap<String, IntOrText>,
+    /// What the step's outcome must fulfil, at most 8; a failed check makes the step failed, and the
+    /// iteration goes on.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 8))]
+    pub checks: Vec<CustomCheck>,
+}
+
+/// Something that the outcome of a step must fulfil: exactly one of status, bodyContains, jsonPath and
+/// maxLatency. What status and body are is the kind's own affair.
+#[derive(KubeSchema, Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::from(rule::CUSTOM_CHECK))]
+pub struct CustomCheck {
+    /// Name in the results; default: the check in words.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 128))]
+    pub name: Option<String>,
+    /// The status is one of these, single or ranges: [200, 201-204].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 16))]
+    pub status: Option<Vec<Statuses>>,
+    /// The body has this text.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 1024))]
+    pub body_contains: Option<String>,
+    /// Something in a JSON body.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub json_path: Option<JsonPathCheck>,
+    /// The latency is at most this, such as 500ms.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_latency: Option<Duration>,
+}
+
+impl From<&CustomCheck> for Check {
+    fn from(check: &CustomCheck) -> Self {
+        let CustomCheck {
+            name,
+            status,
+            body_contains,
+            json_path,
+            max_latency,
+        } = check.clone();
+        Self {
+            name,
+            status,
+            body_contains,
+            json_path,
+            header: None,
+            max_latency,
+        }
+    }
 }
 
 /// What must be so: exactly one of probability and var; with var exactly one of equals, notEquals,

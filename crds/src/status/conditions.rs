@@ -21,6 +21,8 @@ pub mod kind {
     pub const LOAD_DELIVERED: &str = "LoadDelivered";
     /// Every result that was wanted is stored.
     pub const RESULTS_EXPORTED: &str = "ResultsExported";
+    /// A number got worse than the baseline's by more than is tolerated; only of runs that have one.
+    pub const REGRESSED: &str = "Regressed";
     /// kstatus: in progress.
     pub const RECONCILING: &str = "Reconciling";
     /// kstatus: failed.

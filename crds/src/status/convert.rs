@@ -2,6 +2,7 @@
 
 use k8s_openapi::{apimachinery::pkg::apis::meta::v1::Time, jiff::Timestamp};
 use loadtest_core::{
+    baseline::Comparison,
     plan::RunIdentity,
     report::{ExportCounts, UnixMicros},
     scalar::{format_duration, format_latency, format_rate, format_ratio},
@@ -9,9 +10,9 @@ use loadtest_core::{
 };
 
 use super::{
-    CheckRow, Condition, Durations, ErrorRow, Export, Generator, GroupRow, Latencies,
-    LoadTestRunStatus, NameRow, Progress, RunFacts, RunnerRow, Summary, ThresholdRow,
-    merge_conditions, rows,
+    BaselineRow, BaselineRows, CheckRow, Condition, Durations, ErrorRow, Export, Generator,
+    GroupRow, Latencies, LoadTestRunStatus, NameRow, Progress, RunFacts, RunnerRow, Summary,
+    ThresholdRow, merge_conditions, rows,
 };
 use crate::problem::Problem;
 
@@ -21,6 +22,8 @@ const MAX_NAME: usize = 96;
 const MAX_SHORT_NAME: usize = 64;
 /// Longest message in a status, in bytes of JSON.
 pub(super) const MAX_MESSAGE: usize = 512;
+/// The same of each kind of failure, of which there are ten.
+const MAX_ERROR: usize = 320;
 /// What is read where nothing was observed.
 const NOTHING: &str = "–";
 
@@ -59,6 +62,7 @@ pub fn run_status(view: &RunView, facts: &Facts<'_>) -> LoadTestRunStatus {
         progress: view.progress.as_ref().filter(|_| !finished).map(progress),
         generator: view.started.map(|_| generator(view)),
         thresholds: view.thresholds.iter().map(threshold).collect(),
+        baseline: view.baseline.as_ref().and_then(baseline),
         export: view
             .export
             .as_ref()
@@ -108,6 +112,23 @@ pub fn waiting_run_status(problems: &[Problem], facts: &Facts<'_>) -> LoadTestRu
             rows::waiting_conditions(facts.generation, &message),
             &facts.now,
         ),
+        ..refused
+    }
+}
+
+/// The status of a run that waits for others to end: it was understood, and nothing was made.
+pub fn queued_run_status(message: &str, facts: &Facts<'_>) -> LoadTestRunStatus {
+    let message = cut(message, MAX_MESSAGE);
+    let refused = refused_run_status(&[], facts);
+    LoadTestRunStatus {
+        phase: Some(Phase::Pending.name().to_owned()),
+        verdict: None,
+        conditions: merge_conditions(
+            facts.previous,
+            rows::queued_conditions(facts.generation, &message),
+            &facts.now,
+        ),
+        message: Some(message),
         ..refused
     }
 }
@@ -183,7 +204,7 @@ fn summary(measured: &Measured) -> Summary {
             .map(|row| ErrorRow {
                 kind: row.kind.clone(),
                 request: cut(&row.name, MAX_NAME),
-                message: cut(&row.message, MAX_MESSAGE),
+                message: cut(&row.message, MAX_ERROR),
                 count: count(row.count),
             })
             .collect(),
@@ -287,6 +308,28 @@ fn threshold(result: &loadtest_core::threshold::ThresholdResult) -> ThresholdRow
         passed: result.passed,
         first_breach: result.first_breach.map(time_of),
     }
+}
+
+fn baseline(comparison: &Comparison) -> Option<BaselineRows> {
+    let Comparison::Done { run, deltas } = comparison else {
+        return None;
+    };
+    let text = |value: &Option<String>| value.clone().unwrap_or_else(|| NOTHING.to_owned());
+    Some(BaselineRows {
+        run: run.clone(),
+        regressed: comparison.regressed().next().is_some(),
+        tolerances: deltas
+            .iter()
+            .map(|delta| BaselineRow {
+                metric: cut(&delta.metric, MAX_SHORT_NAME),
+                before: text(&delta.before),
+                after: text(&delta.after),
+                change: text(&delta.change),
+                worse_by: delta.worse_by.clone(),
+                passed: !delta.regressed,
+            })
+            .collect(),
+    })
 }
 
 fn export(counts: &ExportCounts, problem: &str) -> Export {

@@ -212,13 +212,14 @@ fn mirror(last: &LastRunFacts<'_>, facts: &TestFacts<'_>) -> LoadTestRunStatus {
     }
 }
 
-const KINDS: [&str; 8] = [
+const KINDS: [&str; 9] = [
     kind::ACCEPTED,
     kind::STARTED,
     kind::FINISHED,
     kind::SUCCEEDED,
     kind::LOAD_DELIVERED,
     kind::RESULTS_EXPORTED,
+    kind::REGRESSED,
     kind::RECONCILING,
     kind::STALLED,
 ];

@@ -13,10 +13,12 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use conditions::{Condition, ConditionStatus, Observed, kind, merge as merge_conditions};
-pub use convert::{Facts, refusal, refused_run_status, run_status, time_of, waiting_run_status};
+pub use convert::{
+    Facts, queued_run_status, refusal, refused_run_status, run_status, time_of, waiting_run_status,
+};
 pub use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 pub use mirror::{LastRunFacts, Next, TestFacts, load_test_status};
-pub use rows::DATA_MISSING;
+pub use rows::{DATA_MISSING, QUEUED};
 
 /// Status of a `LoadTestRun`.
 #[derive(KubeSchema, Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -55,12 +57,15 @@ pub struct LoadTestRunStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64))]
     pub thresholds: Vec<ThresholdRow>,
+    /// How the run compares with its baseline; left out without one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub baseline: Option<BaselineRows>,
     /// What became of the document of each request:
     /// produced = indexed + rejected + sampledOut + dropped + lost + pending, always.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub export: Option<Export>,
     /// Accepted, Started, Finished, Succeeded, `LoadDelivered`, `ResultsExported`, Reconciling,
-    /// Stalled. Wait for a run with `kubectl wait --for=condition=Finished`.
+    /// Stalled, and Regressed with a baseline. Wait for a run with `kubectl wait --for=condition=Finished`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
@@ -388,6 +393,43 @@ pub struct ThresholdRow {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "time_schema")]
     pub first_breach: Option<Time>,
+}
+
+/// A run beside the earlier one that is its baseline.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct BaselineRows {
+    /// Name of the `LoadTestRun` that it was compared with.
+    #[schemars(length(max = 253))]
+    pub run: String,
+    /// Whether anything got worse by more than is tolerated.
+    pub regressed: bool,
+    /// Each number that may not get worse.
+    #[schemars(length(max = 8))]
+    pub tolerances: Vec<BaselineRow>,
+}
+
+/// A number of a run and of its baseline.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct BaselineRow {
+    /// Which one.
+    #[schemars(length(max = 64))]
+    pub metric: String,
+    /// What the baseline observed; `–` when there was nothing to observe.
+    #[schemars(length(max = 32))]
+    pub before: String,
+    /// What this run observed.
+    #[schemars(length(max = 32))]
+    pub after: String,
+    /// What changed, with its sign, such as +12.5% or -1 points; `–` when that cannot be said.
+    #[schemars(length(max = 32))]
+    pub change: String,
+    /// How much worse it may be.
+    #[schemars(length(max = 32))]
+    pub worse_by: String,
+    /// Whether it is not worse than that.
+    pub passed: bool,
 }
 
 /// What became of the document of each request.

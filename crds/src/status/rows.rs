@@ -1,6 +1,7 @@
 //! Messages and conditions of a run, and the mirror of it in its `LoadTest`.
 
 use loadtest_core::{
+    baseline::Comparison,
     report::ExportCounts,
     scalar::format_ratio,
     verdict::{Judgement, Reason, Verdict},
@@ -112,6 +113,7 @@ pub(super) fn run_conditions(view: &RunView, generation: i64, message: &str) -> 
     }
     load_delivered(&mut to, view);
     results_exported(&mut to, view);
+    regressed(&mut to, view);
     if finished {
         to.add(kind::RECONCILING, false, "Finished", "");
     } else {
@@ -187,6 +189,30 @@ fn saturated(view: &RunView) -> String {
     )
 }
 
+/// Said once there is something to say: at the end of a run with a baseline.
+fn regressed(to: &mut Conditions, view: &RunView) {
+    match &view.baseline {
+        None => {}
+        Some(Comparison::Missing { reason, message }) => {
+            let message = cut(message, MAX_MESSAGE);
+            to.add(kind::REGRESSED, ConditionStatus::Unknown, reason, &message);
+        }
+        Some(comparison @ Comparison::Done { run, deltas }) => {
+            if let Some(sentence) = comparison.regression() {
+                let sentence = cut(&sentence, MAX_MESSAGE);
+                to.add(kind::REGRESSED, true, "Regressed", &sentence);
+                return;
+            }
+            let what = match deltas.len() {
+                1 => "the tolerance".to_owned(),
+                count => format!("all {count} tolerances"),
+            };
+            let message = format!("{what} held beside run {run}");
+            to.add(kind::REGRESSED, false, "WithinTolerances", &message);
+        }
+    }
+}
+
 fn results_exported(to: &mut Conditions, view: &RunView) {
     let Some(requests) = &view.export else {
         let text = "the test names no place for results besides the status";
@@ -239,6 +265,24 @@ fn results_exported(to: &mut Conditions, view: &RunView) {
 
 /// Why a run waits whose data is not there yet.
 pub const DATA_MISSING: &str = "DataMissing";
+
+/// Why a run waits for others to end: limits of the operator's configuration.
+pub const QUEUED: &str = "Queued";
+
+/// The conditions of a run that waits for others to end.
+pub(super) fn queued_conditions(generation: i64, message: &str) -> Vec<Observed> {
+    let mut to = Conditions {
+        generation,
+        all: Vec::with_capacity(6),
+    };
+    to.add(kind::ACCEPTED, true, "Accepted", "the test was understood");
+    to.add(kind::STARTED, false, QUEUED, message);
+    to.add(kind::FINISHED, false, QUEUED, "");
+    to.add(kind::SUCCEEDED, ConditionStatus::Unknown, QUEUED, "");
+    to.add(kind::RECONCILING, true, QUEUED, message);
+    to.add(kind::STALLED, false, QUEUED, "");
+    to.all
+}
 
 /// The conditions of a run whose data is not there yet.
 pub(super) fn waiting_conditions(generation: i64, message: &str) -> Vec<Observed> {

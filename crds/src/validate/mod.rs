@@ -8,7 +8,9 @@ mod structural;
 
 use std::sync::LazyLock;
 
-use serde_json::Value;
+use schemars::JsonSchema;
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
 
 use crate::{
     crd, plan,
@@ -110,6 +112,52 @@ pub fn against_schema(value: &Value, schema: &Value) -> Vec<Problem> {
     structural::check(value, schema)
 }
 
+/// Reads a file that is no object of a cluster, such as a configuration, by the schema of its type:
+/// unknown fields are refused as in a manifest, and `more` is what the schema cannot say. A file without
+/// content is an empty one.
+///
+/// # Errors
+/// Every problem, each with its place.
+pub fn file<T: JsonSchema + DeserializeOwned>(
+    text: &str,
+    more: impl Fn(&T) -> Vec<Problem>,
+) -> Result<T, Vec<Problem>> {
+    let documents = yaml::parse(text).map_err(|problem| vec![problem])?;
+    let written = documents.iter().filter(|node| !node.to_json().is_null());
+    let document = match written.collect::<Vec<_>>().as_slice() {
+        [] => return typed(Value::Object(Map::new())),
+        [document] => *document,
+        [_, second, ..] => {
+            let mut problem = Problem::new(Stage::Yaml, "", "has more than one document");
+            problem.at = Some(second.place);
+            return Err(vec![problem]);
+        }
+    };
+    let schema = crd::schema_of::<T>();
+    let mut value = document.to_json();
+    structural::prune_nulls(&mut value, &schema);
+    let mut problems = structural::check(&value, &schema);
+    if problems.is_empty() {
+        problems = rules::check(&value, &schema);
+    }
+    let result = if problems.is_empty() {
+        typed(value)
+    } else {
+        Err(problems)
+    };
+    let result = result.and_then(|value| match more(&value) {
+        problems if problems.is_empty() => Ok(value),
+        problems => Err(problems),
+    });
+    result.map_err(|mut problems| {
+        for problem in &mut problems {
+            place(problem, document);
+        }
+        problems.sort_by_key(|problem| problem.at);
+        problems
+    })
+}
+
 /// What the API server refuses.
 fn check(value: &Value, schema: &Value) -> Result<(), Vec<Problem>> {
     let mut problems = document::metadata(value);
@@ -124,7 +172,7 @@ fn check(value: &Value, schema: &Value) -> Result<(), Vec<Problem>> {
     }
 }
 
-fn typed<T: serde::de::DeserializeOwned>(value: Value) -> Result<T, Vec<Problem>> {
+fn typed<T: DeserializeOwned>(value: Value) -> Result<T, Vec<Problem>> {
     serde_json::from_value(value)
         .map_err(|error| vec![Problem::new(Stage::Schema, "", error.to_string())])
 }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use loadtest_core::{
+    baseline::{Comparison, Delta},
     report::ExportCounts,
     threshold::ThresholdResult,
     verdict::{Judgement, Reason, Verdict},
@@ -116,7 +117,25 @@ fn worst(letter: &str) -> RunView {
     });
     worst.export_problem = long(5_000);
     worst.notes = vec![long(5_000); 9];
+    worst.baseline = Some(worst_comparison());
     worst
+}
+
+fn worst_comparison() -> Comparison {
+    Comparison::Done {
+        run: "x".repeat(58),
+        deltas: vec![
+            Delta {
+                metric: "serviceTime.mean".to_owned(),
+                before: Some("123456789012.1/s".to_owned()),
+                after: Some("123456789012.1/s".to_owned()),
+                change: Some("+12345678901234.12 points".to_owned()),
+                worse_by: "999.9999%".to_owned(),
+                regressed: true,
+            };
+            8
+        ],
+    }
 }
 
 #[test]

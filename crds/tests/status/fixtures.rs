@@ -139,6 +139,7 @@ pub(crate) fn view(phase: Phase) -> RunView {
         }),
         export_problem: String::new(),
         notes: Vec::new(),
+        baseline: None,
     }
 }
 

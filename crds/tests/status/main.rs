@@ -5,6 +5,7 @@
 
 mod bounds;
 mod fixtures;
+mod waiting;
 
 use loadtest_core::{
     report::ExportCounts,

@@ -12,6 +12,7 @@ use std::{
 use futures::channel::mpsc::UnboundedSender;
 use kube::{core::DynamicObject, runtime::reflector::ObjectRef};
 use loadtest_core::{
+    baseline::Comparison,
     coordinator::{Coordinator, Refused},
     plan::Plan,
     report::{Answer, EngineReport, ExporterReport, UnixMicros, micros},
@@ -259,6 +260,11 @@ impl Active {
         self.state().coordinator.unconfirmed_judgement().cloned()
     }
 
+    /// Takes what came of comparing the judged run with its baseline.
+    pub fn compare(&self, comparison: Comparison) {
+        self.state().coordinator.compare(comparison);
+    }
+
     /// It is durable.
     pub fn confirm_judgement(&self, now: UnixMicros) {
         let mut state = self.state();
@@ -382,11 +388,16 @@ impl Registry {
             .remove(id);
     }
 
+    /// Has a run reconciled.
+    pub fn call(&self, run: ObjectRef<DynamicObject>) {
+        // Fails only when the process is ending.
+        let _ = self.reconcile.unbounded_send(run);
+    }
+
     /// Has the run reconciled if its coordinator needs it.
     pub fn wake(&self, active: &Active, now: UnixMicros) {
         if active.wake(now).is_some() {
-            // Fails only when the process is ending.
-            let _ = self.reconcile.unbounded_send(active.object.clone());
+            self.call(active.object.clone());
         }
     }
 }

@@ -20,6 +20,7 @@ use loadtest_core::{
 };
 use loadtest_crds::{
     LoadTestRunStatus, LoadTestSpec, LoadTestStatus, Problem, Stage,
+    baseline::LAST_PASSED,
     names::NOT_RUN_RELEVANT,
     run_key_of,
     schedule::{self, Times},
@@ -33,7 +34,12 @@ use self::{
     decide::{Create, Decision, Facts, RunFact, ScheduleFact},
     upkeep::Upkeep,
 };
-use crate::{clock, context::Context, error::Error, names, objects};
+use crate::{
+    clock,
+    context::Context,
+    error::{Error, is_namespace_ending},
+    names, objects,
+};
 
 /// Field of a `LoadTest`'s spec that asks for another run and is not part of what a run does.
 const RUN_TOKEN: &str = "runToken";
@@ -52,9 +58,24 @@ struct Observed {
     facts: Facts,
     /// `spec.cleanup`.
     cleanup: Option<Cleanup>,
+    /// `spec.baseline.run`.
+    baseline: Option<String>,
     /// When the schedule starts the next run.
     next_schedule: Option<UnixMicros>,
     now: UnixMicros,
+}
+
+impl Observed {
+    /// Number of the run that the next one is compared with.
+    fn baseline(&self, test: &str) -> Option<i64> {
+        let wanted = self.baseline.as_deref()?;
+        if wanted != LAST_PASSED {
+            return names::number(test, wanted);
+        }
+        let passed = self.facts.runs.iter().filter(|run| run.passed);
+        let last = passed.max_by_key(|run| (run.completed, run.number));
+        last.map(|run| run.number)
+    }
 }
 
 /// Brings one test a step further.
@@ -85,6 +106,7 @@ pub async fn reconcile(object: Arc<DynamicObject>, ctx: Arc<Context>) -> Result<
     report(&ctx, &object, &observed, next).await?;
     let upkeep = upkeep::upkeep(
         observed.cleanup.as_ref(),
+        observed.baseline(&object.name_any()),
         &observed.facts.runs,
         observed.now,
     );
@@ -109,7 +131,11 @@ fn observe(ctx: &Context, object: &DynamicObject) -> Observed {
     let spec = object.data.get("spec").cloned().unwrap_or_default();
     let (parsed, problems) = match objects::part::<LoadTestSpec>(object, "spec") {
         Ok(Some(parsed)) => {
-            let problems = schedule::accept(&parsed).err().unwrap_or_default();
+            let mut problems = schedule::accept(&parsed).err().unwrap_or_default();
+            if problems.is_empty() {
+                let namespace = object.namespace().unwrap_or_default();
+                problems = ctx.settings.rails.check(&namespace, &parsed.test, "spec");
+            }
             (Some(parsed), problems)
         }
         Ok(None) => (None, vec![unreadable("there is none")]),
@@ -169,6 +195,9 @@ fn observe(ctx: &Context, object: &DynamicObject) -> Observed {
         status,
         runs: runs.into_iter().map(|(_, run)| run).collect(),
         facts,
+        baseline: parsed
+            .as_ref()
+            .and_then(|spec| Some(spec.baseline.as_ref()?.run.to_string())),
         cleanup: parsed.and_then(|spec| spec.cleanup),
         next_schedule: times
             .filter(|_| !suspend)
@@ -267,6 +296,8 @@ async fn create_run(
         // Made a moment ago, before the watch showed it; or somebody else's, which the watch will
         // show as well, and then the next number is taken.
         Err(kube::Error::Api(status)) if status.code == 409 => Ok(()),
+        // Nothing will ever be made here again; the test goes with its namespace.
+        Err(error) if is_namespace_ending(&error) => Ok(()),
         Err(error) => Err(Error::api("create a run")(error)),
     }
 }

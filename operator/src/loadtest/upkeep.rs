@@ -28,7 +28,14 @@ pub struct Upkeep {
 }
 
 /// Decides.
-pub fn upkeep(cleanup: Option<&Cleanup>, runs: &[RunFact], now: UnixMicros) -> Upkeep {
+///
+/// The `baseline`, by number, is kept however old it is: runs to come are compared with it.
+pub fn upkeep(
+    cleanup: Option<&Cleanup>,
+    baseline: Option<i64>,
+    runs: &[RunFact],
+    now: UnixMicros,
+) -> Upkeep {
     let mut finished: Vec<_> = runs.iter().filter(|run| run.finished).collect();
     finished.sort_by_key(|run| std::cmp::Reverse(run.number));
     let keep = cleanup.and_then(|cleanup| usize::try_from(cleanup.keep_runs?).ok());
@@ -51,7 +58,11 @@ pub fn upkeep(cleanup: Option<&Cleanup>, runs: &[RunFact], now: UnixMicros) -> U
         .filter_map(|run| Some((run.number, run.completed? + after)))
         .collect();
     Upkeep {
-        runs: surplus.iter().map(|run| run.number).collect(),
+        runs: surplus
+            .iter()
+            .map(|run| run.number)
+            .filter(|number| baseline != Some(*number))
+            .collect(),
         jobs: times
             .iter()
             .filter(|(_, at)| *at <= now)
@@ -86,10 +97,12 @@ mod tests {
         };
         let mut runs: Vec<_> = (1..=4).map(|number| run(number, true, 0)).collect();
         runs[3].finished = false;
-        assert_eq!(upkeep(Some(&cleanup), &runs, 0).runs, [1]);
-        assert_eq!(upkeep(None, &runs, 0).runs, Vec::<i64>::new());
+        assert_eq!(upkeep(Some(&cleanup), None, &runs, 0).runs, [1]);
+        let kept = upkeep(Some(&cleanup), Some(1), &runs, 0).runs;
+        assert_eq!(kept, Vec::<i64>::new());
+        assert_eq!(upkeep(None, None, &runs, 0).runs, Vec::<i64>::new());
         let many: Vec<_> = (1..=12).map(|number| run(number, true, 0)).collect();
-        assert_eq!(upkeep(None, &many, 0).runs, [2, 1]);
+        assert_eq!(upkeep(None, None, &many, 0).runs, [2, 1]);
     }
 
     #[test]
@@ -111,7 +124,7 @@ mod tests {
                 after,
                 keep_runs: None,
             };
-            let upkeep = upkeep(Some(&cleanup), &runs, now);
+            let upkeep = upkeep(Some(&cleanup), None, &runs, now);
             (upkeep.jobs, upkeep.next)
         };
         assert_eq!(with(None, None, HOUR - 1), (vec![], Some(HOUR)));

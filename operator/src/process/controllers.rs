@@ -185,7 +185,14 @@ where
     let label = ControllerLabel { controller };
     let begun = Instant::now();
     let key = key(controller, &object);
-    let result = reconcile(object, Arc::clone(&context)).await;
+    let mut result = reconcile(Arc::clone(&object), Arc::clone(&context)).await;
+    if let Err(error) = result.as_ref()
+        && error.is_moot()
+    {
+        let name = object.metadata.name.as_deref().unwrap_or_default();
+        tracing::debug!(controller, name, %error, "what it was about is gone");
+        result = Ok(Action::await_change());
+    }
     context.metrics.reconciles.get_or_create(&label).inc();
     let duration = context.metrics.reconcile_duration.get_or_create(&label);
     duration.observe(begun.elapsed().as_secs_f64());

@@ -11,6 +11,7 @@ use kube::{
     api::{Patch, PatchParams, PostParams},
     core::{ApiResource, DynamicObject},
 };
+use loadtest_core::report::UnixMicros;
 use serde_json::json;
 
 use super::{children::Resources, observe::Run};
@@ -39,9 +40,16 @@ pub enum Applied {
 /// Makes what is not there yet, in this order: the plan, which the pods mount; a trial of one pod,
 /// because a Job's own pods fail silently; the Job.
 ///
+/// A run that is `late` gets no Job: it is refused with these words, unless the trial has better ones.
+///
 /// # Errors
 /// When the API server cannot be asked.
-pub async fn apply(ctx: &Context, run: &Run, resources: &Resources) -> Result<Applied, Error> {
+pub async fn apply(
+    ctx: &Context,
+    run: &Run,
+    resources: &Resources,
+    late: Option<Refusal>,
+) -> Result<Applied, Error> {
     let Resources {
         plan,
         trial_pod,
@@ -70,6 +78,9 @@ pub async fn apply(ctx: &Context, run: &Run, resources: &Resources) -> Result<Ap
     if let Some(refusal) = refused(pods.create(&trial, &pod).await.err(), "try a runner's pod")? {
         return Ok(Applied::Refused(refusal));
     }
+    if let Some(refusal) = late {
+        return Ok(Applied::Refused(refusal));
+    }
     let jobs: Api<Job> = Api::namespaced(ctx.writer()?.clone(), &run.namespace);
     let result = jobs
         .patch(&run.name, &Context::apply(), &Patch::Apply(job))
@@ -78,6 +89,23 @@ pub async fn apply(ctx: &Context, run: &Run, resources: &Resources) -> Result<Ap
         return Ok(Applied::Refused(refusal));
     }
     Ok(Applied::Done)
+}
+
+/// Writes down that a run was let go, before the first of its objects is made: who counts runs under
+/// way later counts this one. A merge patch, so that what is applied to annotations leaves it alone.
+///
+/// # Errors
+/// When the API server cannot be asked.
+pub async fn admit(ctx: &Context, run: &Run, now: UnixMicros) -> Result<(), Error> {
+    let runs = ctx.kinds.runs(ctx.writer()?, &run.namespace);
+    let params = PatchParams {
+        field_manager: Some(names::MANAGER.to_owned()),
+        ..PatchParams::default()
+    };
+    let annotations = json!({names::ADMITTED: now.to_string()});
+    let patch = Patch::Merge(json!({"metadata": {"uid": run.uid, "annotations": annotations}}));
+    let result = runs.patch(&run.name, &params, &patch).await;
+    result.map(drop).map_err(Error::api("let the run go"))
 }
 
 /// Takes the pods of a run away and keeps the Job.

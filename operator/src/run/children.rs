@@ -152,6 +152,7 @@ impl Blueprint<'_> {
             "spec": {"restartPolicy": "Never"},
         });
         template::merge(&mut template, &ours);
+        name_image(&mut template);
         // Not ours to insist on: who asks for a node to be drained may say so in the template.
         let mut annotations = json!({
             "cluster-autoscaler.kubernetes.io/safe-to-evict": "false",
@@ -254,6 +255,22 @@ impl Blueprint<'_> {
             template::merge(&mut container, &json!({"imagePullPolicy": policy}));
         }
         container
+    }
+}
+
+/// Tells the engine its image, whoever chose it: a runner that does not know a step kind says which
+/// one it is.
+fn name_image(template: &mut Value) {
+    let containers = template.pointer_mut("/spec/containers");
+    let mut containers = containers
+        .and_then(Value::as_array_mut)
+        .into_iter()
+        .flatten();
+    let engine = containers.find(|container| container["name"] == names::ENGINE_CONTAINER);
+    if let Some(engine) = engine {
+        let image = engine["image"].clone();
+        let named = json!({"env": [{"name": "LOADTEST_IMAGE", "value": image}]});
+        template::merge(engine, &named);
     }
 }
 

@@ -4,6 +4,7 @@
 //! await and starting it anew ends in the same state of the cluster.
 
 mod apply;
+mod baseline;
 mod children;
 mod data;
 mod decide;
@@ -26,6 +27,7 @@ use kube::{
 use loadtest_core::{
     coordinator::{Coordinator, Resume},
     report::{UnixMicros, micros},
+    scalar::format_duration,
 };
 use ring::rand::{SecureRandom, SystemRandom};
 
@@ -36,7 +38,9 @@ use self::{
     observe::{Found, Observed},
     validate::Prepared,
 };
-use crate::{clock, context::Context, coordination::Active, error::Error, names, objects};
+use crate::{
+    clock, context::Context, coordination::Active, error::Error, names, objects, rails::queue::Turn,
+};
 
 /// A run that waits for a `ConfigMap` is looked at again after this long: the operator watches none.
 const LOOK_FOR_DATA: Duration = Duration::from_secs(2);
@@ -60,7 +64,7 @@ async fn step(object: &DynamicObject, ctx: &Context) -> Result<Action, Error> {
     let found = observed.found.take();
     let validated = found
         .as_ref()
-        .map(|found| validate::validate(&observed, found, clock::now()))
+        .map(|found| validate::validate(&observed, found, &ctx.settings.rails, clock::now()))
         .transpose()?;
     match decide::decide(&observed, validated) {
         Decision::Rest => return Ok(rest(&observed)),
@@ -72,6 +76,11 @@ async fn step(object: &DynamicObject, ctx: &Context) -> Result<Action, Error> {
         Decision::Refuse(problems) => report::refuse(ctx, &observed, &problems).await?,
         Decision::Begin { prepared, create } => {
             let found = found.ok_or_else(|| Error::broken("the decision", "nothing was found"))?;
+            if create && let Turn::Later(message) = let_go(ctx, &mut observed).await? {
+                // The clock of the runs calls it when its turn or its place changes.
+                report::queue(ctx, &observed, &message).await?;
+                return Ok(Action::await_change());
+            }
             begin(ctx, &observed, found, *prepared, create).await?;
         }
         Decision::Carry => {
@@ -87,6 +96,18 @@ async fn step(object: &DynamicObject, ctx: &Context) -> Result<Action, Error> {
     }
     // Whatever comes next wakes us: the clock of the runs, a report, a pod, an edit.
     Ok(Action::await_change())
+}
+
+/// Lets a run go whose turn it is, if there is a queue.
+async fn let_go(ctx: &Context, observed: &mut Observed) -> Result<Turn, Error> {
+    let run = &mut observed.run;
+    let turn = ctx.queue.turn(ctx, &run.uid);
+    if turn == Turn::Now && run.admitted.is_none() && ctx.settings.rails.has_queue() {
+        let now = clock::now();
+        apply::admit(ctx, run, now).await?;
+        run.admitted = Some(now);
+    }
+    Ok(turn)
 }
 
 fn rest(observed: &Observed) -> Action {
@@ -168,7 +189,18 @@ async fn make(
         ca,
     }
     .resources()?;
-    match apply::apply(ctx, run, &resources).await? {
+    let timeout = prepared.plan.start_timeout;
+    // Of a run that had to wait for others it counts from the moment when it was let go.
+    let age = now - run.admitted.unwrap_or(run.created);
+    let late = (age > micros(timeout)).then(|| Refusal {
+        reason: "StartTimeout",
+        message: format!(
+            "the operator was away: the run's Job could not be made within startTimeout {}",
+            format_duration(timeout)
+        ),
+        transient: false,
+    });
+    match apply::apply(ctx, run, &resources, late).await? {
         Applied::Done => {
             let note = format!(
                 "made Job {} with {}",
@@ -181,8 +213,7 @@ async fn make(
             Ok(None)
         }
         Applied::Refused(refusal) => {
-            let timeout = micros(prepared.plan.start_timeout);
-            if refusal.transient && now - run.created < timeout {
+            if refusal.transient && age < micros(timeout) {
                 return Err(Error::NotYet(refusal.message));
             }
             Ok(Some(refusal))

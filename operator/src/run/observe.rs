@@ -3,9 +3,12 @@
 use std::{collections::BTreeSet, io::Read as _, sync::Arc};
 
 use flate2::read::GzDecoder;
-use k8s_openapi::api::{
-    batch::v1::Job,
-    core::v1::{ConfigMap, Event, Pod},
+use k8s_openapi::{
+    api::{
+        batch::v1::Job,
+        core::v1::{ConfigMap, Event, Pod},
+    },
+    jiff::Timestamp,
 };
 use kube::{Api, Resource, ResourceExt, api::ListParams, core::DynamicObject};
 use loadtest_core::{
@@ -13,9 +16,13 @@ use loadtest_core::{
     report::UnixMicros,
     view::RunView,
 };
-use loadtest_crds::{LoadTest, LoadTestRun, LoadTestRunSpec, LoadTestRunStatus, TestSpec};
+use loadtest_crds::{
+    LoadTest, LoadTestRun, LoadTestRunSpec, LoadTestRunStatus, TestSpec, spec::Baseline,
+};
+use serde::Deserialize as _;
 
 use super::{
+    baseline::Candidate,
     children,
     data::{self, ConfigMaps},
     pods,
@@ -52,6 +59,8 @@ pub struct Run {
     pub generation: i64,
     /// When it was created, microseconds since 1970.
     pub created: UnixMicros,
+    /// When it was let go, if the operator's configuration limits how many runs are under way.
+    pub admitted: Option<UnixMicros>,
 }
 
 impl Run {
@@ -74,6 +83,10 @@ impl Run {
             created: object
                 .creation_timestamp()
                 .map_or(0, |time| time.0.as_microsecond()),
+            admitted: object
+                .annotations()
+                .get(names::ADMITTED)
+                .and_then(|at| at.parse().ok()),
             name,
         }
     }
@@ -262,7 +275,10 @@ async fn find(ctx: &Context, run: &Run, spec: &LoadTestRunSpec) -> Result<Found,
         .await;
     let live = live.map_err(Error::api("read the run"))?;
     let start = live.and_then(|live| live.annotations().get(names::START)?.parse().ok());
-    let test = test(ctx, run, spec)?;
+    let mut test = test(ctx, run, spec)?;
+    if let Some(test) = &mut test {
+        ctx.settings.rails.resolve(test);
+    }
     let needed = test
         .as_ref()
         .filter(|_| plan.is_none() && spec.cancel != Some(true));
@@ -318,6 +334,57 @@ fn judged(map: &ConfigMap) -> Result<RunView, Error> {
     const WHAT: &str = "the run's result";
     let bytes = unpack(WHAT, map, names::VIEW_KEY)?;
     serde_json::from_slice(&bytes).map_err(|error| Error::broken(WHAT, error))
+}
+
+/// The baseline that the run's `LoadTest` asks for now, if it has one.
+pub fn baseline(ctx: &Context, observed: &Observed) -> Option<Baseline> {
+    let of = observed.spec.load_test_ref.as_ref()?;
+    let test = ctx.kinds.test_ref(&of.name, &observed.run.namespace);
+    let test = ctx.tests.get(&test)?;
+    let written = test.data.pointer("/spec/baseline")?;
+    // One that cannot be read was told of when the test was looked at.
+    Baseline::deserialize(written).ok()
+}
+
+/// All runs of a namespace as baselines.
+pub fn candidates(ctx: &Context, namespace: &str) -> Vec<Candidate> {
+    let runs = ctx.runs.state();
+    let here = runs
+        .iter()
+        .filter(|run| run.namespace().as_deref() == Some(namespace));
+    here.map(|run| {
+        let text = |pointer: &str| run.data.pointer(pointer)?.as_str().map(str::to_owned);
+        let completed = text("/status/run/completionTime");
+        let completed = completed.and_then(|time| time.parse::<Timestamp>().ok());
+        Candidate {
+            name: run.name_any(),
+            uid: run.uid().unwrap_or_default(),
+            test: text("/spec/loadTestRef/name"),
+            verdict: text("/status/verdict"),
+            completed: completed.map(Timestamp::as_microsecond),
+        }
+    })
+    .collect()
+}
+
+/// The judged view of another run; a sentence when there is none that can be read.
+///
+/// # Errors
+/// When the API server cannot be asked.
+pub async fn result_of(
+    ctx: &Context,
+    namespace: &str,
+    run: &Candidate,
+) -> Result<Result<RunView, String>, Error> {
+    let maps: Api<ConfigMap> = Api::namespaced(ctx.client.clone(), namespace);
+    let name = names::result(&run.name);
+    let map = maps.get_opt(&name).await;
+    let map = map.map_err(Error::api("read the baseline's result"))?;
+    let own = map.filter(|map| map.owner_references().iter().any(|of| of.uid == run.uid));
+    let missing = || format!("its ConfigMap {name} is gone");
+    Ok(own
+        .ok_or_else(missing)
+        .and_then(|map| judged(&map).map_err(|error| error.to_string())))
 }
 
 fn unpack(what: &'static str, map: &ConfigMap, key: &str) -> Result<Vec<u8>, Error> {

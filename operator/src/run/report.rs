@@ -4,6 +4,7 @@
 use k8s_openapi::api::core::v1::{ConfigMap, ObjectReference};
 use kube::{Api, Resource, api::Patch, runtime::events::EventType};
 use loadtest_core::{
+    plan::RunIdentity,
     report::UnixMicros,
     verdict::{Judgement, Verdict},
     view::{Phase, RunView},
@@ -15,8 +16,8 @@ use loadtest_crds::{
 use serde_json::{Value, json};
 
 use super::{
-    children,
-    observe::{Observed, Run},
+    baseline, children,
+    observe::{self, Observed, Run},
 };
 use crate::{
     clock,
@@ -38,6 +39,7 @@ pub async fn report(ctx: &Context, observed: &Observed, active: &Active) -> Resu
         active.confirm_start();
         started(ctx, run, active, start).await;
     }
+    compare(ctx, observed, active).await?;
     if let Some(view) = active.unconfirmed_judgement() {
         write_result(ctx, run, &view).await?;
         active.confirm_judgement(clock::now());
@@ -68,6 +70,67 @@ pub async fn report(ctx: &Context, observed: &Observed, active: &Active) -> Resu
         finished(ctx, run, &view).await;
     }
     Ok(())
+}
+
+/// Sets a judged run beside its baseline, if its test has one: what comes of it is a part of the
+/// judgement, and durable with it.
+async fn compare(ctx: &Context, observed: &Observed, active: &Active) -> Result<(), Error> {
+    let judged = active.unconfirmed_judgement();
+    let Some(view) = judged.filter(|view| view.baseline.is_none()) else {
+        return Ok(());
+    };
+    let Some(wanted) = observe::baseline(ctx, observed) else {
+        return Ok(());
+    };
+    let run = &observed.run;
+    let candidates = observe::candidates(ctx, &run.namespace);
+    let chosen = baseline::choose(&wanted.run, (&run.test, &run.uid), &candidates);
+    let comparison = match chosen {
+        Err(comparison) => comparison,
+        Ok(chosen) => match observe::result_of(ctx, &run.namespace, chosen).await? {
+            Ok(before) => baseline::compare(&wanted, &chosen.name, &before, &view),
+            Err(why) => baseline::unusable(&chosen.name, &why),
+        },
+    };
+    active.compare(comparison);
+    Ok(())
+}
+
+/// Writes that a run waits for others to end, and at which place.
+///
+/// # Errors
+/// When it cannot be written.
+pub async fn queue(ctx: &Context, observed: &Observed, message: &str) -> Result<(), Error> {
+    let run = &observed.run;
+    let previous = observed.status.as_ref();
+    let identity = run.identity();
+    let next = status::queued_run_status(message, &unmade(observed, &identity));
+    if previous == Some(&next) {
+        return Ok(());
+    }
+    write_status(ctx, run, &next).await?;
+    let is_news = previous.is_none_or(|status| news(status) != news(&next));
+    if is_news {
+        let about = reference(run);
+        ctx.event(&about, EventType::Normal, status::QUEUED, message, "Queue")
+            .await;
+    }
+    Ok(())
+}
+
+/// Facts of a run of which nothing was made.
+fn unmade<'a>(observed: &'a Observed, identity: &'a RunIdentity) -> Facts<'a> {
+    let previous = observed.status.as_ref();
+    Facts {
+        identity,
+        plan_hash: None,
+        generation: observed.run.generation,
+        previous: previous
+            .map(|status| status.conditions.as_slice())
+            .unwrap_or_default(),
+        note: None,
+        now: status::time_of(clock::now()),
+    }
 }
 
 /// Writes that a run was refused, once.
@@ -110,17 +173,8 @@ async fn not_accepted(
 ) -> Result<bool, Error> {
     let run = &observed.run;
     let previous = observed.status.as_ref();
-    let facts = Facts {
-        identity: &run.identity(),
-        plan_hash: None,
-        generation: run.generation,
-        previous: previous
-            .map(|status| status.conditions.as_slice())
-            .unwrap_or_default(),
-        note: None,
-        now: status::time_of(clock::now()),
-    };
-    let next = status_of(problems, &facts);
+    let identity = run.identity();
+    let next = status_of(problems, &unmade(observed, &identity));
     if previous == Some(&next) {
         return Ok(false);
     }

@@ -14,7 +14,7 @@ use super::{
     data::{self, Looked},
     observe::{Found, Observed},
 };
-use crate::error::Error;
+use crate::{error::Error, rails::GuardRails};
 
 /// A plan that can be carried out.
 #[derive(Debug, Clone, PartialEq)]
@@ -53,7 +53,12 @@ pub enum Validated {
 ///
 /// # Errors
 /// When a plan cannot be written down, which is a defect of ours.
-pub fn validate(observed: &Observed, found: &Found, now: UnixMicros) -> Result<Validated, Error> {
+pub fn validate(
+    observed: &Observed,
+    found: &Found,
+    rails: &GuardRails,
+    now: UnixMicros,
+) -> Result<Validated, Error> {
     let Observed {
         run,
         spec,
@@ -98,7 +103,15 @@ pub fn validate(observed: &Observed, found: &Found, now: UnixMicros) -> Result<V
         ..Overrides::default()
     };
     match plan::build(test, run.identity(), &overrides) {
-        Ok(plan) => settle(plan, looked, now - run.created),
+        Ok(plan) => {
+            let mut exceeded: Vec<_> = rails.profile(test, root).into_iter().collect();
+            exceeded.extend(rails.check_plan(&run.namespace, &plan, root));
+            if exceeded.is_empty() {
+                settle(plan, looked, now - run.created)
+            } else {
+                Ok(Validated::Refused(exceeded))
+            }
+        }
         Err(problems) => Ok(Validated::Refused(again(test, root, problems))),
     }
 }
@@ -143,6 +156,16 @@ mod tests {
     use crate::run::{data::ConfigMaps, fixtures, observe::Run};
 
     fn validated(url: &str, users: Option<&str>, cancel: bool, age: Duration) -> Validated {
+        validated_within("", url, users, cancel, age)
+    }
+
+    fn validated_within(
+        rails: &str,
+        url: &str,
+        users: Option<&str>,
+        cancel: bool,
+        age: Duration,
+    ) -> Validated {
         let mut test = fixtures::spec();
         let data = json!([{"name": "users",
             "from": {"configMapRef": {"name": "shop", "key": "users.csv"}}}]);
@@ -181,7 +204,8 @@ mod tests {
             job: None,
             found: None,
         };
-        validate(&observed, &found, now).unwrap()
+        let rails = GuardRails::parse(rails).unwrap();
+        validate(&observed, &found, &rails, now).unwrap()
     }
 
     fn first(problems: &[Problem]) -> String {
@@ -207,6 +231,19 @@ mod tests {
         // A run that is cancelled needs no data.
         let cancelled = validated("/$(users.id)", None, true, Duration::ZERO);
         assert!(matches!(cancelled, Validated::Accepted(_)), "{cancelled:?}");
+    }
+
+    #[test]
+    fn what_exceeds_the_guard_rails_is_refused_before_data_is_awaited() {
+        let rails = "namespaces: { perf: { targetHosts: [\"*.perf.svc\"] } }";
+        let refused = validated_within(rails, "/$(users.id)", None, false, Duration::ZERO);
+        let Validated::Refused(problems) = refused else {
+            panic!("{refused:?}")
+        };
+        assert_eq!(
+            first(&problems),
+            "spec.target.url: shop:8443 is no host that load may be sent to: namespaces.perf.targetHosts of the operator's configuration allows *.perf.svc"
+        );
     }
 
     #[test]

@@ -10,6 +10,7 @@ use super::{
     flow::{Then, Went},
     message::Values,
     meter::Ended,
+    samples,
     scenario::Phase,
     script::{Answer, extract},
     steps::CompiledUntil,
@@ -189,7 +190,7 @@ impl User {
         let (bytes_sent, bytes_received) = connection.bytes();
         let witness = worker.shared.inputs.witness.as_ref();
         let seen = witness.map(|_| failure.clone());
-        let outcome = worker.meter.record(&Ended {
+        let recorded = worker.meter.record(&Ended {
             request,
             times,
             user: values.user,
@@ -204,6 +205,11 @@ impl User {
             followed: hop.is_some(),
             failure,
         });
+        let outcome = recorded.outcome;
+        if let Some(wanted) = recorded.wanted {
+            let sample = samples::take(connection, &exchange, status, *wanted);
+            worker.meter.keep_sample(sample);
+        }
         if let (Some(witness), Some(failure)) = (witness, seen) {
             let no_success = failure.is_none() && outcome == Outcome::Status;
             let failure = failure.or_else(|| no_success.then(|| Failure::status(status)));

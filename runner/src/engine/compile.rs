@@ -8,13 +8,14 @@ use loadtest_core::{
 };
 
 use super::{
+    custom::CustomError,
     message::{self, Envelope, Message, MessageError},
     reach::{check_general, needs_general, origins, tls_config},
     script::{CompiledCheck, CompiledExtract, Compiler, InputError, Inputs, Needs, ScriptError},
     steps::{CompiledFlows, CompiledTask, StepCompiler, StepError},
     tls::TlsSetUpError,
 };
-use crate::{clock::Nanos, http::Keep};
+use crate::{clock::Nanos, http::Keep, step_kind::StepKinds};
 
 /// What every worker of a runner reads.
 #[derive(Debug)]
@@ -49,6 +50,10 @@ pub struct Compiled {
     pub warm_up: Nanos,
     /// Hard end of the load part, from its start.
     pub max_duration: Nanos,
+    /// Whether samples of failed exchanges are kept.
+    pub samples: bool,
+    /// What the runner knows besides requests.
+    pub kinds: StepKinds,
 }
 
 /// A scenario with times in nanoseconds from the start of the run.
@@ -93,6 +98,9 @@ pub struct CompiledRequest {
     pub extracts: Vec<CompiledExtract>,
     /// Whether a check or an extract looks at the body.
     pub keep_body: bool,
+    /// Status codes that fail neither the request nor a check of them: bodies of the others are read
+    /// for samples.
+    pub expected: StatusSet,
 }
 
 /// A request on its way to an origin: a step's own, or one that a redirect made.
@@ -155,6 +163,9 @@ pub enum Client {
 pub struct StatusSet([u64; 10]);
 
 impl StatusSet {
+    /// Every code, and 0, which is none.
+    pub const ANY: Self = Self([u64::MAX; 10]);
+
     /// All codes of the ranges.
     pub fn new(ranges: &[StatusRange]) -> Self {
         let mut set = Self::default();
@@ -164,6 +175,24 @@ impl StatusSet {
             }
         }
         set
+    }
+
+    /// Codes that are in both.
+    pub fn and(self, other: Self) -> Self {
+        let mut both = self;
+        for (word, other) in both.0.iter_mut().zip(other.0) {
+            *word &= other;
+        }
+        both
+    }
+
+    /// Codes that are in one of both.
+    pub fn or(self, other: Self) -> Self {
+        let mut one = self;
+        for (word, other) in one.0.iter_mut().zip(other.0) {
+            *word |= other;
+        }
+        one
     }
 
     /// Whether the code is in the set.
@@ -207,6 +236,9 @@ pub enum CompileError {
     /// Steps cannot be done.
     #[error(transparent)]
     Step(#[from] StepError),
+    /// A step of a step kind cannot be done.
+    #[error(transparent)]
+    Custom(#[from] CustomError),
 }
 
 impl Compiled {
@@ -214,22 +246,26 @@ impl Compiled {
     ///
     /// # Errors
     /// [`CompileError`] names the part that cannot be carried out.
-    pub fn new(plan: &Plan) -> Result<Self, CompileError> {
-        Self::with_inputs(plan, &Arc::new(Inputs::read(plan)?))
+    pub fn new(plan: &Plan, kinds: &StepKinds) -> Result<Self, CompileError> {
+        Self::with_inputs(plan, &Arc::new(Inputs::read(plan)?), kinds)
     }
 
     /// Compiles a plan of which the files that texts are made of have been read.
     ///
     /// # Errors
     /// [`CompileError`] names the part that cannot be carried out.
-    pub fn with_inputs(plan: &Plan, inputs: &Arc<Inputs>) -> Result<Self, CompileError> {
+    pub fn with_inputs(
+        plan: &Plan,
+        inputs: &Arc<Inputs>,
+        kinds: &StepKinds,
+    ) -> Result<Self, CompileError> {
         check_general(&plan.target)?;
         let compiler = Compiler::new(inputs);
         let mut timeouts = Vec::new();
         let scenarios = plan
             .scenarios
             .iter()
-            .map(|scenario| compile_scenario(plan, scenario, &compiler, &mut timeouts))
+            .map(|scenario| compile_scenario(plan, scenario, (&compiler, kinds), &mut timeouts))
             .collect::<Result<_, _>>()?;
         Ok(Self {
             scenarios,
@@ -247,6 +283,8 @@ impl Compiled {
             seed: plan.run.seed,
             warm_up: nanos(plan.warm_up),
             max_duration: nanos(plan.max_duration),
+            samples: plan.results.wants_samples(),
+            kinds: kinds.clone(),
         })
     }
 }
@@ -254,7 +292,7 @@ impl Compiled {
 fn compile_scenario(
     plan: &Plan,
     scenario: &Scenario,
-    script: &Compiler<'_>,
+    (script, kinds): (&Compiler<'_>, &StepKinds),
     timeouts: &mut Vec<Nanos>,
 ) -> Result<CompiledScenario, CompileError> {
     if scenario.tasks.iter().all(|task| task.weight == 0) {
@@ -264,6 +302,7 @@ fn compile_scenario(
         plan,
         scenario,
         script,
+        kinds,
         timeouts,
     };
     // Flows first: they are refused when they go in a circle, and tasks follow them.
@@ -340,6 +379,9 @@ pub fn compile_request(
     // Whoever looks sees all of it.
     let looked_at = compiler.inputs.witness.is_some();
     kind.keep.all = needs.head || looked_at;
+    kind.keep.errors = plan.results.wants_samples();
+    let success = StatusSet::new(&request.success);
+    let of_checks = checks.iter().filter_map(CompiledCheck::statuses);
     if needs_general(&plan.target) {
         kind.client = Client::General;
     }
@@ -353,11 +395,21 @@ pub fn compile_request(
         },
         redirects,
         timeout,
-        success: StatusSet::new(&request.success),
+        expected: expected(of_checks.fold(success, StatusSet::and), request),
+        success,
         keep_body: needs.body || looked_at,
         checks,
         extracts,
     })
+}
+
+/// Redirects that are followed are not judged.
+fn expected(judged: StatusSet, request: &Request) -> StatusSet {
+    let redirects = StatusRange { from: 300, to: 399 };
+    match request.follow_redirects {
+        0 => judged,
+        _ => judged.or(StatusSet::new(&[redirects])),
+    }
 }
 
 impl Kind {
@@ -378,6 +430,7 @@ impl Kind {
                 all: false,
                 cookies,
                 location: request.follow_redirects > 0,
+                errors: false,
             },
             idempotent: is_idempotent(&request.method),
             head: request.method == "HEAD",

@@ -14,6 +14,7 @@ mod decode;
 mod general;
 mod redirect;
 mod rest;
+mod said;
 mod stream;
 
 use std::{
@@ -30,12 +31,14 @@ use tokio::io::ReadBuf;
 
 pub use redirect::Hop;
 use rest::Rest;
+pub use said::Said;
 use stream::Stream;
 
 use super::{
     compile::{Client, CompiledRequest, CompiledScenario, Sending},
     failure::Failure,
     message::Values,
+    samples,
     scenario::{Phase, ScenarioRun, Seat},
     times::Times,
     worker::Worker,
@@ -46,7 +49,7 @@ use crate::{
 };
 
 /// Most of a body that is kept for checks, also after decoding.
-const MAX_BODY_BYTES: usize = 10 << 20;
+pub const MAX_BODY_BYTES: usize = 10 << 20;
 
 /// Capacity that a user's buffers may keep from one request to the next.
 const KEPT_CAPACITY: usize = 64 << 10;
@@ -379,13 +382,16 @@ impl Connection {
             *received += bytes.len() as u64;
             let mut heads = exchange.worker.heads.borrow_mut();
             let memory = heads.get_mut(exchange.request.series as usize);
-            let fed = parser.feed_remembering(bytes, memory, |part| {
-                if exchange.request.keep_body && !*body_too_long {
+            let request = exchange.request;
+            let fed = parser.feed_knowing_status(bytes, memory, |status, part| {
+                if request.keep_body && !*body_too_long {
                     if body.len() + part.len() > MAX_BODY_BYTES {
                         *body_too_long = true;
                     } else {
                         body.extend_from_slice(part);
                     }
+                } else if !request.expected.contains(status) && !request.keep_body {
+                    exchange.keep_beginning(status, part, body, times.intended);
                 }
             });
             match fed {
@@ -463,6 +469,16 @@ impl Exchange<'_> {
             Some(Interrupt::Aborted)
         } else {
             None
+        }
+    }
+
+    /// Keeps what a sample shows of an unexpected answer, if one is wanted.
+    #[cold]
+    fn keep_beginning(&self, status: u16, part: &[u8], body: &mut Vec<u8>, intended: Nanos) {
+        if self.worker.meter.wants_body(self.request, status, intended) {
+            let needed = samples::bytes_needed(&self.worker.shared.inputs);
+            let room = needed.saturating_sub(body.len());
+            body.extend_from_slice(part.get(..room).unwrap_or(part));
         }
     }
 

@@ -25,6 +25,7 @@ use crate::{
     clock::WallAnchor,
     control::RunnerArgs,
     pool::{Anchor, MAX_WORKERS, Pool, PoolError, PoolOptions},
+    step_kind::StepKinds,
 };
 
 /// Memory of the record pool over all workers, in blocks of 64 KiB: 32 MiB hold about two million
@@ -85,7 +86,12 @@ impl Crew {
     ///
     /// # Errors
     /// [`SetUpError`] when this runner cannot carry out its part of the plan.
-    pub fn start(args: &RunnerArgs, plan: &Plan, anchor: WallAnchor) -> Result<Self, SetUpError> {
+    pub fn start(
+        args: &RunnerArgs,
+        plan: &Plan,
+        kinds: &StepKinds,
+        anchor: WallAnchor,
+    ) -> Result<Self, SetUpError> {
         let runner = Shard {
             index: args.index,
             parts: plan.runners.max(1),
@@ -94,7 +100,7 @@ impl Crew {
             let (index, runners) = (args.index, plan.runners);
             return Err(SetUpError::NoSuchRunner { index, runners });
         }
-        let compiled = Arc::new(Compiled::new(plan)?);
+        let compiled = Arc::new(Compiled::new(plan, kinds)?);
         limits::check(plan, runner)?;
         let feeders = Arc::new(Feeders::load(plan, runner)?);
         authorize(plan, &compiled.inputs.authorization)?;

@@ -27,6 +27,7 @@ use super::{
     meter::{FromWorker, Window},
     once::Errand,
     rng::Rng,
+    samples::Admission,
     tally::{Intervals, Tally},
     worker::Command,
 };
@@ -34,6 +35,7 @@ use crate::{
     clock::{self, Nanos, RemoteClock, WallAnchor},
     control::{Control, ControlError, Exchange, RunnerArgs},
     pool::{AggregateWriter, Interval, Pool},
+    step_kind::StepKinds,
 };
 
 /// Time between two reports.
@@ -77,6 +79,7 @@ pub struct Driver {
     intervals: Option<Intervals>,
     aggregates: Option<AggregateWriter>,
     interval_sequence: u64,
+    samples: Admission,
     health: Health,
     users: Vec<u32>,
     state: EngineState,
@@ -99,10 +102,10 @@ impl Driver {
     ///
     /// # Errors
     /// When there is no way to report at all.
-    pub fn new(args: RunnerArgs, plan: Plan) -> Result<Self, ControlError> {
+    pub fn new(args: RunnerArgs, plan: Plan, kinds: &StepKinds) -> Result<Self, ControlError> {
         let control = Control::new(&args, &plan.run.id, loadtest_core::report::Part::Engine)?;
         let anchor = WallAnchor::now();
-        let set_up = Crew::start(&args, &plan, anchor)
+        let set_up = Crew::start(&args, &plan, kinds, anchor)
             .and_then(|crew| Ok((crew.pool.as_ref().map(Pool::aggregates).transpose()?, crew)));
         let mut driver = Self {
             rng: Rng::new(&[clock::now(), u64::from(args.index)]),
@@ -117,6 +120,7 @@ impl Driver {
             intervals: None,
             aggregates: None,
             interval_sequence: 0,
+            samples: Admission::default(),
             health: Health::new(0),
             users: Vec::new(),
             state: EngineState::Ready,
@@ -244,7 +248,20 @@ impl Driver {
                 crew.give_back(window.worker, warm_up);
             }
         }
+        self.samples.add(window.end, window.samples);
+        self.write_samples();
         self.write_intervals();
+    }
+
+    fn write_samples(&mut self) {
+        let (Some(writer), Some(intervals)) = (&mut self.aggregates, &self.intervals) else {
+            return;
+        };
+        for sample in self.samples.take_until(intervals.reached()) {
+            if let Err(error) = writer.append_sample(&sample) {
+                tracing::error!(%error, "a sample of a failure is lost to the exporter");
+            }
+        }
     }
 
     fn worker_ended(&mut self, worker: usize) {
@@ -252,6 +269,7 @@ impl Driver {
         if let Some(intervals) = &mut self.intervals {
             intervals.worker_ended(worker);
         }
+        self.write_samples();
         self.write_intervals();
         self.may_be_over();
     }

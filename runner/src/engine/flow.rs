@@ -134,6 +134,7 @@ impl User {
             }
             Rare::Repeat(repeat) => self.repeat_flow(repeat, due).await,
             Rare::Parallel(flows) => self.side_by_side(flows, due).await,
+            Rare::Custom(custom) => self.custom(custom, due).await,
             Rare::When(condition, step) => {
                 if condition.holds(&self.values()) {
                     self.walk(std::slice::from_ref(step), due).await
@@ -267,7 +268,7 @@ impl User {
         }
     }
 
-    fn remember(&self, value: u32, to: Value) {
+    pub(super) fn remember(&self, value: u32, to: Value) {
         if let Some(witness) = &self.worker.shared.inputs.witness {
             witness.set(&self.worker.shared.inputs, value, &to);
         }

@@ -215,6 +215,7 @@ mod tests {
             users: 0,
             cpu_ns: cpu_ns * MILLI,
             worst_lag: 3 * MICRO,
+            samples: Vec::new(),
         };
         health.add(&window(1_000, 1_010, 9));
         assert!(health.now.cpu_max < f64::EPSILON);

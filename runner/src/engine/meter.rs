@@ -6,35 +6,30 @@
 
 use std::{
     cell::{Cell, RefCell},
-    collections::HashMap,
     sync::{Arc, mpsc as std_mpsc},
 };
 
 use loadtest_core::{
     histogram::{NAME_DIGITS, TOTAL_DIGITS},
     plan::RawMode,
-    series::{ErrorKey, GroupSeries, Outcome, Sample, Series, SeriesSet},
+    series::{GroupSeries, Outcome, Sample, Series, SeriesSet},
 };
 use tokio::sync::mpsc::{self, error::TrySendError};
 
 use super::{
     compile::{Compiled, CompiledRequest},
     failure::{Detail, Failure},
+    kinds::Kinds,
     message::Values,
+    samples::Wanted,
     script::Answer,
     times::{Phases, Times},
 };
 use crate::{
     clock::{MICRO, Nanos, SECOND, WallAnchor},
-    pool::{Record, RecordWriter},
+    pool::{FailureSample, Record, RecordWriter},
     sys,
 };
-
-/// Failures of more kinds than this are forgotten as kinds at the end of a window, not as counts.
-const KINDS_KEPT: usize = 1_024;
-
-/// Longest message of a failure, in bytes.
-const MESSAGE_BYTES: usize = 256;
 
 /// What a worker says to the control thread.
 #[derive(Debug)]
@@ -73,6 +68,8 @@ pub struct Window {
     pub cpu_ns: u64,
     /// Worst time by which the loop was late.
     pub worst_lag: Nanos,
+    /// Failed exchanges that are kept.
+    pub samples: Vec<FailureSample>,
 }
 
 /// A request that ended.
@@ -139,20 +136,21 @@ struct Inner {
     anchor: WallAnchor,
     worker: usize,
     worst_lag: Nanos,
-    kinds: HashMap<KindKey, Kind>,
+    kinds: Kinds,
+    samples: Vec<FailureSample>,
     raw: RawLane,
     compiled: Arc<Compiled>,
     outbox: mpsc::Sender<FromWorker>,
     spares: std_mpsc::Receiver<Box<SeriesSet>>,
 }
 
-/// Warm-up or not, request name, failure.
-type KindKey = (bool, u32, Failure);
-
+/// What is known of a request once it is recorded.
 #[derive(Debug)]
-struct Kind {
-    message: String,
-    count: u64,
+pub struct Recorded {
+    /// How it ended.
+    pub outcome: Outcome,
+    /// If a sample of it is to be kept: for what.
+    pub wanted: Option<Box<Wanted>>,
 }
 
 impl Meter {
@@ -171,6 +169,8 @@ impl Meter {
             set
         };
         let (set, warm_up) = (new_set(), (compiled.warm_up > 0).then(new_set));
+        // Where nothing is exported nobody would get them.
+        let wants_samples = compiled.samples && !matches!(raw, RawLane::None);
         Self {
             users: Cell::new(0),
             inner: RefCell::new(Inner {
@@ -182,7 +182,8 @@ impl Meter {
                 anchor,
                 worker,
                 worst_lag: 0,
-                kinds: HashMap::new(),
+                kinds: Kinds::new(wants_samples),
+                samples: Vec::new(),
                 raw,
                 compiled,
                 outbox,
@@ -248,13 +249,28 @@ impl Meter {
         self.inner.borrow().warm_until
     }
 
-    /// Records a request, exactly once for each that was begun. Returns how it ended.
-    pub fn record(&self, ended: &Ended<'_>) -> Outcome {
+    /// Records a request, exactly once for each that was begun.
+    pub fn record(&self, ended: &Ended<'_>) -> Recorded {
         let mut inner = self.inner.borrow_mut();
         if ended.times.end >= inner.window_end {
             inner.close_window(ended.times.end, self.users.get());
         }
         inner.record(ended)
+    }
+
+    /// Whether what an unexpected answer says may be shown.
+    pub fn wants_body(&self, request: &CompiledRequest, status: u16, intended: Nanos) -> bool {
+        let inner = self.inner.borrow();
+        let warm_up = inner.warm_up.is_some() && intended < inner.warm_until;
+        let is_success = request.success.contains(status);
+        inner
+            .kinds
+            .wants(warm_up, request.series, status, is_success)
+    }
+
+    /// Takes a sample that [`record`](Self::record) wanted.
+    pub fn keep_sample(&self, sample: FailureSample) {
+        self.inner.borrow_mut().samples.push(sample);
     }
 
     /// Hands the last window over, however long that takes.
@@ -284,7 +300,7 @@ impl Inner {
     }
 
     #[inline]
-    fn record(&mut self, ended: &Ended<'_>) -> Outcome {
+    fn record(&mut self, ended: &Ended<'_>) -> Recorded {
         let (failure, failed_checks) = match &ended.failure {
             // Checks speak of the answer all the same, and its status comes first.
             Some(failure) if failure.outcome == Outcome::Extract && ended.status != 0 => {
@@ -316,17 +332,12 @@ impl Inner {
         if let Some(series) = set.by_name.get_mut(ended.request.series as usize) {
             series.record(&sample, NAME_DIGITS);
         }
-        let kind = failure.map(|failure| {
-            let names = &self.compiled.check_names;
-            let kind = self
-                .kinds
-                .entry((warm_up, ended.request.series, failure))
-                .or_insert_with_key(|(.., failure)| Kind {
-                    message: cut(failure.message(names)),
-                    count: 0,
-                });
-            kind.count += 1;
-            &*kind
+        let mut wanted = None;
+        let message = failure.map(|failure| {
+            let (names, series) = (&self.compiled.check_names, ended.request.series);
+            let (message, sample) = self.kinds.count(warm_up, series, failure, names);
+            wanted = sample;
+            message
         });
         match &mut self.raw {
             RawLane::None => {}
@@ -360,12 +371,14 @@ impl Inner {
                 bytes_received: u32::try_from(ended.bytes_received).unwrap_or(u32::MAX),
                 reused: ended.reused,
                 warm_up,
-                error: kind
-                    .filter(|_| !matches!(outcome, Outcome::Status | Outcome::Check))
-                    .map(|kind| kind.message.as_str()),
+                error: message.filter(|_| !matches!(outcome, Outcome::Status | Outcome::Check)),
             }),
         }
-        outcome
+        if let Some(wanted) = &mut wanted {
+            wanted.sent_ns = ended.times.sent.saturating_sub(self.anchor.mono_ns);
+            wanted.latency_us = sample.latency_us;
+        }
+        Recorded { outcome, wanted }
     }
 
     /// Looks at status and checks of a whole answer and counts each check.
@@ -422,28 +435,21 @@ impl Inner {
                 self.warm_up = Some(warm_up);
             }
             self.worst_lag = window.worst_lag;
+            self.samples = window.samples;
         }
     }
 
     fn take_window(&mut self, end: Nanos, users: u32) -> Window {
-        for ((warm_up, series, failure), kind) in &mut self.kinds {
-            let count = std::mem::take(&mut kind.count);
-            if count > 0 {
-                let message = kind.message.clone();
-                let key = ErrorKey {
-                    outcome: failure.outcome,
-                    series: *series,
-                    message,
-                };
-                match &mut self.warm_up {
-                    Some(set) if *warm_up => set.count_error(key, count),
-                    _ => self.set.count_error(key, count),
-                }
-            }
-        }
-        if self.kinds.len() > KINDS_KEPT {
-            self.kinds.clear();
-        }
+        let Self {
+            kinds,
+            set,
+            warm_up: of_warm_up,
+            ..
+        } = self;
+        kinds.take_counts(|is_warm_up, key, count| match of_warm_up {
+            Some(set) if is_warm_up => set.count_error(key, count),
+            _ => set.count_error(key, count),
+        });
         if let RawLane::Counted(writer) | RawLane::All(writer) | RawLane::Chosen(writer, _) =
             &mut self.raw
         {
@@ -466,6 +472,7 @@ impl Inner {
             users,
             cpu_ns: sys::thread_cpu_ns(),
             worst_lag: std::mem::take(&mut self.worst_lag),
+            samples: std::mem::take(&mut self.samples),
         }
     }
 }
@@ -485,25 +492,4 @@ fn prepare(set: &mut SeriesSet, compiled: &Compiled) {
     set.checks.resize(compiled.check_names.len(), (0, 0));
     set.groups
         .resize_with(compiled.groups, GroupSeries::default);
-}
-
-fn cut(mut message: String) -> String {
-    if message.len() > MESSAGE_BYTES {
-        let end = (0..=MESSAGE_BYTES)
-            .rev()
-            .find(|at| message.is_char_boundary(*at));
-        message.truncate(end.unwrap_or(0));
-    }
-    message
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn long_messages_are_cut_between_characters() {
-        assert_eq!(cut("é".repeat(200)).len(), 256);
-        assert_eq!(cut(format!("a{}", "é".repeat(200))).len(), 255);
-    }
 }

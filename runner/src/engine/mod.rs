@@ -15,12 +15,14 @@ mod attempt;
 mod compile;
 mod connection;
 mod crew;
+mod custom;
 mod deadlines;
 mod driver;
 mod failure;
 mod feeder;
 mod flow;
 mod health;
+mod kinds;
 mod limits;
 mod message;
 mod meter;
@@ -28,9 +30,11 @@ mod model;
 mod network;
 mod once;
 mod reach;
+mod redaction;
 mod rehearsal;
 mod resolver;
 mod rng;
+mod samples;
 mod scenario;
 mod script;
 mod steps;
@@ -46,7 +50,11 @@ pub use rehearsal::{Seen, rehearse};
 
 use std::process::ExitCode;
 
-use crate::{control::RunnerArgs, logging, plan_file};
+use crate::{
+    control::RunnerArgs,
+    logging, plan_file,
+    step_kind::{self, StepKinds},
+};
 
 /// Arguments of the engine.
 #[derive(Debug, Clone, clap::Args)]
@@ -68,8 +76,16 @@ const EXIT_SILENCE: u8 = 3;
 /// Exit code 0: all was reported. 1: the run failed and the coordinator knows why. 2: the plan or
 /// the coordinator's address cannot be used. 3: the coordinator fell silent.
 pub fn run(args: Args) -> ExitCode {
+    run_with(args, &StepKinds::default())
+}
+
+/// The same, with what the engine can do besides requests.
+pub fn run_with(args: Args, kinds: &StepKinds) -> ExitCode {
     logging::start();
-    match try_run(args.runner) {
+    if !kinds.is_empty() {
+        step_kind::contain_panics();
+    }
+    match try_run(args.runner, kinds) {
         Ok(driver::End::Acknowledged) => ExitCode::SUCCESS,
         Ok(driver::End::Failed(message)) => complain(EXIT_FAILED, &message),
         Ok(driver::End::Silence) => complain(
@@ -85,9 +101,9 @@ fn complain(code: u8, message: &str) -> ExitCode {
     ExitCode::from(code)
 }
 
-fn try_run(args: RunnerArgs) -> anyhow::Result<driver::End> {
+fn try_run(args: RunnerArgs, kinds: &StepKinds) -> anyhow::Result<driver::End> {
     let plan = plan_file::read(&args.plan, &args.plan_hash)?;
-    let driver = driver::Driver::new(args, plan)?;
+    let driver = driver::Driver::new(args, plan, kinds)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;

@@ -142,7 +142,7 @@ impl Prepared {
             return Ok(None);
         };
         let plan = plan_of(errand, plan, once, flow, longest);
-        let mut compiled = Compiled::with_inputs(&plan, &compiled.inputs)?;
+        let mut compiled = Compiled::with_inputs(&plan, &compiled.inputs, &compiled.kinds)?;
         compiled.first_number = errand.number();
         let index = |name: &String| {
             let mut values = plan.inputs.values.iter().zip(0..);
@@ -268,6 +268,14 @@ fn name_requests(errand: Errand, step: &mut Step, series: &mut Vec<SeriesKey>) {
                 scenario: errand.name().to_owned(),
                 name: format!("{} {}", request.method, request.path.to_display()),
                 method: request.method.clone(),
+            });
+        }
+        Step::Custom(custom) => {
+            custom.request.series = u32::try_from(series.len()).unwrap_or(u32::MAX);
+            series.push(SeriesKey {
+                scenario: errand.name().to_owned(),
+                name: custom.kind.clone(),
+                method: custom.kind.clone(),
             });
         }
         Step::When(conditional) => name_requests(errand, &mut conditional.step, series),

@@ -4,19 +4,16 @@
 //! a witness in its inputs. A run has none, which is all that this costs it.
 
 use std::{
-    borrow::Cow,
     collections::BTreeMap,
     fmt,
     sync::{Arc, Mutex, PoisonError, mpsc as std_mpsc},
     time::Duration,
 };
 
-use base64::{Engine as _, prelude::BASE64_STANDARD};
 use loadtest_core::{
     plan::{Load, Plan, Scenario, Task},
     series::SeriesSet,
     shard::Shard,
-    template::{Escape, percent_encode},
 };
 use tokio::sync::{mpsc, watch};
 
@@ -29,10 +26,14 @@ use super::{
     message::Values,
     meter::{FromWorker, RawLane},
     once::{Errand, Prepared},
+    redaction::Redaction,
     script::{Answer, Inputs, Value, authorize},
     worker::{self, Assignment, Command},
 };
-use crate::clock::{self, WallAnchor};
+use crate::{
+    clock::{self, WallAnchor},
+    step_kind::StepKinds,
+};
 
 /// How long the iteration may take.
 const LONGEST: Duration = Duration::from_mins(10);
@@ -102,10 +103,8 @@ impl Witness {
         let compiled = &exchange.worker.compiled;
         self.tell(Seen::Sent {
             origin: origin_of(compiled, exchange.sending.origin),
-            text: redacted(
-                &exchange.worker.shared.inputs,
-                &String::from_utf8_lossy(rendered),
-            ),
+            text: Redaction::of(&exchange.worker.shared.inputs)
+                .apply(&String::from_utf8_lossy(rendered)),
         });
     }
 
@@ -118,9 +117,9 @@ impl Witness {
         compiled: &Compiled,
         failure: Option<&Failure>,
     ) {
-        let inputs = &values.shared.inputs;
+        let redaction = Redaction::of(&values.shared.inputs);
         let check_names = &compiled.check_names;
-        let text = |text: &str| redacted(inputs, text);
+        let text = |text: &str| redaction.apply(text);
         let lossy = |bytes: &[u8]| text(&String::from_utf8_lossy(bytes));
         let checks = request.checks.iter().map(|check| {
             let name = check_names
@@ -166,44 +165,17 @@ impl Witness {
                 .get(value as usize)
                 .cloned()
                 .unwrap_or_default(),
-            value: redacted(inputs, to.as_str()),
+            value: Redaction::of(inputs).apply(to.as_str()),
         });
     }
 }
 
-fn origin_of(compiled: &Compiled, number: u32) -> String {
+/// An origin as `scheme://host:port`.
+pub(super) fn origin_of(compiled: &Compiled, number: u32) -> String {
     let origin = compiled.origins.get(number as usize);
     origin
         .map(|origin| format!("{}://{}", origin.scheme.name(), origin.authority()))
         .unwrap_or_default()
-}
-
-/// Without secrets, in any coding in which templates write them.
-fn redacted(inputs: &Inputs, text: &str) -> String {
-    let mut text = Cow::Borrowed(text);
-    let mut hide = |hidden: &str, label: &str| {
-        if !hidden.is_empty() && text.contains(hidden) {
-            text = Cow::Owned(text.replace(hidden, label));
-        }
-    };
-    if let Some((_, authorization)) = inputs.authorization.newer_than(0) {
-        hide(&authorization, "[authorization]");
-    }
-    for (secret, name) in inputs.secrets.iter().zip(&inputs.secret_names) {
-        let (label, secret) = (format!("[secret.{name}]"), secret.reveal());
-        let in_json = Escape::Json.apply(secret);
-        for hidden in [
-            // What echoes a JSON text within a JSON text escapes it twice.
-            Escape::Json.apply(&in_json),
-            in_json,
-            secret.to_owned(),
-            percent_encode(secret),
-            BASE64_STANDARD.encode(secret),
-        ] {
-            hide(&hidden, &label);
-        }
-    }
-    text.into_owned()
 }
 
 /// Does one iteration of a task, with its user's first and last steps, and the plan's setup and
@@ -269,7 +241,7 @@ impl Rehearsal {
             witness: Some(Arc::clone(witness)),
             ..inputs
         });
-        let compiled = Arc::new(Compiled::with_inputs(plan, &inputs)?);
+        let compiled = Arc::new(Compiled::with_inputs(plan, &inputs, &StepKinds::default())?);
         let feeders = Arc::new(Feeders::load(plan, Shard::WHOLE)?);
         authorize(plan, &inputs.authorization)?;
         let anchor = WallAnchor::now();
@@ -315,7 +287,7 @@ fn do_once(
 }
 
 /// The iteration, on this thread.
-fn iterate(
+pub(super) fn iterate(
     compiled: &Arc<Compiled>,
     feeders: &Arc<Feeders>,
     anchor: WallAnchor,

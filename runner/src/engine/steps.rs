@@ -9,10 +9,11 @@ use loadtest_core::plan::{
 
 use super::{
     compile::{CompileError, CompiledRequest, compile_request, nanos},
+    custom::CompiledCustom,
     reach::{Lane, MAX_LANES},
     script::{Compiler, Condition, Items, ScriptError, Text},
 };
-use crate::clock::Nanos;
+use crate::{clock::Nanos, step_kind::StepKinds};
 
 /// A task.
 #[derive(Debug)]
@@ -92,6 +93,8 @@ pub enum Rare {
     Parallel(Box<[usize]>),
     /// Do a step if something is so.
     When(Condition, CompiledStep),
+    /// Do what the code of a step kind does.
+    Custom(CompiledCustom),
 }
 
 /// How a request is repeated.
@@ -206,6 +209,8 @@ pub struct StepCompiler<'a> {
     pub scenario: &'a Scenario,
     /// For texts and conditions.
     pub script: &'a Compiler<'a>,
+    /// What the runner knows besides requests.
+    pub kinds: &'a StepKinds,
     /// Every distinct timeout so far.
     pub timeouts: &'a mut Vec<Nanos>,
 }
@@ -314,6 +319,13 @@ impl StepCompiler<'_> {
                 let flows = flows.iter().map(|flow| self.flow(*flow, place));
                 Rare::Parallel(flows.collect::<Result<_, _>>()?)
             }
+            Step::Custom(custom) => Rare::Custom(CompiledCustom::new(
+                self.plan,
+                (self.scenario, place),
+                custom,
+                (self.script, self.kinds),
+                self.timeouts,
+            )?),
             Step::When(conditional) => {
                 let condition = Condition::compile(&conditional.when, self.script);
                 Rare::When(

@@ -180,11 +180,15 @@ impl Intervals {
         }
     }
 
+    /// Up to where the windows of all workers have come.
+    pub fn reached(&self) -> Nanos {
+        self.reached.iter().copied().min().unwrap_or(Nanos::MAX)
+    }
+
     /// The next interval that is complete.
     pub fn take_closed(&mut self) -> Option<Closed> {
-        let everywhere = self.reached.iter().copied().min().unwrap_or(Nanos::MAX);
         let (end, stage) = *self.open.keys().next()?;
-        if end > everywhere {
+        if end > self.reached() {
             return None;
         }
         let set = self.open.remove(&(end, stage))?;
@@ -297,6 +301,7 @@ mod tests {
             users: 0,
             cpu_ns: 0,
             worst_lag: 0,
+            samples: Vec::new(),
         };
         let closed = |intervals: &mut Intervals| {
             intervals.take_closed().map(|closed| {

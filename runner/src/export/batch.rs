@@ -7,7 +7,7 @@ use std::ops::Range;
 pub(super) enum Stream {
     /// One document per request.
     Requests,
-    /// One document per interval and request name.
+    /// One document per interval and request name; failed exchanges that are kept.
     Metrics,
     /// Start and end of a run.
     Runs,
@@ -38,6 +38,8 @@ pub(super) struct Batch {
     pub(super) stream: Stream,
     /// Whether some of it may have been sent before, by an exporter that was killed.
     pub(super) suspect: bool,
+    /// Whether it is of samples, which have a file of their own.
+    pub(super) samples: bool,
     text: Vec<u8>,
     items: Vec<Item>,
 }
@@ -51,18 +53,14 @@ struct Item {
 
 impl Batch {
     pub(super) fn new(stream: Stream) -> Self {
-        Self {
-            stream,
-            suspect: false,
-            text: Vec::new(),
-            items: Vec::new(),
-        }
+        Self::with_capacity(stream, 0, 0)
     }
 
     pub(super) fn with_capacity(stream: Stream, bytes: usize, items: usize) -> Self {
         Self {
             stream,
             suspect: false,
+            samples: false,
             text: Vec::with_capacity(bytes),
             items: Vec::with_capacity(items),
         }

@@ -15,20 +15,17 @@ use tokio::{
 use super::{
     LOOK,
     account::Account,
+    aggregates::{Aggregates, Stretch},
     background::Background,
     batch::{Batch, Fate, Stream},
     intake::{Intake, Taken, Ticket},
-    interval::IntervalEncoder,
     request::RequestEncoder,
     run::RunEncoder,
     signals::Signals,
     sink::GiveUpSwitch,
     sinks::Sinks,
 };
-use crate::pool::{AggregateReader, Ledger, Next, Pool, PoolError};
-
-/// Intervals are sent together up to this size, after a time without a server.
-const AGGREGATE_BYTES: usize = 1 << 20;
+use crate::pool::{Ledger, Pool, PoolError};
 
 /// How long the last document may take when everything else was delivered.
 const END_DOCUMENT: Duration = Duration::from_mins(1);
@@ -77,11 +74,8 @@ pub(super) struct Drain {
     account: Arc<Account>,
     give_up: GiveUpSwitch,
     requests: Arc<Mutex<RequestEncoder>>,
-    intervals: IntervalEncoder,
+    aggregates: Aggregates,
     run: RunEncoder,
-    lane: AggregateReader,
-    /// From where the lane must be read to know the histograms under way.
-    window: u64,
     running: JoinSet<Done>,
     /// Blocks under way.
     blocks: usize,
@@ -115,8 +109,8 @@ struct Done {
 #[derive(Debug, Clone, Copy)]
 enum What {
     Block(Ticket),
-    /// The lane up to this offset, histograms under way from that one, and intervals that could
-    /// not be read.
+    /// The lane up to this offset, histograms under way from that one, and entries that could not be
+    /// read.
     Intervals {
         done: u64,
         window: u64,
@@ -146,10 +140,8 @@ impl Drain {
             identity: identity.clone(),
             timeout: plan.results.drain_timeout,
             requests: Arc::new(Mutex::new(requests)),
-            intervals: IntervalEncoder::new(plan, identity.runner, &identity.host),
+            aggregates: Aggregates::new(plan, identity, &pool)?,
             run: RunEncoder::new(plan, &identity.plan_hash),
-            lane: pool.aggregates_from(ledger.aggregates_window)?,
-            window: ledger.aggregates_window,
             running: JoinSet::new(),
             blocks: 0,
             aggregates_running: false,
@@ -323,45 +315,27 @@ impl Drain {
             self.spawn(What::Run(START), batch);
             return Ok(());
         }
-        let export = self.account.requests();
-        let (mut batch, mut damaged) = (Batch::new(Stream::Metrics), 0);
-        while batch.bytes() < AGGREGATE_BYTES {
-            match self.lane.next_interval()? {
-                Next::Interval(interval) if self.lane.offset() <= self.ledger.aggregates_done => {
-                    // Delivered before a restart; read again for the histograms under way.
-                    self.intervals
-                        .push(&mut Batch::new(Stream::Metrics), &interval, &export);
-                }
-                Next::Interval(interval) => self.intervals.push(&mut batch, &interval, &export),
-                Next::Damaged => {
-                    damaged += 1;
-                    self.account
-                        .lasting_problem("an interval could not be read".to_owned());
-                }
-                Next::End => {
-                    if engine_ended {
-                        self.intervals.finish(&mut batch);
-                    }
-                    break;
-                }
-            }
-            if self.intervals.is_between_minutes() {
-                self.window = self.lane.offset();
-            }
-        }
-        let done = self.lane.offset();
-        if self.intervals.is_between_minutes() {
-            self.window = done;
+        let (delivered, export) = (self.ledger.aggregates_done, self.account.requests());
+        let stretch = self
+            .aggregates
+            .next_stretch(delivered, engine_ended, &export)?;
+        let Stretch {
+            batch,
+            done,
+            window,
+            damaged,
+        } = stretch;
+        if damaged > 0 {
+            self.account
+                .lasting_problem("an interval or a sample could not be read".to_owned());
         }
         if !batch.is_empty() || damaged > 0 {
-            self.spawn(
-                What::Intervals {
-                    done,
-                    window: self.window,
-                    damaged,
-                },
-                batch,
-            );
+            let what = What::Intervals {
+                done,
+                window,
+                damaged,
+            };
+            self.spawn(what, batch);
         }
         Ok(())
     }
@@ -486,7 +460,7 @@ impl Drain {
         self.aggregates_running = false;
         self.account.aggregates_under_way(0);
         if let What::Intervals { window, .. } = what {
-            self.lane.forget_before(window);
+            self.aggregates.forget_before(window);
         }
     }
 }

@@ -1,4 +1,5 @@
-//! The files sink: `requests.ndjson.gz` and `intervals.ndjson` in a directory.
+//! The files sink: `requests.ndjson.gz`, `intervals.ndjson` and, if a request failed,
+//! `samples.ndjson` in a directory.
 //!
 //! Each batch of requests is a gzip member of its own, so a file can be cut at the end of any
 //! batch: after a restart the exporter cuts what it had not yet settled and writes it again.
@@ -10,13 +11,13 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use flate2::{Compression, write::GzEncoder};
-
 use super::{
     background::Background,
     batch::{Batch, Fate, Stream},
+    push::SAMPLES,
     sink::{GiveUp, Sink},
 };
+use crate::gzip;
 
 /// Why the files cannot be written.
 #[derive(Debug, thiserror::Error)]
@@ -37,6 +38,9 @@ pub(super) struct Files {
 struct Inner {
     requests: Option<Output>,
     intervals: Output,
+    /// Made with the first sample.
+    samples: Option<Output>,
+    samples_path: PathBuf,
     problem: String,
 }
 
@@ -52,6 +56,7 @@ struct Output {
 pub(super) struct Lengths {
     pub(super) requests: u64,
     pub(super) intervals: u64,
+    pub(super) samples: u64,
 }
 
 /// Makes the directory and tries whether files can be made in it, before anything is measured.
@@ -87,9 +92,16 @@ impl Files {
             .then(|| open("requests.ndjson.gz", settled.requests))
             .transpose()?;
         let intervals = open("intervals.ndjson", settled.intervals)?;
+        let samples_path = dir.join(SAMPLES);
+        let samples = samples_path
+            .exists()
+            .then(|| open(SAMPLES, settled.samples))
+            .transpose()?;
         let inner = Inner {
             requests,
             intervals,
+            samples,
+            samples_path,
             problem: String::new(),
         };
         Ok(Self {
@@ -115,6 +127,7 @@ impl Files {
         Lengths {
             requests: inner.requests.as_ref().map_or(0, |output| output.len),
             intervals: inner.intervals.len,
+            samples: inner.samples.as_ref().map_or(0, |output| output.len),
         }
     }
 
@@ -127,6 +140,7 @@ impl Files {
                 Some(output) => output.append(form),
                 None => Ok(()),
             },
+            Stream::Metrics if batch.samples => inner.append_samples(form),
             Stream::Metrics => inner.intervals.append(form),
             // The end of a run is the directory's summary, which its owner writes.
             Stream::Runs => Ok(()),
@@ -160,6 +174,18 @@ impl Sink for Files {
             .unwrap_or_else(PoisonError::into_inner)
             .problem
             .clone()
+    }
+}
+
+impl Inner {
+    fn append_samples(&mut self, form: &[u8]) -> Result<(), FilesError> {
+        let output = match &mut self.samples {
+            Some(output) => output,
+            None => self
+                .samples
+                .insert(Output::open(self.samples_path.clone(), 0)?),
+        };
+        output.append(form)
     }
 }
 
@@ -197,22 +223,13 @@ impl Output {
     }
 }
 
-/// What a batch is in its file: requests are a gzip member, intervals lines.
+/// What a batch is in its file: requests are a gzip member, intervals and samples lines.
 fn form(batch: &Batch) -> Vec<u8> {
     match batch.stream {
-        Stream::Requests => gzip_member(batch),
+        Stream::Requests => gzip::compress(&batch.documents().collect::<Vec<_>>().concat()),
         Stream::Metrics => batch.documents().collect::<Vec<_>>().concat(),
         Stream::Runs => Vec::new(),
     }
-}
-
-fn gzip_member(batch: &Batch) -> Vec<u8> {
-    let mut gzip = GzEncoder::new(Vec::with_capacity(batch.bytes() / 8), Compression::fast());
-    for document in batch.documents() {
-        // Writing to a vector does not fail.
-        let _ = gzip.write_all(document);
-    }
-    gzip.finish().unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -229,6 +246,12 @@ mod tests {
         for name in names {
             batch.push_value(name, &json!({"name": name}));
         }
+        batch
+    }
+
+    fn samples(names: &[&str]) -> Batch {
+        let mut batch = batch(Stream::Metrics, names);
+        batch.samples = true;
         batch
     }
 
@@ -251,12 +274,18 @@ mod tests {
         let files = open(Lengths::default());
         assert_eq!(write(&files, &batch(Stream::Requests, &["a", "b"])), 2);
         write(&files, &batch(Stream::Metrics, &["m"]));
+        assert!(!scratch.0.join(SAMPLES).exists(), "nothing failed");
+        write(&files, &samples(&["s"]));
         let settled = files.lengths();
         write(&files, &batch(Stream::Requests, &["c"]));
+        write(&files, &samples(&["t"]));
         drop(files);
 
         let files = open(settled);
         write(&files, &batch(Stream::Requests, &["c"]));
+        write(&files, &samples(&["u"]));
+        let lines = std::fs::read_to_string(scratch.0.join(SAMPLES)).unwrap();
+        assert_eq!(lines, "{\"name\":\"s\"}\n{\"name\":\"u\"}\n");
         assert_eq!(
             read_gz(&path),
             "{\"name\":\"a\"}\n{\"name\":\"b\"}\n{\"name\":\"c\"}\n"

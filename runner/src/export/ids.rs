@@ -43,6 +43,11 @@ pub(super) fn group_histogram(prefix: &str, sequence: u64, group: usize) -> Stri
     format!("{prefix}h-{sequence:08x}-g{group:04x}")
 }
 
+/// A failed exchange that is kept.
+pub(super) fn sample(prefix: &str, number: u32) -> String {
+    format!("{prefix}s-{number:08x}")
+}
+
 /// The start or the end of a run.
 pub(super) fn run(run_id: &str, action: &str) -> String {
     format!("{run_id}-{action}")

@@ -6,7 +6,8 @@
 //!  │  ▲     (an idle thread)    │                                    │
 //!  ▼  │                         │                                    │
 //! spool on disk                 │                                    │
-//! intervals ─► their documents ─┼─► batch ─► sink: verdict per item ─┤
+//! intervals ─► their documents ─┤
+//! samples ─► their documents ───┼─► batch ─► sink: verdict per item ─┤
 //! run ─► start, end ────────────┘      (again, until all are known)  └─► block is forgotten
 //! ```
 //! Three threads: deliveries, aggregates and reports here; the [encoder](background) only when the
@@ -29,6 +30,7 @@
 //! [`pool`]: crate::pool
 
 mod account;
+mod aggregates;
 mod background;
 mod batch;
 mod drain;
@@ -44,6 +46,7 @@ mod reporter;
 mod request;
 pub mod role;
 mod run;
+mod sample;
 mod signals;
 mod sink;
 mod sinks;

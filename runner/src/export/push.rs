@@ -28,6 +28,9 @@ use super::{
 /// The documents of a run's start and end, in the directory of a run.
 pub const RUNS: &str = "runs.ndjson";
 
+/// Samples of failed exchanges, in the directory of a run; there is none if nothing failed.
+pub const SAMPLES: &str = "samples.ndjson";
+
 /// Documents of one delivery.
 const DOCUMENTS: usize = 2_000;
 
@@ -92,8 +95,8 @@ pub fn run_documents(plan: &Plan, plan_hash: &str, view: &RunView, now: UnixMicr
     lines.copied().collect()
 }
 
-/// Delivers `requests.ndjson.gz`, `intervals.ndjson` and [`RUNS`] of a directory; a file that is
-/// not there was not asked for. Blocks until everything is delivered, or the plan's `drainTimeout` is over.
+/// Delivers `requests.ndjson.gz`, `intervals.ndjson`, `samples.ndjson` and [`RUNS`] of a directory; a
+/// file that is not there was not asked for. Blocks until everything is delivered, or the plan's `drainTimeout` is over.
 ///
 /// # Errors
 /// [`PushError`]; what was delivered before stays there.
@@ -136,6 +139,7 @@ impl Push {
         let mut pushed = Pushed::default();
         for (name, stream) in [
             ("intervals.ndjson", Stream::Metrics),
+            (SAMPLES, Stream::Metrics),
             (RUNS, Stream::Runs),
             ("requests.ndjson.gz", Stream::Requests),
         ] {

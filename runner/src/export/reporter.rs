@@ -10,6 +10,10 @@ use crate::control::Control;
 
 const PERIOD: Duration = Duration::from_secs(1);
 
+/// The first time between two final reports, for which all wait; each is twice as long as the one
+/// before.
+const FIRST_PAUSE: Duration = Duration::from_millis(125);
+
 /// How long a coordinator may be silent before it is taken for gone: longer than it takes an
 /// operator to be replaced.
 pub(super) const SILENCE: Duration = Duration::from_mins(1);
@@ -64,7 +68,7 @@ impl Reporter {
     /// Repeats the final report until it is recorded for good, `longest` at most, not longer than
     /// a coordinator may be silent, and only once for somebody in a hurry.
     pub(super) async fn report_final(&self, longest: Duration, signals: &Signals) {
-        let begin = Instant::now();
+        let (begin, mut pause) = (Instant::now(), FIRST_PAUSE);
         while !self.known.borrow().exit {
             let heard = self.report().await;
             let silent = self.known.borrow().contact.max(begin).elapsed() > SILENCE;
@@ -75,7 +79,8 @@ impl Reporter {
                 }
                 return;
             }
-            tokio::time::sleep(PERIOD).await;
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(PERIOD);
         }
     }
 

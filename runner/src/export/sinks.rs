@@ -48,6 +48,7 @@ impl Sinks {
         let settled = Lengths {
             requests: ledger.requests_file,
             intervals: ledger.intervals_file,
+            samples: ledger.samples_file,
         };
         let files = match (out, &results.files) {
             (Some(dir), Some(_)) => {
@@ -129,8 +130,10 @@ impl Sinks {
         let Lengths {
             requests,
             intervals,
+            samples,
         } = files.lengths();
         (ledger.requests_file, ledger.intervals_file) = (requests, intervals);
+        ledger.samples_file = samples;
     }
 
     /// What is wrong with the files, if anything.

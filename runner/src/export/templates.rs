@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 use super::{batch::Stream, request::SCHEMA};
 
 /// Version of the templates; a server that has this one or a later one is left alone.
-pub(super) const VERSION: u64 = 3;
+pub(super) const VERSION: u64 = 4;
 
 /// What a server's mappings can express.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,11 +36,15 @@ enum Kind {
     /// Keys that users choose.
     Labels,
     Long,
+    /// Text that is kept in the source, not searchable.
+    Shown,
     /// Kept in the source, not searchable.
     Stored,
 }
 
-use Kind::{Boolean, Date, DateNanos, Double, Histogram, Integer, Keyword, Labels, Long, Stored};
+use Kind::{
+    Boolean, Date, DateNanos, Double, Histogram, Integer, Keyword, Labels, Long, Shown, Stored,
+};
 
 type Fields = &'static [(&'static str, Kind)];
 
@@ -160,6 +164,24 @@ const METRICS: Fields = &[
     ("loadtest.process.pool_high_water_ratio", Double),
 ];
 
+/// Fields that only samples of failed exchanges have.
+const SAMPLES: Fields = &[
+    ("trace.id", Keyword),
+    ("span.id", Keyword),
+    ("url.full", Keyword),
+    ("http.response.status_code", Integer),
+    ("http.response.body.content", Shown),
+    ("http.response.body.bytes", Long),
+    ("error.type", Keyword),
+    ("error.message", Keyword),
+    ("loadtest.request.user", Long),
+    ("loadtest.request.iteration", Long),
+    ("loadtest.request.time.from_schedule_us", Long),
+    ("loadtest.sample.check", Keyword),
+    ("loadtest.sample.content_type", Keyword),
+    ("loadtest.sample.note", Keyword),
+];
+
 const RUNS: Fields = &[
     ("event.action", Keyword),
     ("url.full", Keyword),
@@ -227,7 +249,7 @@ impl Stream {
     fn fields(self) -> Vec<(String, Kind)> {
         let parts: &[Fields] = match self {
             Self::Requests => &[COMMON, REQUESTS],
-            Self::Metrics => &[COMMON, METRICS, COUNTS, EXPORT],
+            Self::Metrics => &[COMMON, METRICS, SAMPLES, COUNTS, EXPORT],
             Self::Runs => &[COMMON, RUNS, COUNTS, EXPORT],
         };
         let mut fields: Vec<_> = parts
@@ -317,6 +339,7 @@ impl Kind {
             (Keyword, _) => json!({"type": "keyword", "ignore_above": 1024}),
             (Labels, Dialect::OpenSearch) => json!({"type": "flat_object"}),
             (Labels, _) => json!({"type": "flattened", "ignore_above": 512, "depth_limit": 2}),
+            (Shown, _) => json!({"type": "keyword", "index": false, "doc_values": false}),
             (Histogram, Dialect::Elasticsearch) => json!({"type": "histogram"}),
             (Histogram | Stored, _) => stored(),
         }

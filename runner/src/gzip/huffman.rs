@@ -102,14 +102,15 @@ impl<const SYMBOLS: usize> Code<SYMBOLS> {
     /// The code for symbols that are as frequent as this, with at most so many bits.
     fn new<const MOST_BITS: usize>(counts: &[u32; SYMBOLS]) -> Self {
         let lengths = lengths::<SYMBOLS, MOST_BITS>(counts);
+        // The first code of each length: behind all that are shorter.
         let mut next = [0_u16; 16];
         let mut code = 0;
-        for bits in 1..next.len() {
+        for (bits, first) in next.iter_mut().enumerate().skip(2) {
             let shorter = lengths
                 .iter()
-                .filter(|length| **length as usize == bits - 1 && bits > 1);
+                .filter(|length| **length as usize == bits - 1);
             code = (code + shorter.count() as u16) << 1;
-            next[bits] = code;
+            *first = code;
         }
         let codes = lengths.map(|length| match length {
             0 => 0,

@@ -36,16 +36,16 @@ fn random() -> impl FnMut() -> u64 {
 
 #[test]
 fn documents_that_are_alike_become_small() {
-    let (mut text, mut random) = (String::new(), random());
-    for n in 0..2_000 {
-        let (took, trace) = (random() % 1_000, random());
-        text += &format!(
+    let mut random = random();
+    let documents = (0..2_000).map(|n| {
+        let (took, trace, user) = (random() % 1_000, random(), n % 64);
+        format!(
             "{{\"host\":{{\"name\":\"runner-0\"}},\"url\":{{\"path\":\"/items\",\"domain\":\"target.shop.svc\"}},\
-             \"request\":{{\"name\":\"browse\",\"user\":{},\"iteration\":{n}}},\"took_us\":{took},\
-             \"trace\":\"{trace:016x}\",\"event\":{{\"outcome\":\"success\"}}}}\n",
-            n % 64
-        );
-    }
+             \"request\":{{\"name\":\"browse\",\"user\":{user},\"iteration\":{n}}},\"took_us\":{took},\
+             \"trace\":\"{trace:016x}\",\"event\":{{\"outcome\":\"success\"}}}}\n"
+        )
+    });
+    let text: String = documents.collect();
     let small = proved(text.as_bytes());
     assert!(
         small * 6 < text.len(),

@@ -8,6 +8,10 @@
 /// Which heads are kept until the parser's next reset, to be read with
 /// [`ResponseParser::headers`](super::ResponseParser::headers). By default none are.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "each may be asked for without the others"
+)]
 pub struct Keep {
     /// Every head.
     pub all: bool,
@@ -15,6 +19,8 @@ pub struct Keep {
     pub cookies: bool,
     /// Those of a redirection (status 3xx) with a `Location`.
     pub location: bool,
+    /// Those of an error (status 4xx or 5xx).
+    pub errors: bool,
 }
 
 impl Keep {
@@ -23,6 +29,7 @@ impl Keep {
         all: false,
         cookies: false,
         location: false,
+        errors: false,
     };
 
     #[inline]
@@ -30,6 +37,7 @@ impl Keep {
         self.all
             || (self.cookies && notable.cookies)
             || (self.location && notable.location && (300..400).contains(&status))
+            || (self.errors && status >= 400)
     }
 }
 

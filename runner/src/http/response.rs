@@ -145,6 +145,20 @@ impl ResponseParser {
         memory: Option<&mut HeadMemory>,
         mut body: impl FnMut(&[u8]),
     ) -> Result<Progress, ProtocolError> {
+        self.feed_knowing_status(bytes, memory, |_, part| body(part))
+    }
+
+    /// As [`feed_remembering`](Self::feed_remembering), and tells `body` the status of the response.
+    ///
+    /// # Errors
+    /// As [`feed`](Self::feed).
+    #[inline]
+    pub fn feed_knowing_status(
+        &mut self,
+        bytes: &[u8],
+        memory: Option<&mut HeadMemory>,
+        mut body: impl FnMut(u16, &[u8]),
+    ) -> Result<Progress, ProtocolError> {
         let mut consumed = 0;
         self.started |= !bytes.is_empty();
         if matches!(self.state, State::Head) {
@@ -155,7 +169,8 @@ impl ResponseParser {
             }
         }
         let rest = bytes.get(consumed..).unwrap_or_default();
-        match self.feed_body(rest, &mut body) {
+        let status = self.status;
+        match self.feed_body(rest, &mut |part: &[u8]| body(status, part)) {
             Ok(Some(taken)) => {
                 consumed += taken;
                 if consumed < bytes.len() {

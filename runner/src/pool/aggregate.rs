@@ -1,4 +1,5 @@
-//! The lane of aggregates: a file of intervals, each with its length and checksum before it.
+//! The lane of aggregates: a file of intervals and samples, each with its length and checksum before
+//! it.
 //!
 //! Never dropped, so it lives in a file that can grow instead of in blocks; what the exporter has
 //! delivered gives its memory back.
@@ -16,9 +17,9 @@ use loadtest_core::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::{PoolError, map};
+use super::{FailureSample, PoolError, map};
 
-/// Bytes before an interval: length and crc32, little endian.
+/// Bytes before an entry: length and crc32, little endian.
 const PREFIX: usize = 8;
 
 /// What a runner measured in one interval of the wall-clock grid.
@@ -63,6 +64,20 @@ impl Stage {
     }
 }
 
+/// What is in the lane.
+#[derive(Serialize)]
+enum Written<'a> {
+    Interval(&'a Interval),
+    Sample(&'a FailureSample),
+}
+
+/// The same, as it is read.
+#[derive(Deserialize)]
+enum Entry {
+    Interval(Box<Interval>),
+    Sample(Box<FailureSample>),
+}
+
 fn path(dir: &Path) -> PathBuf {
     dir.join("aggregates")
 }
@@ -76,7 +91,7 @@ pub(super) fn create(dir: &Path) -> Result<(), PoolError> {
     }
 }
 
-/// Appends intervals.
+/// Appends to the lane.
 #[derive(Debug)]
 pub struct AggregateWriter {
     file: File,
@@ -97,7 +112,19 @@ impl AggregateWriter {
     /// # Errors
     /// When it cannot be written, above all because the memory is full.
     pub fn append(&mut self, interval: &Interval) -> Result<(), PoolError> {
-        let body = encode(interval)?;
+        self.write(&Written::Interval(interval))
+    }
+
+    /// Appends a sample.
+    ///
+    /// # Errors
+    /// As [`append`](Self::append).
+    pub fn append_sample(&mut self, sample: &FailureSample) -> Result<(), PoolError> {
+        self.write(&Written::Sample(sample))
+    }
+
+    fn write(&mut self, entry: &Written<'_>) -> Result<(), PoolError> {
+        let body = encode(entry)?;
         let mut bytes = Vec::with_capacity(PREFIX + body.len());
         bytes.extend_from_slice(&(body.len() as u32).to_le_bytes());
         bytes.extend_from_slice(&crc32fast::hash(&body).to_le_bytes());
@@ -108,14 +135,14 @@ impl AggregateWriter {
         };
         let before = self.file.metadata().map_err(in_file)?.len();
         self.file.write_all(&bytes).map_err(|error| {
-            // A half-written interval would hide all after it.
+            // A half-written entry would hide all after it.
             let _ = self.file.set_len(before);
             in_file(error)
         })
     }
 }
 
-/// Reads intervals as they come.
+/// Reads the lane as it grows.
 #[derive(Debug)]
 pub struct AggregateReader {
     file: File,
@@ -128,9 +155,11 @@ pub struct AggregateReader {
 pub enum Next {
     /// An interval.
     Interval(Box<Interval>),
+    /// A sample.
+    Sample(Box<FailureSample>),
     /// Nothing more at present.
     End,
-    /// Bytes that are no interval; they were passed over.
+    /// Bytes that are neither; they were passed over.
     Damaged,
 }
 
@@ -143,16 +172,21 @@ impl AggregateReader {
         }
     }
 
-    /// Where the next interval begins.
+    /// Where the next entry begins.
     pub fn offset(&self) -> u64 {
         self.offset
     }
 
-    /// The next interval.
+    /// Goes back to where an entry begins.
+    pub fn go_back_to(&mut self, offset: u64) {
+        self.offset = offset;
+    }
+
+    /// The next entry.
     ///
     /// # Errors
     /// When the file cannot be read.
-    pub fn next_interval(&mut self) -> Result<Next, PoolError> {
+    pub fn next_entry(&mut self) -> Result<Next, PoolError> {
         self.read().map_err(|error| PoolError::File {
             path: self.path.clone(),
             error,
@@ -182,7 +216,11 @@ impl AggregateReader {
         if crc32fast::hash(&body) != checksum {
             return Ok(Next::Damaged);
         }
-        Ok(decode(&body).map_or(Next::Damaged, Next::Interval))
+        Ok(match decode(&body) {
+            Ok(Entry::Interval(interval)) => Next::Interval(interval),
+            Ok(Entry::Sample(sample)) => Next::Sample(sample),
+            Err(_) => Next::Damaged,
+        })
     }
 
     /// Gives back the memory of all bytes before `offset`, which are not needed again.

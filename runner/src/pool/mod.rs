@@ -3,7 +3,8 @@
 //!
 //! A directory on a memory-backed file system with two files. `pool` is mapped by both processes:
 //! per worker a line of counters and a ring of 64 KiB blocks of packed [records](Record).
-//! `aggregates` is appended to by the engine's control thread: one [`Interval`] after the other.
+//! `aggregates` is appended to by the engine's control thread: one [`Interval`] after the other, and
+//! between them [samples](FailureSample) of failed exchanges.
 //!
 //! Laws
 //! - An engine thread never waits, allocates or enters the kernel here: a full ring drops the
@@ -20,6 +21,7 @@ mod layout;
 mod map;
 mod reader;
 mod record;
+mod sample;
 mod writer;
 
 use std::{
@@ -38,6 +40,7 @@ pub use aggregate::{AggregateReader, AggregateWriter, Interval, Next, Stage};
 pub(crate) use reader::BlockParts;
 pub use reader::{Block, BlockId, Ledger};
 pub use record::{MAX_ERROR_BYTES, Record, Records};
+pub use sample::FailureSample;
 pub use writer::RecordWriter;
 
 use layout::{

@@ -140,6 +140,8 @@ ledger! {
     requests_file,
     /// Length of `intervals.ndjson` with the settled intervals.
     intervals_file,
+    /// Length of `samples.ndjson` with the settled samples.
+    samples_file,
     /// Run documents that are settled: bit 0 the start, bit 1 the end.
     run_documents,
     /// The block settled last: worker + 1, 0 before the first.

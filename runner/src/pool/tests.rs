@@ -280,11 +280,35 @@ fn interval(sequence: u64) -> Interval {
     }
 }
 
+pub(crate) fn failure_sample(number: u32) -> FailureSample {
+    FailureSample {
+        number,
+        sent_ns: 1_234_567_890,
+        stage: Stage::Load,
+        series: 0,
+        scenario: 0,
+        step: 0,
+        user: 7,
+        iteration: 3,
+        sequence: 1,
+        outcome: Outcome::Status,
+        message: "status 500".to_owned(),
+        check: None,
+        url: "http://shop/get?q=1&access_token=t0k3n".to_owned(),
+        status: 500,
+        latency_us: 2_500,
+        content_type: "application/json".to_owned(),
+        body: r#"{"error":"no stock","token":"t0k3n"}"#.to_owned(),
+        body_bytes: 36,
+        note: String::new(),
+    }
+}
+
 fn read(reader: &mut AggregateReader) -> Option<Interval> {
-    match reader.next_interval().unwrap() {
+    match reader.next_entry().unwrap() {
         Next::Interval(interval) => Some(*interval),
         Next::End => None,
-        Next::Damaged => panic!("damaged"),
+        Next::Sample(_) | Next::Damaged => panic!("no interval"),
     }
 }
 

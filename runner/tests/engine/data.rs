@@ -12,7 +12,7 @@ use crate::{
     site::{Site, ok},
 };
 
-fn feeder(rows: usize) -> Feeder {
+pub fn feeder(rows: usize) -> Feeder {
     let rows = (0..rows).map(|row| format!("{row},name {row}"));
     let lines: Vec<_> = std::iter::once("id,name".to_owned()).chain(rows).collect();
     Feeder {

@@ -56,6 +56,7 @@ pub fn plan(address: SocketAddr, scenarios: Vec<Scenario>) -> Plan {
             files: None,
             drain_timeout: Duration::from_secs(1),
             spool_limit: 0,
+            samples: true,
         },
     };
     number(&mut plan);

@@ -20,6 +20,7 @@ mod once;
 mod parallel;
 mod records;
 mod reports;
+mod samples;
 mod stops;
 mod tokens;
 mod values;

@@ -9,6 +9,7 @@ use loadtest_core::{
 
 use crate::{
     coordinator::{Fate, Inner},
+    data::feeder,
     harness::{Run, iterations, run_to_end, scenario, step, task, users},
     language::{Language, by_path, named, paths},
     site::{Answer, Site, text},
@@ -70,6 +71,36 @@ async fn the_setup_is_done_before_all_and_the_teardown_after_all() {
         (ended.merged.total.requests, ended.merged.iterations),
         (20, 20)
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn setup_and_teardown_take_rows_as_iterations_of_runner_0_do() {
+    let site = site().await;
+    let say = Language::default().data(feeder(8));
+    let mut plan = say.plan(
+        site.address,
+        scenario(
+            iterations(2, 1),
+            vec![task("all", 1, vec![say.go("/work/$(people.id)")])],
+        ),
+        &[],
+    );
+    plan.runners = 2;
+    plan.once = Some(Box::new(Once {
+        flows: named(&[
+            &[unrecorded(say.get("/make/$(people.id)"))],
+            &[unrecorded(say.get("/remove/$(people.id)"))],
+        ]),
+        setup: Some(0),
+        teardown: Some(1),
+        ..Once::default()
+    }));
+    let ended = run_to_end(plan).await;
+    assert_eq!(ended.merged.total.requests, 2);
+    let mut seen = paths(&site);
+    seen.sort();
+    // Runner 0 has the rows 0, 2, 4 and so on.
+    assert_eq!(seen, ["/make/0", "/remove/4", "/work/1", "/work/2"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

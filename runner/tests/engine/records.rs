@@ -28,8 +28,9 @@ fn intervals(pool: &Pool) -> Vec<Interval> {
     let mut reader = pool.aggregates_from(0).unwrap();
     let mut intervals = Vec::new();
     loop {
-        match reader.next_interval().unwrap() {
+        match reader.next_entry().unwrap() {
             Next::Interval(interval) => intervals.push(*interval),
+            Next::Sample(_) => {}
             Next::End => return intervals,
             Next::Damaged => panic!("a damaged interval"),
         }

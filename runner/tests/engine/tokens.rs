@@ -20,10 +20,10 @@ use crate::{
 };
 
 /// Files with secrets; removed when it is dropped.
-struct Files(PathBuf);
+pub struct Files(PathBuf);
 
 impl Files {
-    fn new(secrets: &[(&str, &str)]) -> Self {
+    pub fn new(secrets: &[(&str, &str)]) -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let name = format!("loadtest-tokens-{}-{number}", std::process::id());
@@ -35,7 +35,7 @@ impl Files {
         files
     }
 
-    fn language(&self, names: &[&str]) -> Language {
+    pub fn language(&self, names: &[&str]) -> Language {
         names.iter().fold(Language::default(), |say, name| {
             say.secret(name, &self.0.join(name))
         })
@@ -49,7 +49,7 @@ impl Drop for Files {
 }
 
 /// As the builder of plans puts it onto every request to the target.
-fn authorized(mut request: Request) -> Request {
+pub fn authorized(mut request: Request) -> Request {
     let expression = Expression {
         source: Source::Authorization,
         escape: Escape::None,

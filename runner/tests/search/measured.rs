@@ -141,6 +141,7 @@ pub fn plan(url: &str, namespace: &str) -> Plan {
             files: None,
             drain_timeout: Duration::from_mins(1),
             spool_limit: DEFAULT_SPOOL_LIMIT,
+            samples: true,
         },
     }
 }
@@ -240,5 +241,6 @@ pub fn view(plan: &Plan) -> RunView {
         aggregates: None,
         export_problem: String::new(),
         notes: Vec::new(),
+        baseline: None,
     }
 }

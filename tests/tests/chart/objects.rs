@@ -6,7 +6,7 @@ use k8s_openapi::{
     api::{
         apps::v1::Deployment,
         coordination::v1::Lease,
-        core::v1::{Secret, Service, ServiceAccount},
+        core::v1::{ConfigMap, Secret, Service, ServiceAccount},
         networking::v1::NetworkPolicy,
         policy::v1::PodDisruptionBudget,
         rbac::v1::{ClusterRole, ClusterRoleBinding, Role, RoleBinding},
@@ -106,7 +106,7 @@ struct Scrape {
 pub fn strictly(object: &Value) -> Result<(), String> {
     let kind = object["kind"].as_str().unwrap_or_default();
     let expected = match kind {
-        "Secret" | "Service" | "ServiceAccount" => "v1",
+        "ConfigMap" | "Secret" | "Service" | "ServiceAccount" => "v1",
         "Deployment" => "apps/v1",
         "Lease" => "coordination.k8s.io/v1",
         "NetworkPolicy" => "networking.k8s.io/v1",
@@ -126,6 +126,7 @@ pub fn strictly(object: &Value) -> Result<(), String> {
         return Err(format!("the name {name:?} has {} characters", name.len()));
     }
     match kind {
+        "ConfigMap" => survives::<ConfigMap>(object),
         "Secret" => survives::<Secret>(object),
         "Service" => survives::<Service>(object),
         "ServiceAccount" => survives::<ServiceAccount>(object),

@@ -6,6 +6,7 @@ mod common;
 mod data;
 mod ends;
 mod features;
+mod limits;
 mod main_job;
 mod outcomes;
 mod plugin;

@@ -97,7 +97,8 @@ impl General {
         &self.headers
     }
 
-    fn content_encoding(&self) -> ContentEncoding {
+    /// How the body of the last answer is coded.
+    pub fn content_encoding(&self) -> ContentEncoding {
         let values = self.headers("content-encoding");
         let codings: Vec<_> = values
             .flat_map(|value| value.split(|byte| *byte == b','))
@@ -191,8 +192,7 @@ impl Connection {
             _ => General::new(&worker.compiled)?,
         };
         let received = (&mut self.body, &mut self.body_too_long, &mut self.received);
-        let keep_body = exchange.request.keep_body;
-        let answer = receive(&mut general, request, times, keep_body, received);
+        let answer = receive(&mut general, request, times, exchange, received);
         let outcome = exchange.interruptible(answer).await;
         self.sent = length;
         self.rest().general = Some(general);
@@ -209,7 +209,7 @@ async fn receive(
     general: &mut General,
     request: Request,
     times: &mut Times,
-    keep_body: bool,
+    exchange: &Exchange<'_>,
     (body, too_long, received): (&mut Vec<u8>, &mut bool, &mut u64),
 ) -> Result<(), reqwest::Error> {
     general.status = 0;
@@ -217,6 +217,8 @@ async fn receive(
     times.first_byte = clock::now();
     general.status = response.status().as_u16();
     general.headers = std::mem::take(response.headers_mut());
+    let keep_body = exchange.request.keep_body;
+    let is_expected = exchange.request.expected.contains(general.status);
     while let Some(part) = response.chunk().await? {
         *received += part.len() as u64;
         if keep_body && !*too_long {
@@ -225,6 +227,8 @@ async fn receive(
             } else {
                 body.extend_from_slice(&part);
             }
+        } else if !is_expected && !keep_body {
+            exchange.keep_beginning(general.status, &part, body, times.intended);
         }
     }
     Ok(())

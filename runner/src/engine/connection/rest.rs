@@ -27,6 +27,7 @@ use crate::{
         times::Times,
     },
     http::ContentEncoding,
+    step_kind::Session,
 };
 
 /// Most connections of a user besides the one at hand; the one that was put away first goes.
@@ -44,6 +45,8 @@ pub struct Rest {
     /// The request under way, if its message would be another one if it were rendered again:
     /// what is sent a second time, and where a redirect leads from, is what was sent the first time.
     rendered: Vec<u8>,
+    /// What steps of step kinds keep, by the number of the kind.
+    sessions: Vec<(u32, Session)>,
 }
 
 impl Rest {
@@ -66,6 +69,7 @@ impl Rest {
             stream.close();
         }
         self.general = None;
+        self.sessions.clear();
     }
 
     /// Status of the last answer, if it was the general client's.
@@ -112,6 +116,18 @@ fn place<'a>(site: &'a Site, target: &'a str) -> Place<'a> {
 }
 
 impl Connection {
+    /// What the user kept of its last step of a kind.
+    pub fn take_session(&mut self, kind: u32) -> Option<Session> {
+        let sessions = &mut self.rest.as_mut()?.sessions;
+        let place = sessions.iter().position(|(known, _)| *known == kind)?;
+        Some(sessions.swap_remove(place).1)
+    }
+
+    /// Keeps something for the next step of a kind.
+    pub fn keep_session(&mut self, kind: u32, session: Session) {
+        self.rest().sessions.push((kind, session));
+    }
+
     /// From now on both have the cookies of the other one.
     pub fn share_cookies(&mut self, other: &mut Self) {
         self.rest().jar = Rc::clone(&other.rest().jar);

@@ -179,10 +179,10 @@ impl Driver {
         false
     }
 
-    /// When to report next is near while others wait for what is done here.
+    /// Reports are near to each other while others, or the one start, wait for what is done here.
     pub(super) fn is_waited_for(&self) -> bool {
         match self.state {
-            EngineState::Ready => self.plan.once.is_some(),
+            EngineState::Ready => self.plan.once.is_some() || self.plan.runners == 1,
             EngineState::LoadDone | EngineState::Finished => true,
             EngineState::Running | EngineState::Stopping => false,
         }

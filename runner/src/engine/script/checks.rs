@@ -89,6 +89,14 @@ impl CompiledCheck {
         }
     }
 
+    /// The status codes that it allows, if it looks at the status.
+    pub fn statuses(&self) -> Option<StatusSet> {
+        match &self.condition {
+            Condition::Status(set) => Some(*set),
+            _ => None,
+        }
+    }
+
     /// Whether an answer fulfils it.
     ///
     /// # Errors

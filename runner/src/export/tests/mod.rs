@@ -5,6 +5,7 @@ mod faults;
 mod outage;
 mod push;
 pub(super) mod runner;
+mod samples;
 mod server;
 
 use loadtest_core::{
@@ -85,6 +86,7 @@ pub(super) fn plan() -> Plan {
             files: None,
             drain_timeout: Duration::from_mins(5),
             spool_limit: DEFAULT_SPOOL_LIMIT,
+            samples: true,
         },
     }
 }

@@ -240,6 +240,7 @@ pub(in crate::export) fn view() -> RunView {
         aggregates: None,
         export_problem: String::new(),
         notes: Vec::new(),
+        baseline: None,
     }
 }
 

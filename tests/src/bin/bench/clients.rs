@@ -1,6 +1,9 @@
 //! Ours and the others: which program, which flags.
 
-use std::path::{Path, PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use anyhow::{Context, Result, bail};
 
@@ -16,6 +19,9 @@ const PRODUCT: &str = include_str!("../../../bench/product.yaml");
 const BODIES: &str = include_str!("../../../bench/bodies.yaml");
 const K6: &str = include_str!("../../../bench/k6.js");
 const LOCUST: &str = include_str!("../../../bench/locustfile.py");
+
+/// What ours runs.
+const MANIFEST: &str = "bench.yaml";
 
 /// Path of the answer that every client asks for: 224 bytes of JSON.
 const SMALL: &str = "/json";
@@ -71,6 +77,19 @@ impl Clients<'_> {
         self.ours_with(Job::Product, &load, export)
     }
 
+    /// Ours by the general-purpose client that HTTP/2 and proxies need: the target is its own proxy.
+    pub fn ours_by_proxy(&self, users: u32) -> Result<Client> {
+        let mut client = self.ours(Job::Product, users, Export::Off)?;
+        let direct = fs::read_to_string(client.place.path().join(MANIFEST))?;
+        let url = format!("\"{}\"", self.target.url);
+        let through = format!("{url}, proxy: {{ url: {url} }}");
+        client
+            .place
+            .write(MANIFEST, &direct.replace(&url, &through))?;
+        "ours through a proxy".clone_into(&mut client.name);
+        Ok(client)
+    }
+
     fn ours_with(&self, job: Job, load: &str, export: Export) -> Result<Client> {
         let (name, raw) = match export {
             Export::On => ("ours, every request exported", "all"),
@@ -85,13 +104,13 @@ impl Clients<'_> {
         let text = manifest
             .replace("TARGET", self.base(job))
             .replace("LOAD", load);
-        place.write("bench.yaml", &text)?;
+        place.write(MANIFEST, &text)?;
         let ca = if job == Job::Secure {
             "--target-ca ca.pem "
         } else {
             ""
         };
-        let args = format!("run bench.yaml {ca}--raw {raw} --out out --quiet --output json");
+        let args = format!("run {MANIFEST} {ca}--raw {raw} --out out --quiet --output json");
         Ok(Client {
             name: name.to_owned(),
             program: self.loadtest.to_owned(),
@@ -105,6 +124,18 @@ impl Clients<'_> {
     pub fn wrk(&self, job: Job, connections: u32) -> Result<Client> {
         let args = format!("-t1 -c{connections} -d{}s {}", self.length(), self.url(job));
         self.peer("wrk", &args, Says::Wrk { connections })
+    }
+
+    /// The loop of tests/src/bin/bare.rs, which is built beside this program.
+    pub fn bare(&self, connections: u32) -> Result<Client> {
+        let args = format!("{connections} {} {}", self.length(), self.url(Job::Product));
+        let program = std::env::current_exe()?.with_file_name("bare");
+        self.client(
+            "a bare epoll loop",
+            program,
+            &args,
+            Says::Wrk { connections },
+        )
     }
 
     pub fn oha(&self, connections: u32) -> Result<Client> {
@@ -156,9 +187,13 @@ impl Clients<'_> {
     }
 
     fn peer(&self, name: &str, args: &str, says: Says) -> Result<Client> {
+        self.client(name, find(name)?, args, says)
+    }
+
+    fn client(&self, name: &str, program: PathBuf, args: &str, says: Says) -> Result<Client> {
         Ok(Client {
             name: name.to_owned(),
-            program: find(name)?,
+            program,
             args: words(args),
             says,
             seconds: self.seconds,

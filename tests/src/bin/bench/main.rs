@@ -212,14 +212,16 @@ fn comparisons(clients: &Clients<'_>) -> Result<Vec<Comparison>> {
             peer: clients.wrk(job, users)?,
         })
     };
-    let with = |peer: Client, goal| -> Result<Comparison> {
+    let beside = |peer: Client, export, goal| -> Result<Comparison> {
+        let export_is = if export == On { "on" } else { "off" };
         Ok(Comparison {
-            what: format!("{}, 64 connections, export on", peer.name),
+            what: format!("{}, 64 connections, export {export_is}", peer.name),
             goal,
-            ours: clients.ours(Product, 64, On)?,
+            ours: clients.ours(Product, 64, export)?,
             peer,
         })
     };
+    let with = |peer, goal| beside(peer, On, goal);
     Ok(vec![
         wrk(64, Product, On, 1.0, "")?,
         wrk(1_000, Product, On, 1.0, "")?,
@@ -233,6 +235,8 @@ fn comparisons(clients: &Clients<'_>) -> Result<Vec<Comparison>> {
         with(clients.locust(64)?, Some(14.0))?,
         with(clients.hey(64)?, None)?,
         with(clients.vegeta(64)?, None)?,
+        beside(clients.bare(64)?, Off, Some(0.85))?,
+        beside(clients.ours_by_proxy(64)?, Off, None)?,
     ])
 }
 

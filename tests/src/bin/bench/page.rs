@@ -195,7 +195,7 @@ fn reproduce(page: &mut String, settings: &Settings, results: &Results) -> fmt::
         "
 ## How it is measured, and how to repeat it
 
-```
+```sh
 make bench                                 # installs the peers that are missing, then all that is above
 tests/bench/run.sh --quick                 # the same in short, to try it
 tests/bench/run.sh --pairs 9 --seconds 10  # longer
@@ -211,7 +211,7 @@ tests/bench/run.sh --only wrk              # only what has this in its name
   coordinator and report) from {} s after its first request to its very end.
 - TLS is version 1.3 with kept connections and no verification by wrk; ours verifies, once for each
   connection.
-- Not measured here: more than one core, HTTP/2.
+- Not measured here: more than one core; HTTP/2, which the same client does as proxies.
 
 Command lines, with `URL` for the target's:
 
