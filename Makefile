@@ -1,10 +1,10 @@
 # `make` alone lists the targets. Everything runs on a fresh Debian machine as root; `make demo` needs
 # only the Rust toolchain.
 .DEFAULT_GOAL := help
-.PHONY: help demo build images test test-unit test-codec test-search test-api test-gate gate-bless gate-features e2e cluster-up cluster-demo cluster-down bench bench-peers scaling crds
+.PHONY: help demo build images test test-unit test-codec test-search test-api test-gate test-report screenshot test-containers gate-bless gate-features e2e cluster-up cluster-demo cluster-down bench bench-peers scaling crds dashboards
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: ## the main job on this machine: a target, 20 s of load, the verdict, every request in a file
 	cargo build --release --locked -p loadtest-cli
@@ -33,6 +33,16 @@ test-api: ## the API against a real kube-apiserver
 
 test-gate: ## instructions, system calls and allocations of one request against tests/gate/costs.txt
 	tests/run.sh gate
+
+test-report: ## the report pages of real runs in Chromium, with axe
+	tests/run.sh report
+
+screenshot: ## docs/report.png, from a run of half a minute
+	cargo build --release --locked --workspace --bins
+	tests/report/run.sh --screenshot docs/report.png
+
+test-containers: ## the images and examples/compose in a Docker engine of its own
+	tests/run.sh containers
 
 gate-bless: ## writes that file anew, after a change that is worth its price
 	cargo build --release --locked --workspace --bins
@@ -65,5 +75,8 @@ bench-peers: ## installs those of them that are missing, into target/bench/peers
 scaling: ## how much one operator holds, 10 min, for docs/scaling.md
 	tests/run.sh scale
 
-crds: ## regenerates the CRD files of the chart from the types
+dashboards: ## regenerates the dashboards of the chart from dashboards/src/content
+	cargo run --locked -p loadtest-dashboards --bin generate-dashboards
+
+crds: ## regenerates the chart's CRD files and docs/api-reference.md from the types
 	cargo run --locked -p loadtest-crds --bin generate-crds
