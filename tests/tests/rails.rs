@@ -27,6 +27,8 @@ fn spec(url: &str, users: u32, start_timeout: &str) -> Value {
         "target": {"url": url},
         "scenarios": [{
             "name": "main",
+            // A namespace that is deleted waits for the time that its pods have.
+            "gracefulStop": "1s",
             "load": {"constantUsers": {"users": users, "duration": "5s"}},
             "tasks": [{"steps": [{"request": {"url": "/"}}]}],
         }],

@@ -325,11 +325,16 @@ fn metadata(run: &Run, name: &str) -> ObjectMeta {
     }
 }
 
+/// How long a pod may take to end. Not longer than it needs: a namespace that is deleted waits half of it
+/// for a pod that never got a node.
 fn grace(plan: &Plan) -> Duration {
     let teardown = plan.once.as_ref().and_then(|once| once.teardown);
+    let exports = plan.results.exports();
     plan.graceful_stop()
         + teardown.map_or(Duration::ZERO, |_| TEARDOWN_GRACE)
-        + plan.results.drain_timeout
+        + exports
+            .then_some(plan.results.drain_timeout)
+            .unwrap_or_default()
         + TERMINATION_MARGIN
 }
 
