@@ -83,6 +83,17 @@ pub fn format_duration(duration: Duration) -> String {
     out
 }
 
+/// Writes a duration as people read it, milliseconds up to a second, tenths up to a minute, then whole
+/// seconds: `200ms`, `20.3s`, `5m3s`.
+pub fn format_rounded_duration(duration: Duration) -> String {
+    let millis = duration.as_millis() as u64;
+    match millis {
+        0..1_000 => format_duration(Duration::from_millis(millis)),
+        1_000..60_000 => format!("{}s", (millis as f64 / 100.0).round() / 10.0),
+        _ => format_duration(Duration::from_secs((millis + 500) / 1_000)),
+    }
+}
+
 /// Writes microseconds with three significant digits: `953us`, `12.4ms`, `1.25s`, `125s`.
 pub fn format_latency(micros: u64) -> String {
     if micros < 1_000 {

@@ -6,8 +6,8 @@ use std::{collections::BTreeMap, time::Duration};
 use loadtest_core::{
     identity,
     scalar::{
-        Rate, StatusRange, format_duration, format_latency, format_ratio, parse_duration,
-        parse_percent,
+        Rate, StatusRange, format_duration, format_latency, format_ratio, format_rounded_duration,
+        parse_duration, parse_percent,
     },
     template::{Names, Position, Segment, Slot, Template},
     threshold::Threshold,
@@ -60,6 +60,20 @@ proptest! {
         let unit = if text.ends_with("ms") { 1e3 } else { 1e6 };
         prop_assert!((value * unit - micros as f64).abs() <= micros as f64 * 0.0051, "{text}");
         prop_assert!(digits.chars().filter(char::is_ascii_digit).count() >= 3, "{text}");
+    }
+}
+
+#[test]
+fn durations_are_read_by_people() {
+    for (millis, text) in [
+        (0, "0s"),
+        (200, "200ms"),
+        (20_013, "20s"),
+        (20_349, "20.3s"),
+        (90_600, "1m31s"),
+    ] {
+        let duration = std::time::Duration::from_millis(millis);
+        assert_eq!(format_rounded_duration(duration), text);
     }
 }
 

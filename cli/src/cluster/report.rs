@@ -90,11 +90,6 @@ async fn files(cluster: &Cluster, run: &Run) -> Result<RunFiles, ClusterError> {
             "The run's plan is not in the cluster, or of another version: what was asked for is not shown.".to_owned(),
         );
     }
-    let errors = run
-        .status
-        .summary
-        .as_ref()
-        .map_or(0, |summary| summary.errors.len());
     Ok(RunFiles {
         test: run.test().map_or_else(|| run.name(), str::to_owned),
         status: run.status.clone(),
@@ -103,7 +98,6 @@ async fn files(cluster: &Cluster, run: &Run) -> Result<RunFiles, ClusterError> {
             .and_then(|plan| serde_json::to_string_pretty(plan).ok()),
         plan,
         course: Course::default(),
-        examples: vec![None; errors],
         samples: Vec::new(),
         notes,
     })

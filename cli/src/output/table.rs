@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use console::Style;
 use loadtest_core::{
     report::ExportCounts,
-    scalar::{format_duration, format_latency, format_rate, format_ratio},
+    scalar::{format_latency, format_rate, format_ratio, format_rounded_duration},
     verdict::Verdict,
     view::{GroupStats, NamedStats, RequestStats, RunView, Summary},
 };
@@ -207,7 +207,7 @@ fn load(out: &mut String, view: &RunView, summary: &Summary) {
         out,
         "\nLoad      {} iterations{early} in {}",
         grouped(summary.iterations),
-        format_duration(rounded(summary.duration))
+        format_rounded_duration(summary.duration)
     );
     if summary.warm_up_requests > 0 {
         let _ = write!(
@@ -230,11 +230,6 @@ fn load(out: &mut String, view: &RunView, summary: &Summary) {
         ", generator CPU {}",
         format_ratio((view.generator.cpu * 100.0).round() / 100.0)
     );
-}
-
-/// A hundredth of a second is enough for people.
-fn rounded(duration: std::time::Duration) -> std::time::Duration {
-    std::time::Duration::from_millis((duration.as_millis() as u64 + 5) / 10 * 10)
 }
 
 fn export_line(out: &mut String, export: &ExportCounts, problem: &str) {

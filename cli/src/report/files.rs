@@ -10,10 +10,9 @@ use loadtest_crds::LoadTestRunStatus;
 
 use super::{
     course::Course,
-    examples::{self, Example},
     samples::{self, Sample},
 };
-use crate::run::directory::{INTERVALS, REQUESTS, SAMPLES, SUMMARY};
+use crate::run::directory::{INTERVALS, SAMPLES, SUMMARY};
 
 /// Why a directory cannot be reported.
 #[derive(Debug, thiserror::Error)]
@@ -49,8 +48,6 @@ pub struct RunFiles {
     pub test: String,
     /// How the run went on: the interval documents.
     pub course: Course,
-    /// A request of each kind of failure, beside the errors of the status.
-    pub examples: Vec<Option<Example>>,
     /// What the server said at each kind of failure, beside the errors of the status.
     pub samples: Vec<Vec<Sample>>,
     /// What is missing, for people.
@@ -88,7 +85,6 @@ impl RunFiles {
             .summary
             .as_ref()
             .map_or(&[][..], |s| s.errors.as_slice());
-        let examples = examples::find(errors, &places(dir, REQUESTS));
         let samples = samples::find(errors, &places(dir, SAMPLES));
         let test = plan_text.as_deref().and_then(test_name);
         Ok(Self {
@@ -97,7 +93,6 @@ impl RunFiles {
             plan,
             plan_text,
             course,
-            examples,
             samples,
             notes,
         })

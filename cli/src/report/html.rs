@@ -347,25 +347,19 @@ fn groups(summary: &Summary) -> Table {
 }
 
 fn errors(summary: &Summary, files: &RunFiles) -> Table {
-    let rows = summary.errors.iter().enumerate().map(|(index, error)| {
-        let example = files.examples.get(index).and_then(Option::as_ref);
+    let rows = summary.errors.iter().map(|error| {
         vec![
             error.message.clone(),
             error.kind.clone(),
             error.request.clone(),
-            example.map_or_else(
-                || NOTHING.to_owned(),
-                |example| format!("{}: {}", example.request, example.circumstances),
-            ),
             count(error.count),
         ]
     });
     Table {
         id: "errors",
         title: "Errors",
-        columns: columns(&["Message", "Kind", "Request", "Example"], &["Count"]),
+        columns: columns(&["Message", "Kind", "Request"], &["Count"]),
         rows: rows.collect(),
-        note: "Examples are from the documents of the run, if they were kept.",
         samples: files.samples.clone(),
         ..Table::default()
     }

@@ -6,7 +6,6 @@
 
 pub mod chart;
 pub mod course;
-pub mod examples;
 pub mod figures;
 pub mod files;
 pub mod html;

@@ -5,7 +5,7 @@ use loadtest_core::{
     baseline::Comparison,
     plan::RunIdentity,
     report::{ExportCounts, UnixMicros},
-    scalar::{format_duration, format_latency, format_rate, format_ratio},
+    scalar::{format_latency, format_rate, format_ratio, format_rounded_duration},
     view::{LatencyStats, Phase, RunView, Summary as Measured},
 };
 
@@ -170,7 +170,7 @@ fn run_facts(view: &RunView, facts: &Facts<'_>) -> RunFacts {
 fn summary(measured: &Measured) -> Summary {
     let total = &measured.total;
     Summary {
-        duration: round_duration(measured.duration),
+        duration: format_rounded_duration(measured.duration),
         resent: (measured.resent > 0).then(|| count(measured.resent)),
         warm_up_requests: (measured.warm_up_requests > 0).then(|| count(measured.warm_up_requests)),
         requests: count(total.requests),
@@ -273,7 +273,7 @@ fn durations(stats: &LatencyStats, passes: u64) -> Durations {
 
 fn progress(progress: &loadtest_core::view::Progress) -> Progress {
     Progress {
-        elapsed: round_duration(progress.elapsed),
+        elapsed: format_rounded_duration(progress.elapsed),
         rate: format_rate(progress.rate),
         p95: if progress.rate > 0.0 {
             format_latency(progress.p95)
@@ -347,16 +347,6 @@ fn export(counts: &ExportCounts, problem: &str) -> Export {
     }
 }
 
-/// Milliseconds up to a second, tenths up to a minute, then whole seconds: `200ms`, `20.3s`, `5m3s`.
-fn round_duration(duration: std::time::Duration) -> String {
-    let millis = duration.as_millis() as u64;
-    match millis {
-        0..1_000 => format_duration(std::time::Duration::from_millis(millis)),
-        1_000..60_000 => format!("{}s", (millis as f64 / 100.0).round() / 10.0),
-        _ => format_duration(std::time::Duration::from_secs((millis + 500) / 1_000)),
-    }
-}
-
 fn count(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
 }
@@ -412,15 +402,5 @@ mod tests {
             assert!(json.len() <= 98, "{json}");
             assert!(json.ends_with("…\""));
         }
-    }
-
-    #[test]
-    fn durations_are_read_by_people() {
-        let text = |millis| round_duration(std::time::Duration::from_millis(millis));
-        assert_eq!(text(0), "0s");
-        assert_eq!(text(200), "200ms");
-        assert_eq!(text(20_013), "20s");
-        assert_eq!(text(20_349), "20.3s");
-        assert_eq!(text(90_600), "1m31s");
     }
 }
