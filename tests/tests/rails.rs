@@ -5,7 +5,7 @@
 
 use std::{
     sync::{Mutex, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, Result, ensure};
@@ -200,8 +200,11 @@ fn a_run_that_waited_too_long_for_the_operator_is_judged_at_once() -> Result<()>
     let (home, namespace) = (Namespace::new("home")?, Namespace::new("late")?);
     let installation = Installation::new(home.name(), true)?;
     namespace.apply(&run("late", &spec("http://nowhere", 1, "1s")))?;
+    let applied = Instant::now();
+    wait::until("the run to be older than its startTimeout", LIMIT, || {
+        Ok((applied.elapsed() > Duration::from_secs(1)).then_some(()))
+    })?;
     let proxy = Proxy::new()?;
-    // Its start takes longer than a second, and creation times are whole seconds, rounded down.
     let operator = installation.start(&proxy.url())?;
     operator.coordination()?;
     let judged = judged_late(&namespace).and_then(|()| ends_quietly(&namespace, &operator));

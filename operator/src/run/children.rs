@@ -329,12 +329,14 @@ fn metadata(run: &Run, name: &str) -> ObjectMeta {
 /// for a pod that never got a node.
 fn grace(plan: &Plan) -> Duration {
     let teardown = plan.once.as_ref().and_then(|once| once.teardown);
-    let exports = plan.results.exports();
+    let drain = if plan.results.exports() {
+        plan.results.drain_timeout
+    } else {
+        Duration::ZERO
+    };
     plan.graceful_stop()
         + teardown.map_or(Duration::ZERO, |_| TEARDOWN_GRACE)
-        + exports
-            .then_some(plan.results.drain_timeout)
-            .unwrap_or_default()
+        + drain
         + TERMINATION_MARGIN
 }
 
