@@ -203,7 +203,7 @@ fn tokens_are_renewed_in_time() {
     let ran = ran("12-token-refresh.yaml", &[], &["POST oauth/token"]);
     assert_eq!(ran.counted("GET me"), 100);
     let tokens = ran.counted("POST oauth/token");
-    // Good for 3 s, renewed 1 s before: about every 2 s from before the start to the end.
+    // Good for 5 s, renewed 3 s before: about every 2 s from before the start to the end.
     assert!((3..=6).contains(&tokens), "{tokens} tokens");
 }
 
