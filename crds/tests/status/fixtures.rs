@@ -13,8 +13,10 @@ use loadtest_core::{
     },
 };
 use loadtest_crds::{
-    LoadTestRunStatus,
-    status::{Condition, Facts, run_status, time_of},
+    LoadTestRunStatus, LoadTestStatus,
+    status::{
+        Condition, Facts, LastRunFacts, Next, TestFacts, load_test_status, run_status, time_of,
+    },
 };
 
 pub(crate) const SECOND: i64 = 1_000_000;
@@ -162,4 +164,23 @@ pub(crate) fn short(conditions: &[Condition]) -> Vec<String> {
         .iter()
         .map(|c| format!("{}={:?}({})", c.kind, c.status, c.reason))
         .collect()
+}
+
+/// The status of a test of this generation whose only run, made of generation 7, has this status.
+pub(crate) fn test_of(generation: i64, run: &LoadTestRunStatus) -> LoadTestStatus {
+    load_test_status(&TestFacts {
+        generation,
+        problems: &[],
+        last: Some(LastRunFacts {
+            name: "shop-4",
+            number: 4,
+            run_key: "v1:abc",
+            generation: 7,
+            status: Some(run),
+        }),
+        next: Next::Nothing,
+        next_schedule: None,
+        previous: &[],
+        now: time_of(START),
+    })
 }

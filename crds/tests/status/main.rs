@@ -21,7 +21,7 @@ use loadtest_crds::{
 };
 use serde_json::json;
 
-use fixtures::{SECOND, START, identity, short, status_at, view};
+use fixtures::{SECOND, START, identity, short, status_at, test_of, view};
 
 #[test]
 fn a_passed_run_reads_like_this() {
@@ -341,23 +341,7 @@ fn a_run_that_waits_for_its_data_is_not_over_and_its_test_says_why() {
         (run.phase.as_deref(), run.verdict.as_deref()),
         (Some("Pending"), None)
     );
-    let of_test = |generation| {
-        load_test_status(&TestFacts {
-            generation,
-            problems: &[],
-            last: Some(LastRunFacts {
-                name: "shop-4",
-                number: 4,
-                run_key: "v1:abc",
-                generation: 7,
-                status: Some(&run),
-            }),
-            next: Next::Nothing,
-            next_schedule: None,
-            previous: &[],
-            now: time_of(START),
-        })
-    };
+    let of_test = |generation| test_of(generation, &run);
     let said = of_test(7).result;
     assert_eq!(short(&said.conditions), expected);
     let sentence = format!("{path}: there is none");

@@ -4,12 +4,10 @@ use loadtest_core::{
     baseline::{Comparison, Delta},
     view::Phase,
 };
-use loadtest_crds::status::{
-    Facts, LastRunFacts, Next, TestFacts, load_test_status, queued_run_status, time_of,
-};
+use loadtest_crds::status::{Facts, queued_run_status, time_of};
 use serde_json::json;
 
-use crate::fixtures::{START, identity, short, status_at, view};
+use crate::fixtures::{START, identity, short, status_at, test_of, view};
 
 fn delta(regressed: bool) -> Delta {
     Delta {
@@ -88,21 +86,7 @@ fn a_run_that_waits_for_others_is_in_progress_and_so_is_its_test() {
         (run.phase.as_deref(), run.verdict.as_deref()),
         (Some("Pending"), None)
     );
-    let test = load_test_status(&TestFacts {
-        generation: 7,
-        problems: &[],
-        last: Some(LastRunFacts {
-            name: "shop-4",
-            number: 4,
-            run_key: "v1:abc",
-            generation: 7,
-            status: Some(&run),
-        }),
-        next: Next::Nothing,
-        next_schedule: None,
-        previous: &[],
-        now: time_of(START),
-    });
+    let test = test_of(7, &run);
     assert_eq!(short(&test.result.conditions), expected);
     assert_eq!(test.result.message, run.message);
 }
