@@ -106,8 +106,10 @@ start_kube kube-controller-manager --kubeconfig "$pki/controller-manager.kubecon
 start_kube kube-scheduler --kubeconfig "$pki/scheduler.kubeconfig" \
   --authentication-kubeconfig "$pki/scheduler.kubeconfig" --authorization-kubeconfig "$pki/scheduler.kubeconfig" \
   --bind-address 127.0.0.1 --leader-elect=false
+# Without the label the loss of the only node is the loss of all: the node controller then takes itself
+# for the one that is cut off, and evicts nobody.
 start_kube kubelet --config "$RUN/config/kubelet.yaml" --kubeconfig "$pki/kubelet.kubeconfig" \
-  --hostname-override $NODE --node-ip $NODE_IP
+  --hostname-override $NODE --node-ip $NODE_IP --node-labels node.kubernetes.io/exclude-disruption=true
 start_kube kube-proxy --config "$RUN/config/kube-proxy.yaml"
 
 # Nothing restarts a daemon: one that ends is a finding. bash reaps what is re-parented to it.
