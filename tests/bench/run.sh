@@ -14,5 +14,5 @@ case " $* " in
 *" --quick "* | *" --only "*) ;;
 *) set -- --out docs/performance.md "$@" ;;
 esac
-cargo build --release --locked --package loadtest-tests --bin bare
+cargo build --release --locked --package loadtest-tests --bin bare --bin lean
 exec cargo run --release --quiet --locked --package loadtest-tests --bin bench -- --loadtest target/release/loadtest "$@"

@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::{
     client::{Client, Place, Says, WARM_UP},
-    target::Target,
+    target::{LARGE, SMALL, Target, sibling},
 };
 
 /// What `make bench-peers` installs.
@@ -22,12 +22,6 @@ const LOCUST: &str = include_str!("../../../bench/locustfile.py");
 
 /// What ours runs.
 const MANIFEST: &str = "bench.yaml";
-
-/// Path of the answer that every client asks for: 224 bytes of JSON.
-const SMALL: &str = "/json";
-
-/// Path of the large one.
-const LARGE: &str = "/bytes/10240";
 
 /// What is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -129,10 +123,9 @@ impl Clients<'_> {
     /// The loop of tests/src/bin/bare.rs, which is built beside this program.
     pub fn bare(&self, connections: u32) -> Result<Client> {
         let args = format!("{connections} {} {}", self.length(), self.url(Job::Product));
-        let program = std::env::current_exe()?.with_file_name("bare");
         self.client(
             "a bare epoll loop",
-            program,
+            sibling("bare")?,
             &args,
             Says::Wrk { connections },
         )

@@ -202,8 +202,10 @@ tests/bench/run.sh --pairs 9 --seconds 10  # longer
 tests/bench/run.sh --only wrk              # only what has this in its name
 ```
 
-- All clients ask the bundled target (`loadtest target`) for the same 224 bytes of JSON, or for 10 kB.
-  Ours, k6 and Locust do the scenario of [tests/bench](../tests/bench); the others cannot, and send one
+- All clients ask for the same 224 bytes of JSON, or for 10 kB: over TLS the bundled target (`loadtest
+  target`), else an epoll loop that repeats that target's answers with as little work as can be
+  ([lean.rs](../tests/src/bin/lean.rs)). With a slower target it is the client that waits, and being
+  woken for each answer costs it more CPU than being busy does. Ours, k6 and Locust do the scenario of [tests/bench](../tests/bench); the others cannot, and send one
   fixed request. The client has one core, the target the others; with one core they share it.
 - Runs come in pairs, and who is first changes from pair to pair. Before each pair it waits until the
   machine is quiet, at most 20 s. The number is the median of the pairs' ratios.
