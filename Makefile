@@ -66,7 +66,7 @@ cluster-demo: ## examples/httpbin.yaml in that cluster, from apply to verdict
 cluster-down: ## stops it and leaves nothing behind
 	tests/environment.sh down
 
-bench: ## beside wrk, oha, k6, hey, vegeta and Locust, 40 min, into docs/performance.md
+bench: ## beside wrk, oha, Goose, k6, hey, vegeta and Locust, 45 min, into docs/performance.md
 	tests/bench/run.sh
 
 bench-peers: ## installs those of them that are missing, into target/bench/peers

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # peers.sh: installs the load generators that `make bench` compares with and that are missing, and says
 # what it did. All go to target/bench/peers, except wrk, which is Debian's package. Needs cargo, go and
-# python3; the first time it takes some minutes, most of them for building oha.
+# python3; the first time it takes some minutes, most of them for building oha and goose.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
@@ -11,6 +11,7 @@ k6=v1.8.1
 hey=v0.1.5
 vegeta=v12.13.0
 locust=2.47.0
+goose=0.19.0 # also in goose/Cargo.toml
 
 peers=$PWD/target/bench/peers
 mkdir -p "$peers/bin" "$peers/versions"
@@ -59,10 +60,14 @@ if missing locust $locust; then
   installed locust $locust
 fi
 
-if missing oha $oha; then
-  need cargo oha
+from_cargo() { # NAME VERSION ARGUMENTS...
+  missing "$1" "$2" || return 0
+  need cargo "$1"
   # Its own build directory: the workspace's is not to be locked for minutes.
-  CARGO_TARGET_DIR=$peers/build cargo install --quiet --locked --force --root "$peers" --version $oha oha
+  CARGO_TARGET_DIR=$peers/build cargo install --quiet --locked --force --root "$peers" "${@:3}"
   rm -rf "$peers/build"
-  installed oha $oha
-fi
+  installed "$1" "$2"
+}
+from_cargo oha $oha --version $oha oha
+# A library: the job of the benchmark is a program of its own.
+from_cargo goose $goose --path tests/bench/goose

@@ -59,7 +59,7 @@ impl Aggregates {
         export: &ExportCounts,
     ) -> Result<Stretch, PoolError> {
         let (mut batch, mut damaged) = (Batch::new(Stream::Metrics), 0);
-        while batch.bytes() < STRETCH_BYTES {
+        while batch.text().len() < STRETCH_BYTES {
             let before = self.lane.offset();
             let entry = self.lane.next_entry()?;
             let is_delivered = self.lane.offset() <= delivered;

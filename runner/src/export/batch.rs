@@ -102,9 +102,9 @@ impl Batch {
         self.items.is_empty()
     }
 
-    /// Bytes of all actions and documents.
-    pub(super) fn bytes(&self) -> usize {
-        self.text.len()
+    /// All actions and documents.
+    pub(super) fn text(&self) -> &[u8] {
+        &self.text
     }
 
     /// Action and document lines of an item.

@@ -69,7 +69,7 @@ impl Delivery<'_> {
             .elastic
             .client
             .send(Method::Post, &self.path, &query, Body::Gzip(&body));
-        let meaning = match sent.await {
+        let meaning = match self.elastic.awaited(sent).await {
             Ok(answer) => {
                 let meaning = read(&answer, count);
                 // A gateway's error, or half an answer: the request behind it may have been done.
@@ -217,6 +217,10 @@ impl Delivery<'_> {
 }
 
 fn compress(batch: &Batch, items: &[u32]) -> Vec<u8> {
+    // Usually it is all of them, and they stand one behind the other as they are.
+    if items.len() == batch.len() {
+        return gzip::compress(batch.text());
+    }
     let actions = items.iter().map(|item| batch.action(*item));
     gzip::compress(&actions.collect::<Vec<_>>().concat())
 }

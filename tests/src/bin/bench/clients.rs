@@ -179,6 +179,15 @@ impl Clients<'_> {
         Ok(client)
     }
 
+    pub fn goose(&self, users: u32) -> Result<Client> {
+        let args = format!(
+            "--quiet --no-reset-metrics --users {users} --increase-time 1s --run-time {}s --host {}",
+            self.length(),
+            self.target.url
+        );
+        self.peer("goose", &args, Says::Unread)
+    }
+
     fn peer(&self, name: &str, args: &str, says: Says) -> Result<Client> {
         self.client(name, find(name)?, args, says)
     }

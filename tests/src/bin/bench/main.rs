@@ -231,6 +231,7 @@ fn comparisons(clients: &Clients<'_>) -> Result<Vec<Comparison>> {
         wrk(64, Secure, Off, 1.0, " TLS 1.3,")?,
         wrk(1_000, Secure, Off, 1.0, " TLS 1.3,")?,
         with(clients.oha(64)?, Some(1.4))?,
+        with(clients.goose(64)?, Some(2.0))?,
         with(clients.k6(64)?, Some(9.0))?,
         with(clients.locust(64)?, Some(14.0))?,
         with(clients.hey(64)?, None)?,
