@@ -1,7 +1,7 @@
 # `make` alone lists the targets. Everything runs on a fresh Debian machine as root; `make demo` needs
 # only the Rust toolchain.
 .DEFAULT_GOAL := help
-.PHONY: help demo build images test test-unit test-codec test-search test-api test-gate test-report screenshot test-containers gate-bless gate-features e2e cluster-up cluster-demo cluster-down bench bench-peers scaling crds dashboards
+.PHONY: help demo build images test test-unit test-codec test-search test-api test-crash test-gate test-report screenshot test-containers gate-bless gate-features e2e cluster-up cluster-demo cluster-down bench bench-peers scaling crds dashboards
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -30,6 +30,9 @@ test-search: ## the exporter against a real OpenSearch and a real Elasticsearch
 
 test-api: ## the API against a real kube-apiserver
 	tests/run.sh api
+
+test-crash: ## the operator dies, or the API server fails it, at each of its calls
+	tests/run.sh crash
 
 test-gate: ## instructions, system calls and allocations of one request against tests/gate/costs.txt
 	tests/run.sh gate

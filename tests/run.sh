@@ -69,7 +69,7 @@ start_search() {
   start_servers "$here/search/start.sh" "$1" && search_urls=${search_urls:+$search_urls,}$ready
 }
 search_servers() {
-  "$here/search/build.sh" opensearch elasticsearch elasticsearch-security && start_search opensearch && start_search elasticsearch
+  "$here/search/build.sh" opensearch opensearch-security elasticsearch elasticsearch-security && start_search opensearch && start_search elasticsearch
 }
 search_tests() {
   LOADTEST_TEST_SEARCH_URLS=$search_urls cargo test --locked --no-fail-fast \
@@ -122,7 +122,7 @@ scale_tests() {
 }
 
 # --- what to run -----------------------------------------------------------------------------------
-default=(unit codec search api gate e2e)
+default=(unit codec search api gate crash e2e)
 layers=("$@")
 [ $# -gt 0 ] || layers=("${default[@]}")
 for layer in "${layers[@]}"; do

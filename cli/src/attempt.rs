@@ -1,5 +1,8 @@
 //! `loadtest try`: one iteration of a task, with all that was sent, answered, checked and taken out.
 
+mod foreign;
+mod stopped;
+
 use std::{
     fmt::Write as _,
     path::{Path, PathBuf},
@@ -11,7 +14,10 @@ use loadtest_core::{
     scalar::format_latency,
 };
 use loadtest_crds::{Problem, Stage};
-use loadtest_runner::engine::{Seen, rehearse};
+use loadtest_runner::{
+    engine::{Seen, rehearse},
+    step_kind::StepKinds,
+};
 
 use crate::{
     exit::Exit,
@@ -42,6 +48,9 @@ pub struct Args {
     /// PEM file with the authorities to trust for https, instead of the manifest's target.tls.caRef.
     #[arg(long, value_name = "FILE")]
     target_ca: Option<PathBuf>,
+    /// A runner with step kinds of your own (custom steps), which does the iteration.
+    #[arg(long, value_name = "FILE")]
+    runner_binary: Option<PathBuf>,
     /// Show bodies whole, not only their beginning.
     #[arg(long)]
     full: bool,
@@ -50,8 +59,13 @@ pub struct Args {
     changes: Changes,
 }
 
-/// Does one iteration and shows it. Nothing is measured and no file is written.
+/// Does one iteration and prints it. Nothing is measured and no file is written.
 pub fn run(args: &Args) -> Exit {
+    show(args, print)
+}
+
+/// The same, shown elsewhere.
+pub fn show(args: &Args, mut print: impl FnMut(&str) + Send + 'static) -> Exit {
     let source = args.file.display().to_string();
     let text = match manifest::read(&args.file) {
         Ok(text) => text,
@@ -72,10 +86,25 @@ pub fn run(args: &Args) -> Exit {
         Ok(chosen) => chosen,
         Err(problem) => return manifest::refuse(&source, &[problem]),
     };
+    // A runner of the user's own is told the plan in a file.
+    let orders = args.runner_binary.as_deref();
+    let orders = orders.map(|runner| foreign::Orders::new(runner, &plan, &scratch));
+    let (orders, scratch) = match (orders.transpose(), stopped::tidied(scratch)) {
+        (Ok(orders), Ok(scratch)) => (orders, scratch),
+        (Err(problem), _) => return failed(&problem),
+        (_, Err(error)) => return failed(&format!("signals cannot be received: {error}")),
+    };
     let full = args.full;
-    let result = rehearse(&plan, scenario, task, move |seen| {
-        print(&shown(&seen, full));
-    });
+    let mut look = move |seen: &Seen| print(&shown(seen, full));
+    let result = match &orders {
+        Some(orders) => orders.rehearse((scenario, task), look),
+        None => rehearse(
+            &plan,
+            (scenario, task),
+            &StepKinds::default(),
+            move |seen| look(&seen),
+        ),
+    };
     drop(scratch);
     match result {
         Ok(true) => Exit::Passed,
@@ -83,18 +112,20 @@ pub fn run(args: &Args) -> Exit {
             say("not every request succeeded");
             Exit::Failed
         }
-        Err(problem) => {
-            say(&format!("error: {problem}"));
-            Exit::Error
-        }
+        Err(problem) => failed(&problem),
     }
+}
+
+fn failed(problem: &str) -> Exit {
+    say(&format!("error: {problem}"));
+    Exit::Error
 }
 
 impl Args {
     fn options(&self) -> Options {
         Options {
             runners: None,
-            runner_binary: None,
+            runner_binary: self.runner_binary.clone(),
             out: None,
             raw: Some(RawChoice::None),
             csv: None,
@@ -153,6 +184,7 @@ fn shown(seen: &Seen, full: bool) -> String {
     let _ = match seen {
         Seen::Begins(what) => writeln!(out, "{}", Style::new().bold().apply_to(what)),
         Seen::Sent { origin, text } => sent(&mut out, origin, text, full),
+        Seen::Step { kind, name, with } => step(&mut out, (kind, name), with, full),
         Seen::Set { name, value } => writeln!(out, "  {name} = {}", cut(value, full)),
         Seen::Ended { .. } => ended(&mut out, seen, full),
     };
@@ -175,9 +207,27 @@ fn sent(out: &mut String, origin: &str, text: &str, full: bool) -> std::fmt::Res
     quoted(out, '>', body, full)
 }
 
+fn step(
+    out: &mut String,
+    (kind, name): (&str, &str),
+    with: &[(String, String)],
+    full: bool,
+) -> std::fmt::Result {
+    let heading = match name {
+        name if name == kind => kind.to_owned(),
+        name => format!("{kind} {name}"),
+    };
+    writeln!(out, "\n  {}", Style::new().bold().apply_to(heading))?;
+    for (name, text) in with {
+        writeln!(out, "  > {name}: {}", cut(text, full))?;
+    }
+    Ok(())
+}
+
 fn ended(out: &mut String, seen: &Seen, full: bool) -> std::fmt::Result {
     let Seen::Ended {
         origin,
+        answered,
         status,
         headers,
         body,
@@ -189,15 +239,18 @@ fn ended(out: &mut String, seen: &Seen, full: bool) -> std::fmt::Result {
     else {
         return Ok(());
     };
-    if *status > 0 {
+    if *answered {
         let took = format_latency(took.as_micros().try_into().unwrap_or(u64::MAX));
-        writeln!(out, "  < {status} in {took}")?;
+        match status {
+            0 => writeln!(out, "  < done in {took}")?,
+            status => writeln!(out, "  < {status} in {took}")?,
+        }
         for (name, value) in headers {
             writeln!(out, "  < {name}: {value}")?;
         }
         quoted(out, '<', body, full)?;
     }
-    for (name, holds) in checks.iter().filter(|_| *status > 0) {
+    for (name, holds) in checks.iter().filter(|_| *answered) {
         let (mark, style) = if *holds {
             ("✓", Style::new().green())
         } else {
@@ -205,13 +258,13 @@ fn ended(out: &mut String, seen: &Seen, full: bool) -> std::fmt::Result {
         };
         writeln!(out, "  {} {name}", style.apply_to(mark))?;
     }
-    for (name, value) in extracts.iter().filter(|_| *status > 0) {
+    for (name, value) in extracts.iter().filter(|_| *answered) {
         writeln!(out, "  {name} = {}", cut(value, full))?;
     }
     if let Some(failure) = failure {
         let mark = Style::new().red().apply_to("✗");
-        match status {
-            0 => writeln!(out, "  {mark} {origin}: {failure}")?,
+        match (status, origin.is_empty()) {
+            (0, false) => writeln!(out, "  {mark} {origin}: {failure}")?,
             _ => writeln!(out, "  {mark} {failure}")?,
         }
     }

@@ -131,7 +131,7 @@ pub fn one_changed_test(text: &str, changes: &Changes) -> Result<Test, Vec<Probl
         },
         (None, _) => Err(whole("there is no LoadTest in it")),
         (Some(_), others) => Err(whole(&format!(
-            "there are {} LoadTests in it; run takes one",
+            "there are {} LoadTests in it, and one is taken",
             others + 1
         ))),
     }

@@ -1,14 +1,32 @@
 //! `loadtest push`: the results of a run on this machine, delivered to a search server afterwards.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
 
-use loadtest_core::plan::{Auth, Elasticsearch, Flavor, Plan, RawMode};
-use loadtest_runner::export::push::{PushError, Pushed, push};
+use loadtest_core::{
+    plan::{Auth, ClientCertificate, Elasticsearch, Flavor, Plan, RawMode},
+    scalar::format_rounded_duration,
+};
+use loadtest_runner::export::push::{Going, PushError, Pushed, push};
 
 use crate::{
     exit::Exit,
-    output::terminal::{print, say},
+    output::{
+        table::grouped,
+        terminal::{print, say},
+    },
 };
+
+/// Between two lines that say how it goes.
+const TELL: Duration = Duration::from_secs(5);
+
+/// How long a server may keep silent before that is said.
+const QUIET: Duration = Duration::from_secs(3);
+
+/// Between two lines that say that it still does.
+const STILL_QUIET: Duration = Duration::from_secs(30);
 
 /// Arguments of `loadtest push`.
 #[allow(clippy::doc_markdown)]
@@ -35,6 +53,12 @@ pub struct Args {
     /// PEM file with the authorities to trust for https.
     #[arg(long, value_name = "FILE")]
     pub ca_file: Option<PathBuf>,
+    /// PEM file with the certificate to show; needs --key-file.
+    #[arg(long, value_name = "FILE", requires = "key_file")]
+    pub cert_file: Option<PathBuf>,
+    /// PEM file with the private key of --cert-file.
+    #[arg(long, value_name = "FILE", requires = "cert_file")]
+    pub key_file: Option<PathBuf>,
 }
 
 /// Delivers the files of a run.
@@ -46,7 +70,8 @@ pub fn run(args: &Args) -> Exit {
             return Exit::Usage;
         }
     };
-    match push(&args.dir, &plan, &args.server()) {
+    let mut course = Course::new(plan.results.drain_timeout);
+    match push(&args.dir, &plan, &args.server(), |going| course.tell(going)) {
         Ok(pushed) => tell(args, &pushed),
         Err(error @ PushError::Server(_)) => {
             say(&format!("error: {error}"));
@@ -55,6 +80,46 @@ pub fn run(args: &Args) -> Exit {
         Err(error) => {
             say(&format!("error: {error}"));
             Exit::Error
+        }
+    }
+}
+
+/// What is said while it goes on.
+struct Course {
+    patience: Duration,
+    told: Instant,
+    settled: u64,
+    quiet: Option<Instant>,
+}
+
+impl Course {
+    fn new(patience: Duration) -> Self {
+        Self {
+            patience,
+            told: Instant::now(),
+            settled: 0,
+            quiet: None,
+        }
+    }
+
+    fn tell(&mut self, going: &Going) {
+        if going.settled > self.settled {
+            self.quiet = None;
+            if self.told.elapsed() >= TELL {
+                (self.told, self.settled) = (Instant::now(), going.settled);
+                say(&format!("{} documents so far", grouped(going.settled)));
+            }
+        } else if going.quiet >= QUIET
+            && !going.problem.is_empty()
+            && self.quiet.is_none_or(|said| said.elapsed() >= STILL_QUIET)
+        {
+            self.quiet = Some(Instant::now());
+            let left = self.patience.saturating_sub(going.quiet);
+            say(&format!(
+                "waiting for the server: {}; given up in {}, and Ctrl-C loses nothing: push again",
+                going.problem,
+                format_rounded_duration(left)
+            ));
         }
     }
 }
@@ -121,6 +186,12 @@ impl Args {
             flavor: Flavor::Auto,
             auth,
             ca_file: self.ca_file.as_ref().map(file),
+            client_certificate: self.cert_file.as_ref().zip(self.key_file.as_ref()).map(
+                |(certificate, key)| ClientCertificate {
+                    certificate_file: file(certificate),
+                    key_file: file(key),
+                },
+            ),
             raw: RawMode::All,
         }
     }

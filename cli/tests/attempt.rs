@@ -4,7 +4,9 @@
 
 mod common;
 
-use common::{Place, Target, stats};
+use std::io::{BufRead as _, BufReader};
+
+use common::{Place, SECOND, Started, Target, manifest, scratch_of, stats};
 
 const EXAMPLES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/scenarios");
 
@@ -152,4 +154,79 @@ fn which_task_is_to_be_said_when_there_are_several() {
         .exits(0)
         .stdout;
     has_in_order(&shown, &["main, look", "GET ", "/shop/products/"]);
+}
+
+#[test]
+fn a_step_kind_that_nobody_knows_is_named_with_the_way_to_run_it() {
+    let place = Place::new();
+    let own_step = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../examples/own-step/test.yaml"
+    );
+    let finished = place.finish(&["try", own_step]).exits(3);
+    let said = finished.stderr.trim_end();
+    assert_eq!(said.lines().count(), 1, "{said}");
+    has_in_order(
+        said,
+        &[
+            "error: task \"task-1\" of scenario \"chat\" has a step of the kind \"webSocketEcho\"",
+            "which the runner /",
+            "does not know: it knows none. Use a runner that has it: ",
+            "--runner-binary the file on this machine",
+        ],
+    );
+    assert_eq!(finished.stdout, "");
+}
+
+#[test]
+fn a_runner_that_does_not_rehearse_is_no_riddle() {
+    let (place, target) = (Place::new(), Target::start());
+    example(&place, "04-create-read-delete.yaml", &target);
+    let with = |runner| ["try", "test.yaml", "--runner-binary", runner];
+    let said = "error: /bin/true ended before the iteration did (exit status: 0). Is it a runner";
+    place.finish(&with("/bin/true")).exits(3).says(said);
+    let said = "--runner-binary: cannot start nowhere: No such file";
+    place.finish(&with("nowhere")).exits(2).says(said);
+    let said = "--runner-binary: cannot start test.yaml: it is no program";
+    place.finish(&with("test.yaml")).exits(2).says(said);
+}
+
+/// The files of secrets are gone, whoever stops it.
+#[test]
+fn an_iteration_that_is_stopped_leaves_no_secret() {
+    let (place, target) = (Place::new(), Target::start());
+    let yaml = manifest(SECOND, "/delay/10", &[])
+        .replace("timeout: 2s", "timeout: 20s, headers: { x: $(secret.key) }")
+        .replace(
+            "  scenarios:",
+            "  secrets: [{ name: key, secretRef: { name: s, key: k } }]\n  scenarios:",
+        );
+    place.write("test.yaml", &yaml);
+    place.write("key", "hush\n");
+    let args = [
+        "try",
+        "test.yaml",
+        "--target",
+        &target.url,
+        "--secret",
+        "key=file:key",
+    ];
+    let mut started = Started::new(place.loadtest(&args));
+    let mut shown = BufReader::new(started.child.as_mut().unwrap().stdout.take().unwrap());
+    let mut text = String::new();
+    while !text.contains("> x: [secret.key]") {
+        assert!(shown.read_line(&mut text).unwrap() > 0, "{text}");
+    }
+    let id = text
+        .split("run/")
+        .nth(1)
+        .unwrap()
+        .split_whitespace()
+        .next()
+        .unwrap();
+    assert!(scratch_of(id));
+    started.signal("INT");
+    let ended = started.child.as_mut().unwrap().wait().unwrap();
+    assert_eq!(ended.code(), Some(130));
+    assert!(!scratch_of(id));
 }

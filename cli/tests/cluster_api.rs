@@ -449,6 +449,10 @@ fn runs_are_compared_and_reported_by_their_statuses() -> Result<()> {
     let mut after = over("Failed", 1_500, "12.5ms");
     after["summary"]["errors"] =
         json!([{"type": "status", "request": "商品", "message": "status 503", "count": 1}]);
+    after["baseline"] = json!({"run": "shop-0", "regressed": true, "tolerances": [{
+        "metric": "latency.p95", "before": "11.0ms", "after": "12.5ms", "change": "+13.6%",
+        "worseBy": "10%", "passed": false,
+    }]});
     here.finished("shop-2", &after)?;
     let table = here
         .run(&["compare", "shop-1", "ltrun/shop-2"])
@@ -465,6 +469,8 @@ fn runs_are_compared_and_reported_by_their_statuses() -> Result<()> {
         "p95 10.0ms 12.5ms +25.0%",
         "商品 requests 1,000 1,500 +50.0%",
         "max 9.00ms 9.00ms =",
+        "shop-2 beside its baseline shop-0",
+        "✗ latency.p95 12.5ms after 11.0ms (+13.6%), 10% is tolerated",
     ] {
         ensure!(
             squeezed.iter().any(|found| found == line),

@@ -4,9 +4,14 @@
 
 mod common;
 
-use std::process::Command;
+use std::{
+    io::{BufRead as _, BufReader},
+    process::Command,
+    sync::mpsc,
+    time::{Duration, Instant},
+};
 
-use common::{BINARY, Place, Target, manifest};
+use common::{BINARY, Place, Started, Target, manifest, run_args};
 
 /// Everything that a run writes to a terminal of so many columns.
 fn seen(columns: u32, environment: &str) -> String {
@@ -26,6 +31,58 @@ fn seen(columns: u32, environment: &str) -> String {
         .output()
         .unwrap();
     String::from_utf8(output.stdout).unwrap()
+}
+
+/// Without a terminal, as in a pipeline: every half minute the table is in the log, below the line of
+/// its moment.
+#[test]
+fn a_log_has_lines_and_the_table_so_far() {
+    let (place, target) = (Place::new(), Target::start());
+    let load = "{ constantRate: { rate: 20/s, duration: 5m } }";
+    place.write("test.yaml", &manifest(load, "/get", &[]));
+    let mut started = Started::new(place.loadtest(&run_args(&target.url)));
+    let log = started.child.as_mut().unwrap().stderr.take().unwrap();
+    let (tell, lines) = mpsc::channel();
+    let reader = std::thread::spawn(move || {
+        for line in BufReader::new(log).lines().map_while(Result::ok) {
+            // Fails only when the test is over.
+            let _ = tell.send(line);
+        }
+    });
+    let (mut seen, deadline) = (Vec::new(), Instant::now() + Duration::from_secs(100));
+    while !seen
+        .last()
+        .is_some_and(|line: &String| line.starts_with("Aggregated"))
+    {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let line = lines.recv_timeout(left);
+        seen.push(line.unwrap_or_else(|error| panic!("{error} in\n{}", seen.join("\n"))));
+    }
+    started.signal("INT");
+    let exited = started.child.as_mut().unwrap().wait().unwrap();
+    reader.join().unwrap();
+    assert_eq!(exited.code(), Some(130));
+    let is_line = |line: &&String| line.contains(" of 5m  ") && line.contains("  p50 ");
+    assert!(seen.iter().filter(is_line).count() >= 3, "{seen:#?}");
+    let [.., line, heading, rule, row, second_rule, total] = seen.as_slice() else {
+        panic!("{seen:#?}")
+    };
+    assert!(line.contains(" of 5m  "), "{seen:#?}");
+    assert!(
+        heading.starts_with("Name ") && heading.ends_with(" max"),
+        "{heading}"
+    );
+    assert!(row.starts_with("GET /get ") && rule == second_rule, "{row}");
+    let counts = |line: &str| {
+        line.split("  ")
+            .filter(|cell| !cell.is_empty())
+            .nth(1)
+            .unwrap()
+            .trim()
+            .to_owned()
+    };
+    assert_eq!(counts(row), counts(total));
+    assert!(counts(row).parse::<u32>().unwrap() >= 400, "{row}");
 }
 
 /// Frames: what was painted between two wipes.

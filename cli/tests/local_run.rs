@@ -150,7 +150,7 @@ fn users_of_a_closed_model_are_counted_to_the_last_request() {
     .exits(0);
     let status = finished.run_status();
     let requests = status.summary.as_ref().unwrap().requests;
-    assert!(requests > 100, "{requests}");
+    assert!(requests >= 10, "{requests}");
     assert_exact(&place, &target, &status, requests);
 }
 

@@ -92,6 +92,14 @@ fn validate_says_what_is_wrong_with_a_change() {
         (["--set", "spec..x=1"], "is no path"),
         (["--scale", "0%"], "write a percentage"),
         (["--overlay", "absent.yaml"], "absent.yaml"),
+        (
+            ["--set", "spec"],
+            "write PATH=VALUE, such as spec.target.url=",
+        ),
+        (
+            ["--var", "regoin=eu"],
+            "--var regoin: the test neither has such a variable nor uses $(var.regoin)",
+        ),
         (["--secret", "key=env:HOME"], "the test has no secrets"),
         (
             ["--secret", "key=plain"],
@@ -212,4 +220,22 @@ fn paths_are_relative_to_the_manifest() {
     ];
     let status = place.finish_delivered(&args).exits(1).run_status();
     assert_eq!(status.summary.unwrap().errors[0].message, "status 404");
+}
+
+#[test]
+fn a_variable_that_the_test_has_or_uses_can_be_set_and_no_other() {
+    let place = Place::new();
+    let yaml = manifest(SECOND, "/$(var.used)/$(var.declared)", &[]);
+    let declared = "variables: { declared: a }\n  scenarios:";
+    place.write("test.yaml", &yaml.replacen("scenarios:", declared, 1));
+    let with = |options: &[&str]| place.finish(&[&["validate", "test.yaml"], options].concat());
+    with(&["--var", "used=b"]).exits(0);
+    with(&["--var", "used=b", "--var", "declared=c"]).exits(0);
+    let said = "--var declard: the test neither has such a variable nor uses $(var.declard); it has declared";
+    with(&["--var", "used=b", "--var", "declard=c"]).exits(2);
+    let finished = with(&["--var", "used=b", "--var", "declard=c"]);
+    assert!(
+        finished.stdout.contains(said) || finished.stderr.contains(said),
+        "{finished:?}"
+    );
 }

@@ -37,6 +37,23 @@ fn pushing_twice_adds_nothing() {
     assert_eq!(server.documents("runs"), 2);
 }
 
+/// Nobody sits before a command that says nothing.
+#[test]
+fn a_server_that_is_away_is_told_of_while_it_is_waited_for() {
+    let (place, target) = (Place::new(), Target::start());
+    let results =
+        "  results: { elasticsearch: { urls: [\"http://127.0.0.1:1\"], drainTimeout: 5s } }\n";
+    place.write("test.yaml", &(manifest(SECOND, "/get", &[]) + results));
+    place.finish_delivered(&run_args(&target.url)).exits(0);
+    let finished = place
+        .finish(&["push", "out", "--elasticsearch", "http://127.0.0.1:1"])
+        .exits(3)
+        .says("waiting for the server: ")
+        .says("Ctrl-C loses nothing: push again")
+        .says("given up: ");
+    assert_eq!(finished.stdout, "0 documents are in http://127.0.0.1:1\n");
+}
+
 #[test]
 fn what_cannot_be_pushed_is_named() {
     let place = Place::new();

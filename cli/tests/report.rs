@@ -205,6 +205,11 @@ fn what_got_worse_than_the_baseline_is_a_row_and_a_case() {
     ] {
         assert!(markdown.contains(line), "{line}: {markdown}");
     }
+    let page = report(&place, "html");
+    assert!(page.contains("Beside its baseline shop-2"), "{page}");
+    let row = "worse</td><th scope=\"row\" class=\"text name\">latency.p99</th><td>80.0ms</td>\
+               <td>101ms</td><td>+26.25%</td><td>10%</td></tr>";
+    assert!(page.contains(row), "{page}");
     let xml = report(&place, "junit");
     assert!(xml.contains("latency.p99 beside run shop-2"), "{xml}");
     assert!(

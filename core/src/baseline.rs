@@ -33,6 +33,8 @@ pub enum Compared {
     ServiceTime(Statistic),
     /// Failures over requests; more is worse.
     ErrorsRatio,
+    /// Fulfilled checks over all checks; fewer are worse.
+    ChecksRatio,
     /// Requests per second; fewer are worse.
     RequestsRate,
     /// Iterations per second; fewer are worse.
@@ -59,7 +61,7 @@ pub enum Statistic {
 /// Why a tolerance was refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "{0:?} cannot be compared with another run: use one of latency.{{p50,p75,p90,p95,p99,p999,mean,min,max}}, serviceTime.{{the same}}, errors.ratio, requests.rate, iterations.rate, delivered.ratio"
+    "{0:?} cannot be compared with another run: use one of latency.{{p50,p75,p90,p95,p99,p999,mean,min,max}}, serviceTime.{{the same}}, errors.ratio, checks.ratio, requests.rate, iterations.rate, delivered.ratio"
 )]
 pub struct UnknownMetric(pub String);
 
@@ -111,6 +113,7 @@ impl Compared {
             ("latency", name) => Self::Latency(Statistic::parse(name).ok_or_else(unknown)?),
             ("serviceTime", name) => Self::ServiceTime(Statistic::parse(name).ok_or_else(unknown)?),
             ("errors", "ratio") => Self::ErrorsRatio,
+            ("checks", "ratio") => Self::ChecksRatio,
             ("requests", "rate") => Self::RequestsRate,
             ("iterations", "rate") => Self::IterationsRate,
             ("delivered", "ratio") => Self::DeliveredRatio,
@@ -126,6 +129,7 @@ impl Compared {
             Self::Latency(statistic) => any.then(|| statistic.of(&summary.total.latency)),
             Self::ServiceTime(statistic) => any.then(|| statistic.of(&summary.total.service_time)),
             Self::ErrorsRatio => any.then(|| summary.total.error_ratio()),
+            Self::ChecksRatio => summary.checks_ratio,
             Self::RequestsRate => (seconds > 0.0).then_some(summary.total.rate),
             Self::IterationsRate => (seconds > 0.0).then(|| summary.iterations as f64 / seconds),
             Self::DeliveredRatio => Some(summary.delivered),
@@ -133,20 +137,23 @@ impl Compared {
     }
 
     fn is_ratio(self) -> bool {
-        matches!(self, Self::ErrorsRatio | Self::DeliveredRatio)
+        matches!(
+            self,
+            Self::ErrorsRatio | Self::ChecksRatio | Self::DeliveredRatio
+        )
     }
 
     fn less_is_worse(self) -> bool {
         matches!(
             self,
-            Self::RequestsRate | Self::IterationsRate | Self::DeliveredRatio
+            Self::ChecksRatio | Self::RequestsRate | Self::IterationsRate | Self::DeliveredRatio
         )
     }
 
     fn format(self, value: f64) -> String {
         match self {
             Self::Latency(_) | Self::ServiceTime(_) => format_latency(value.round() as u64),
-            Self::ErrorsRatio | Self::DeliveredRatio => format_ratio(value),
+            Self::ErrorsRatio | Self::ChecksRatio | Self::DeliveredRatio => format_ratio(value),
             Self::RequestsRate | Self::IterationsRate => format_rate(value),
         }
     }
@@ -310,6 +317,7 @@ mod tests {
             },
             iterations: 1_000,
             delivered,
+            checks_ratio: Some(delivered - 0.5),
             ..Summary::default()
         }
     }
@@ -360,6 +368,12 @@ mod tests {
                 ("-1 points", true),
                 ("+1 points", false),
             ),
+            (
+                "checks.ratio",
+                0.009,
+                ("-1 points", true),
+                ("+1 points", false),
+            ),
             ("iterations.rate", 0.0, ("+0%", false), ("+0%", false)),
         ] {
             let said = |(change, regressed): (&str, bool)| (change.to_owned(), regressed);
@@ -379,7 +393,12 @@ mod tests {
         );
         assert!(!told("errors.ratio", 0.001, &clean, &dirty).1);
         let nothing = Summary::default();
-        for metric in ["latency.p99", "requests.rate", "errors.ratio"] {
+        for metric in [
+            "latency.p99",
+            "requests.rate",
+            "errors.ratio",
+            "checks.ratio",
+        ] {
             let (said, regressed) = told(metric, 0.1, &nothing, &clean);
             assert_eq!((said.as_str(), regressed), ("–", false), "{metric}");
             let (said, regressed) = told(metric, 0.1, &clean, &nothing);
@@ -392,7 +411,7 @@ mod tests {
 
     #[test]
     fn what_cannot_be_compared_is_refused_in_words() {
-        for text in ["latency", "latency.p98", "checks.ratio", "requests.count"] {
+        for text in ["latency", "latency.p98", "checks.count", "requests.count"] {
             let said = Compared::parse(text).unwrap_err().to_string();
             assert!(said.starts_with(&format!("{text:?} cannot")), "{said}");
             assert!(said.contains("errors.ratio"), "{said}");

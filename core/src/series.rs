@@ -313,6 +313,13 @@ impl SeriesSet {
             .sum()
     }
 
+    /// Fulfilled checks over all checks; `None` when there was none.
+    pub fn checks_ratio(&self) -> Option<f64> {
+        let add = |sum: (u64, u64), check: &(u64, u64)| (sum.0 + check.0, sum.1 + check.1);
+        let (passed, failed) = self.checks.iter().fold((0, 0), add);
+        (passed + failed > 0).then(|| passed as f64 / (passed + failed) as f64)
+    }
+
     /// Adds another set.
     pub fn merge(&mut self, other: &Self) {
         self.total.merge(&other.total);

@@ -326,13 +326,7 @@ impl Metric {
             Self::ErrorsCount => Some(failures as f64),
             Self::RequestsCount => Some(requests as f64),
             Self::RequestsRate => per_second(requests),
-            Self::ChecksRatio => {
-                let (passed, failed) = set
-                    .checks
-                    .iter()
-                    .fold((0, 0), |sum, check| (sum.0 + check.0, sum.1 + check.1));
-                (passed + failed > 0).then(|| passed as f64 / (passed + failed) as f64)
-            }
+            Self::ChecksRatio => set.checks_ratio(),
             Self::IterationsCount => Some(set.iterations as f64),
             Self::IterationsRate => per_second(set.iterations),
             Self::DeliveredRatio => Some(view::delivered(set)),

@@ -146,6 +146,9 @@ pub struct Summary {
     pub errors: Vec<ErrorStats>,
     /// In the order of the plan, at most [`MAX_CHECKS`].
     pub checks: Vec<CheckStats>,
+    /// Fulfilled checks over all checks, those without a row included; `None` when there was none.
+    #[serde(default)]
+    pub checks_ratio: Option<f64>,
     /// In the order of the plan, at most [`MAX_GROUPS`].
     #[serde(default)]
     pub groups: Vec<GroupStats>,
@@ -374,6 +377,7 @@ impl Summary {
                     failed: *failed,
                 })
                 .collect(),
+            checks_ratio: set.checks_ratio(),
             groups: group_stats(plan, set),
         }
     }

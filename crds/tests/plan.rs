@@ -331,6 +331,14 @@ fn secrets_are_named_by_their_mounts() {
         search.ca_file.as_deref(),
         Some("/etc/loadtest/es-ca/ca.crt")
     );
+    let shown = search.client_certificate.as_ref().unwrap();
+    assert_eq!(
+        [&shown.certificate_file, &shown.key_file],
+        [
+            "/etc/loadtest/es-certificate/tls.crt",
+            "/etc/loadtest/es-certificate/tls.key"
+        ]
+    );
     assert_eq!(search.raw, RawMode::None);
     assert_eq!(plan.results.drain_timeout, Duration::from_mins(10));
     assert_eq!(plan.max_duration, Duration::from_mins(30));

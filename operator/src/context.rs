@@ -29,6 +29,8 @@ use crate::{
 pub struct Context {
     /// The API server, to read from.
     pub client: Client,
+    /// The API server, to watch: it may be silent for longer.
+    pub watching: Client,
     /// Whether this process may act.
     pub leadership: Leadership,
     /// What the installation decides.
@@ -122,6 +124,13 @@ mod tests {
 
     /// Files that may use [`Context::client`](super::Context::client): they list, watch and get.
     const READERS: [&str; 3] = ["context.rs", "process/controllers.rs", "run/observe.rs"];
+    /// How a file uses it, or [`Context::watching`](super::Context::watching).
+    const READS: [&str; 4] = [
+        "ctx.client",
+        "context.client",
+        "ctx.watching",
+        "context.watching",
+    ];
 
     fn visit(folder: &Path, found: &mut Vec<String>) {
         for entry in fs::read_dir(folder).unwrap() {
@@ -130,7 +139,7 @@ mod tests {
                 visit(&path, found);
             } else {
                 let text = fs::read_to_string(&path).unwrap();
-                if text.contains("ctx.client") || text.contains("context.client") {
+                if READS.iter().any(|read| text.contains(read)) {
                     found.push(path.display().to_string());
                 }
             }

@@ -26,11 +26,13 @@ pub const COMPLETION_INDEX: &str = "batch.kubernetes.io/job-completion-index";
 /// Key of the coordination server's authority in the plan's `ConfigMap`.
 pub const CA_KEY: &str = "ca.crt";
 
-/// The number in the name of a test's run, if it is one.
-pub fn number(test: &str, run: &str) -> Option<i64> {
-    let digits = run.strip_prefix(test)?.strip_prefix('-')?;
-    let canonical = !digits.starts_with('0') && digits.bytes().all(|byte| byte.is_ascii_digit());
-    digits.parse().ok().filter(|_| canonical)
+/// The number of a test's next run: the first after `last` whose name nobody has taken.
+pub fn next_number(test: &str, last: i64, taken: impl Fn(&str) -> bool) -> i64 {
+    let mut number = last.saturating_add(1).max(1);
+    while number < i64::MAX && taken(&run(test, number)) {
+        number += 1;
+    }
+    number
 }
 
 #[cfg(test)]
@@ -38,20 +40,26 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_of_runs_are_read_from_their_names() {
-        for (run, expected) in [
-            ("shop-1", Some(1)),
-            ("shop-12", Some(12)),
-            ("shop-0", None),
-            ("shop-01", None),
-            ("shop-+1", None),
-            ("shop-", None),
-            ("shop", None),
-            ("shop-a-1", None),
-            ("shopping-1", None),
-            ("shop-99999999999999999999", None),
+    fn a_run_gets_the_next_number_whose_name_is_free() {
+        let others = [
+            "shop-24567",
+            "shop-2",
+            "shop-3",
+            "shop-01",
+            "shop",
+            "shopping-1",
+        ];
+        let next = |last| next_number("shop", last, |name| others.contains(&name));
+        for (last, expected) in [
+            (-1, 1),
+            (0, 1),
+            (1, 4),
+            (2, 4),
+            (4, 5),
+            (24_566, 24_568),
+            (i64::MAX, i64::MAX),
         ] {
-            assert_eq!(number("shop", run), expected, "{run}");
+            assert_eq!(next(last), expected, "after {last}");
         }
     }
 }

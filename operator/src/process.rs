@@ -14,7 +14,7 @@ use futures::{
 };
 use k8s_openapi::api::core::v1::{Pod, Secret};
 use kube::{
-    Api, Client,
+    Api, Client, Config,
     core::{ApiResource, DynamicObject},
     runtime::{
         events::{Recorder, Reporter},
@@ -54,6 +54,13 @@ const DRAIN_LIMIT: Duration = Duration::from_secs(5);
 /// Giving the lease back may take this long; it runs out by itself otherwise.
 const RESIGN_LIMIT: Duration = Duration::from_secs(3);
 
+/// A call to the API server that has not been answered for so long is tried again: it gives up itself
+/// after this time, so the connection leads nowhere.
+const CALL_LIMIT: Duration = Duration::from_mins(1);
+
+/// The API server ends a watch after 290 s: one that is silent for longer leads nowhere.
+const WATCH_LIMIT: Duration = Duration::from_mins(5);
+
 /// What the parts share, and what feeds the caches.
 struct Parts {
     context: Arc<Context>,
@@ -74,9 +81,11 @@ struct Feeds {
 /// # Errors
 /// When a part cannot begin or go on.
 pub async fn run(settings: Settings) -> anyhow::Result<()> {
-    let client = Client::try_default()
+    let config = Config::infer()
         .await
         .context("cannot find the API server")?;
+    let client = patient(&config, CALL_LIMIT)?;
+    let watching = patient(&config, WATCH_LIMIT)?;
     let metrics = Arc::new(Metrics::new());
     let listener = listen(settings.health_listen).await?;
     let mut keeper = Keeper::new(
@@ -85,7 +94,7 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
         identity(settings.pod_name.as_deref())?,
         Arc::clone(&metrics),
     );
-    let (parts, feeds) = prepare(settings, client, &keeper, metrics).await?;
+    let (parts, feeds) = prepare(settings, (client, watching), &keeper, metrics).await?;
     if work(&parts, feeds, &mut keeper, listener).await? == Drained::Wholly {
         // Nothing is under way: the next leader may act from now on.
         let resigned = tokio::time::timeout(RESIGN_LIMIT, keeper.resign()).await;
@@ -96,9 +105,18 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// A client that waits so long for the next word of an answer, and not for ever, as it would by default.
+fn patient(config: &Config, limit: Duration) -> anyhow::Result<Client> {
+    let mut config = config.clone();
+    config.read_timeout = Some(limit);
+    // From the question on: a connection may have been idle before.
+    config.reset_reader_on_write = true;
+    Client::try_from(config).context("cannot speak to the API server")
+}
+
 async fn prepare(
     settings: Settings,
-    client: Client,
+    (client, watching): (Client, Client),
     keeper: &Keeper,
     metrics: Arc<Metrics>,
 ) -> anyhow::Result<(Parts, Feeds)> {
@@ -129,6 +147,7 @@ async fn prepare(
     let context = Context {
         recorder: Recorder::new(client.clone(), reporter),
         client,
+        watching,
         leadership: keeper.leadership(),
         kinds,
         registry,

@@ -1,11 +1,11 @@
-//! The command line of a runner: `engine` sends the load, `export` sends the results. A runner with
-//! step kinds of its own has the same.
+//! The command line of a runner: `engine` sends the load, `export` sends the results, `try` does one
+//! iteration for somebody who looks. A runner with step kinds of its own has the same.
 
 use std::{io, process::ExitCode, thread};
 
 use clap::{Parser, Subcommand};
 
-use crate::{engine, export, step_kind::StepKinds};
+use crate::{engine, export, rehearsal, step_kind::StepKinds};
 
 /// Whoever started the process is gone.
 const EXIT_ORPHANED: i32 = 3;
@@ -30,6 +30,9 @@ enum Part {
     Engine(engine::Args),
     /// Send what was measured to where people look for it.
     Export(export::Args),
+    /// Do one iteration and tell of it: `loadtest try FILE --runner-binary RUNNER` starts this and
+    /// shows it.
+    Try(rehearsal::Args),
 }
 
 /// All of a runner, with the step kinds that it knows: `main` returns what this does.
@@ -47,5 +50,6 @@ pub fn main(kinds: &StepKinds) -> ExitCode {
     match cli.part {
         Part::Engine(args) => engine::run_with(args, kinds),
         Part::Export(args) => export::run(args),
+        Part::Try(args) => rehearsal::run(&args, kinds),
     }
 }

@@ -18,5 +18,6 @@ pub mod http;
 pub mod logging;
 pub mod plan_file;
 pub mod pool;
+pub mod rehearsal;
 pub mod step_kind;
 mod sys;

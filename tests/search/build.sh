@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# build.sh [opensearch|elasticsearch|elasticsearch-security ...]: fetches the servers' jars from Maven Central
+# build.sh [opensearch|opensearch-security|elasticsearch|elasticsearch-security ...]: fetches the servers' jars from Maven Central
 # and compiles the launchers into target/search/NAME. Does nothing for a NAME whose inputs have not changed.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/jvm.sh"
@@ -22,14 +22,15 @@ build() { # NAME
     local name=$1 out=$cache/$1 stamp
     inputs_of "$name"
     jvm_command "$name"
-    [ "$name" != elasticsearch-security ] || "$search/tls.sh" "$cache/tls"
+    [[ $name != *-security ]] || "$search/tls.sh" "$cache/tls"
     stamp=$(fingerprint)
     [ "$(cat "$out/stamp" 2>/dev/null)" != "$stamp" ] || return 0
 
     rm -rf "$out"
     mkdir -p "$out"
     step "$name: jars from Maven Central" fetch_jars
-    [ "$name" = opensearch ] || copy_zstd
+    [ "$name" != opensearch-security ] || step "$name: plugin" unpack_plugin
+    [[ $name != elasticsearch* ]] || copy_zstd
     step "$name: launcher" compile
     step "$name: class archive" archive_classes
     echo "$stamp" >"$out/stamp"
@@ -43,6 +44,10 @@ inputs_of() { # NAME
     opensearch)
         poms=("$search/opensearch/pom.xml")
         sources=("$search/common/src" "$search/opensearch/src")
+        ;;
+    opensearch-security)
+        poms=("$search/opensearch-security/pom.xml")
+        sources=("$search/common/src" "$search/opensearch/src" "$search/opensearch-security/src")
         ;;
     elasticsearch-security)
         poms+=("$search/elasticsearch-security/pom.xml")
@@ -75,6 +80,13 @@ fetch_jars() {
     }
 }
 
+# Apart from the server's jars: where both bring a library, the plugin's version goes first.
+unpack_plugin() {
+    mkdir "$out/plugin"
+    (cd "$out/plugin" && "$jdk/bin/jar" --extract --file "$out"/lib/opensearch-security-*.zip)
+    rm "$out"/lib/opensearch-security-*.zip
+}
+
 install_maven() {
     { [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; } || fail "mvn is missing: install Maven (apt-get install maven)"
     step "apt-get install maven" apt-get install -qq -y --no-install-recommends maven >/dev/null </dev/null
@@ -94,7 +106,7 @@ copy_zstd() {
 
 compile() {
     find "${sources[@]}" -name '*.java' -print0 |
-        xargs -0 "$jdk/bin/javac" --release 21 -nowarn -cp "$out/lib/*" -d "$out/classes"
+        xargs -0 "$jdk/bin/javac" --release 21 -nowarn -cp "$out/plugin/*:$out/lib/*" -d "$out/classes"
     cp "$search/common/log4j2.properties" "$out/classes/"
     # A jar, because a class archive does not take folders.
     "$jdk/bin/jar" --create --file "$out/launcher.jar" -C "$out/classes" .

@@ -35,9 +35,10 @@ jvm_command() { # NAME
     local out=$cache/$1 heap main
     case $1 in
     opensearch) heap=256m main=loadtest.search.OpenSearchServer ;;
+    opensearch-security) heap=384m main=loadtest.search.SecureOpenSearchServer ;;
     elasticsearch) heap=384m main=loadtest.search.ElasticsearchServer ;;
     elasticsearch-security) heap=384m main=loadtest.search.SecureElasticsearchServer ;;
-    *) fail "no server is called '$1' (opensearch, elasticsearch, elasticsearch-security)" ;;
+    *) fail "no server is called '$1' (opensearch, opensearch-security, elasticsearch, elasticsearch-security)" ;;
     esac
     jvm=(
         "$jdk/bin/java" "-Xmx${SEARCH_HEAP:-$heap}" -XX:+ExitOnOutOfMemoryError
@@ -54,6 +55,11 @@ jvm_command() { # NAME
         jvm+=("-Des.nativelibs.path=$out/native" -Dorg.elasticsearch.nativeaccess.enableVectorLibrary=false)
         ;;
     esac
-    [ "$1" != elasticsearch-security ] || jvm+=("-Dloadtest.tls=$cache/tls")
-    jvm_main=(-cp "$out/launcher.jar:$out/lib/*" "$main")
+    local jars="$out/lib/*"
+    [[ $1 != *-security ]] || jvm+=("-Dloadtest.tls=$cache/tls")
+    if [ "$1" = opensearch-security ]; then
+        jvm+=("-Dloadtest.plugin=$out/plugin")
+        jars="$out/plugin/*:$jars"
+    fi
+    jvm_main=(-cp "$out/launcher.jar:$jars" "$main")
 }

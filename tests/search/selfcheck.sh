@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # selfcheck.sh [--load N] [NAME ...]: proves that the servers do what the tests rely on.
 #
-# For each NAME (default: all three) it starts the server, makes a data stream through a composable template,
+# For each NAME (default: all four) it starts the server, makes a data stream through a composable template,
 # sends one gzip bulk of creates twice (201, then 409), counts, asks for an HDR percentile, ends the server,
 # and looks that nothing is left. With --load it sends N more documents, four gzip bulks of 2000 at a time:
 # is the heap big enough? One line per server: start time and memory. Any surprise: exit 1 with the answer
@@ -38,7 +38,7 @@ main() {
         load=$2
         shift 2
     fi
-    [ $# -gt 0 ] || set -- opensearch elasticsearch elasticsearch-security
+    [ $# -gt 0 ] || set -- opensearch opensearch-security elasticsearch elasticsearch-security
     "$here/build.sh" "$@"
     write_bulk run-0 1 $docs >"$work/bulk.gz"
     local first name
@@ -75,7 +75,11 @@ check() { # NAME
 
     curl=(curl -sS --max-time 60)
     json=(-H "content-type: application/json")
-    [ "$name" != elasticsearch-security ] || use_api_key
+    [[ $name != *-security ]] || refuses_strangers
+    case $name in
+    opensearch-security) curl+=(-u admin:loadtest-secret) ;;
+    elasticsearch-security) use_api_key ;;
+    esac
     install_template
     expect "first bulk" 201
     expect "second bulk" 409
@@ -98,12 +102,16 @@ rss_of() { # FIELD
     awk -v field="$1:" '$1 == field { print int($2 / 1024) }' "/proc/$server_pid/status"
 }
 
-# Nobody 401, the wrong password 401, then a key that may little more than create documents.
-use_api_key() {
+# Nobody 401, the wrong password 401.
+refuses_strangers() {
     curl+=(--cacert "$cache/tls/ca.crt")
-    local role='{"loadtest":{"cluster":["monitor","manage_index_templates"],"index":[{"names":["loadtest-*"],"privileges":["create_doc","auto_configure","read","maintenance"]}]}}'
     [ "$("${curl[@]}" -o /dev/null -w '%{http_code}' "$url/")" = 401 ] || fail "answers without credentials"
     [ "$("${curl[@]}" -u admin:wrong -o /dev/null -w '%{http_code}' "$url/")" = 401 ] || fail "takes a wrong password"
+}
+
+# A key that may little more than create documents.
+use_api_key() {
+    local role='{"loadtest":{"cluster":["monitor","manage_index_templates"],"index":[{"names":["loadtest-*"],"privileges":["create_doc","auto_configure","read","maintenance"]}]}}'
     local answer
     answer=$("${curl[@]}" -u admin:loadtest-secret "$url/_security/api_key?filter_path=encoded" "${json[@]}" \
         -d "{\"name\":\"selfcheck\",\"role_descriptors\":$role}")

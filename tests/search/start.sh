@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # start.sh NAME [--port N] [--data DIR] [--die-with-parent] [-- SETTING=VALUE ...]
 #
-# Runs a real search server in the foreground on 127.0.0.1. NAME: opensearch, elasticsearch or
-# elasticsearch-security. stdout: the one line "READY http(s)://127.0.0.1:PORT" once it takes requests;
+# Runs a real search server in the foreground on 127.0.0.1. NAME: opensearch, opensearch-security,
+# elasticsearch or elasticsearch-security. stdout: the one line "READY http(s)://127.0.0.1:PORT" once it takes requests;
 # stderr: logs. SIGTERM ends it.
 #
 #   --port N           HTTP port; default 0, a free one

@@ -11,14 +11,18 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail};
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use crate::{root, wait};
+use crate::{api::Api, root, wait};
+
+/// Where the running cluster keeps its state.
+pub fn state_folder() -> PathBuf {
+    std::env::var_os("CLUSTER_RUN").map_or_else(|| "/tmp/loadtest-cluster".into(), PathBuf::from)
+}
 
 /// How any other client than `kubectl` reaches the cluster, as its administrator.
 pub fn kubeconfig() -> PathBuf {
-    let run = std::env::var_os("CLUSTER_RUN").unwrap_or_else(|| "/tmp/loadtest-cluster".into());
-    PathBuf::from(run).join("kubeconfig")
+    state_folder().join("kubeconfig")
 }
 
 /// Runs `kubectl` with these arguments, `input` on its standard input.
@@ -100,19 +104,22 @@ impl Namespace {
     pub fn new(purpose: &str) -> Result<Self> {
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let name = format!("test-{purpose}-{}-{number}", std::process::id());
-        ok(&["create", "namespace", &name], "")?;
         // Everything that our operator runs must fit the strictest standard.
-        let level = "pod-security.kubernetes.io/enforce=restricted";
-        ok(&["label", "namespace", &name, level], "")?;
+        let labels = json!({"pod-security.kubernetes.io/enforce": "restricted"});
+        let object = json!({
+            "apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels},
+        });
+        let api = Api::of_cluster()?;
+        api.create("/api/v1/namespaces", &object)?;
         let namespace = Self { name };
+        let account = format!(
+            "/api/v1/namespaces/{}/serviceaccounts/default",
+            namespace.name
+        );
         wait::until(
             "the default service account",
             Duration::from_secs(30),
-            || {
-                Ok(namespace
-                    .kubectl(&["get", "serviceaccount", "default"])
-                    .ok())
-            },
+            || api.get(&account),
         )?;
         Ok(namespace)
     }
@@ -219,7 +226,8 @@ impl Namespace {
 
 impl Drop for Namespace {
     fn drop(&mut self) {
-        let _ = kubectl(&["delete", "namespace", &self.name, "--wait=false"], "");
+        let path = format!("/api/v1/namespaces/{}", self.name);
+        let _ = Api::of_cluster().and_then(|api| api.delete(&path));
     }
 }
 

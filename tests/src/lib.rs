@@ -2,8 +2,10 @@
 //!
 //! `tests/environment.sh` starts the parts; this finds them, gives each test a namespace of its
 //! own, waits on conditions with a deadline, and tells the state of everything when one fails.
-//! Tests talk to the cluster as a user does, through `kubectl`.
+//! Tests talk to the cluster as a user does, through `kubectl`; what they need before and beside that
+//! they ask of its API server themselves.
 
+pub mod api;
 pub mod cluster;
 pub mod operator;
 pub mod proxy;

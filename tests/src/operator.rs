@@ -7,13 +7,14 @@ use std::{
     net::{SocketAddr, TcpStream},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
+    sync::OnceLock,
     time::Duration,
 };
 
 use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::json;
 
-use crate::{cluster, root, wait};
+use crate::{api::Api, cluster, root, wait};
 
 /// Name of the binary, and of everything that the chart makes in a release named `loadtest`.
 const NAME: &str = "loadtest-operator";
@@ -38,30 +39,7 @@ impl Installation {
         let watched = (!everywhere).then(|| namespace.to_owned());
         // Cluster-wide roles have the release's name: not that of an operator which is installed.
         let name = if everywhere { namespace } else { NAME }.to_owned();
-        let values = json!({
-            "watchNamespace": watched.clone().unwrap_or_default(), "fullnameOverride": name,
-        });
-        let parts = ["rbac", "serviceaccount", "secret", "lease"];
-        let shown = parts.map(|part| format!("--show-only=templates/{part}.yaml"));
-        let mut helm = Command::new(root().join("tests/cluster/helm"))
-            .args(["template", "loadtest"])
-            .arg(root().join("charts/loadtest-operator"))
-            .args(["--namespace", namespace, "--values", "-"])
-            .args(shown)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()?;
-        let mut input = helm.stdin.take().context("no standard input")?;
-        input.write_all(values.to_string().as_bytes())?;
-        drop(input);
-        let output = helm.wait_with_output()?;
-        ensure!(
-            output.status.success(),
-            "helm: {}",
-            String::from_utf8_lossy(&output.stderr)
-        );
-        let objects = String::from_utf8(output.stdout)?;
+        let objects = rendered(everywhere)?.replace(SOME_NAMESPACE, namespace);
         cluster::ok(&["-n", namespace, "apply", "-f", "-"], &objects)?;
         let folder = std::env::temp_dir().join(format!("loadtest-{namespace}"));
         fs::create_dir_all(&folder)?;
@@ -88,21 +66,22 @@ impl Installation {
     pub fn start_with(&self, api: &str, config: &str) -> Result<Operator> {
         let file = self.folder.join("config.yaml");
         fs::write(&file, config)?;
-        let token = [
-            "-n",
-            &self.namespace,
-            "create",
-            "token",
-            &self.name,
-            "--duration=2h",
-        ];
-        let token = cluster::ok(&token, "")?;
+        let path = format!(
+            "/api/v1/namespaces/{}/serviceaccounts/{}/token",
+            self.namespace, self.name
+        );
+        let request = json!({
+            "apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest",
+            "spec": {"expirationSeconds": 7_200},
+        });
+        let answer = Api::of_cluster()?.create(&path, &request)?;
+        let token = answer["status"]["token"].as_str().context("no token")?;
         let kubeconfig = self.folder.join("kubeconfig");
         let content = json!({
             "apiVersion": "v1", "kind": "Config", "current-context": "c",
             "clusters": [{"name": "c", "cluster": {"server": api}}],
             "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u", "namespace": self.namespace}}],
-            "users": [{"name": "u", "user": {"token": token.trim()}}],
+            "users": [{"name": "u", "user": {"token": token}}],
         });
         fs::write(&kubeconfig, content.to_string())?;
         let log = self.folder.join("log");
@@ -134,19 +113,54 @@ impl Installation {
     /// # Errors
     /// When there is none.
     pub fn free_lease(&self) -> Result<()> {
-        let patch = r#"{"spec":{"holderIdentity":""}}"#;
-        let lease = format!("lease/{}", self.name);
-        let arguments = [
-            "-n",
-            &self.namespace,
-            "patch",
-            &lease,
-            "--type=merge",
-            "-p",
-            patch,
-        ];
-        cluster::ok(&arguments, "").map(drop)
+        let path = format!(
+            "/apis/coordination.k8s.io/v1/namespaces/{}/leases/{}",
+            self.namespace, self.name
+        );
+        let free = json!({"spec": {"holderIdentity": ""}});
+        Api::of_cluster()?.merge(&path, &free).map(drop)
     }
+}
+
+/// Stands for the namespace in what [`rendered`] gives.
+const SOME_NAMESPACE: &str = "namespace-of-the-test";
+
+/// What the chart makes, rendered once: Helm takes longer for it than the API server to take it.
+fn rendered(everywhere: bool) -> Result<&'static str> {
+    static RENDERED: [OnceLock<String>; 2] = [const { OnceLock::new() }; 2];
+    let [one, all] = &RENDERED;
+    let rendered = if everywhere { all } else { one };
+    if let Some(objects) = rendered.get() {
+        return Ok(objects);
+    }
+    let (watched, name) = if everywhere {
+        ("", SOME_NAMESPACE)
+    } else {
+        (SOME_NAMESPACE, NAME)
+    };
+    let values = json!({"watchNamespace": watched, "fullnameOverride": name});
+    let parts = ["rbac", "serviceaccount", "secret", "lease"];
+    let shown = parts.map(|part| format!("--show-only=templates/{part}.yaml"));
+    let mut helm = Command::new(root().join("tests/cluster/helm"))
+        .args(["template", "loadtest"])
+        .arg(root().join("charts/loadtest-operator"))
+        .args(["--namespace", SOME_NAMESPACE, "--values", "-"])
+        .args(shown)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()?;
+    let mut input = helm.stdin.take().context("no standard input")?;
+    input.write_all(values.to_string().as_bytes())?;
+    drop(input);
+    let output = helm.wait_with_output()?;
+    ensure!(
+        output.status.success(),
+        "helm: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    let objects = String::from_utf8(output.stdout)?;
+    Ok(rendered.get_or_init(|| objects))
 }
 
 impl Drop for Installation {

@@ -3,24 +3,20 @@
 //!
 //! One request per connection: what is relayed is then everything until the server closes.
 
-mod wire;
+pub(crate) mod wire;
 
 use std::{
     io,
     net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
-    path::PathBuf,
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     thread,
     time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, Result};
-use rustls::{
-    ClientConfig, RootCertStore,
-    pki_types::{CertificateDer, pem::PemObject as _},
-};
+use anyhow::Result;
+use rustls::ClientConfig;
 
-use crate::cluster;
+use crate::api::{self, Api};
 
 /// What happens to a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,7 +56,13 @@ impl Call {
         self.writes() && last && self.status == Some(201)
     }
 
-    fn is_about_the_lease(&self) -> bool {
+    /// Whether it is one of those that keep a cache filled.
+    pub fn feeds_a_cache(&self) -> bool {
+        self.watches() || self.method == "GET" && self.path.contains("limit=")
+    }
+
+    /// Whether it is about the lease, which has rules of its own and never fails here.
+    pub fn is_about_the_lease(&self) -> bool {
         self.path.contains("/leases")
     }
 
@@ -69,13 +71,22 @@ impl Call {
     }
 }
 
+/// Calls among which one is to fail.
+pub type Which = fn(&Call) -> bool;
+
+#[derive(Debug)]
+struct Armed {
+    which: Which,
+    /// So many of them are left, the one that fails included; 0: none fails.
+    left: usize,
+    fault: Fault,
+}
+
 #[derive(Debug, Default)]
 struct State {
     calls: Vec<Call>,
-    /// Calls but those about the lease.
-    counted: usize,
-    /// The number of a call, from 1, and what happens to it.
-    armed: Option<(usize, Fault)>,
+    /// Which call fails, and how.
+    armed: Option<Armed>,
     struck: bool,
     /// Watches of an earlier generation are cut.
     generation: u64,
@@ -108,27 +119,9 @@ impl Proxy {
     /// # Errors
     /// When there is none.
     pub fn new() -> Result<Self> {
-        let server = cluster::ok(
-            &[
-                "config",
-                "view",
-                "-o",
-                "jsonpath={.clusters[0].cluster.server}",
-            ],
-            "",
-        )?;
-        let upstream = server.strip_prefix("https://").context(server.clone())?;
-        let mut roots = RootCertStore::empty();
-        let authority = cluster_run().join("pki/ca.crt");
-        roots.add(CertificateDer::from_pem_file(authority)?)?;
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let tls = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()?
-            .with_root_certificates(roots)
-            .with_no_client_auth();
         let shared = Arc::new(Shared {
-            upstream: upstream.parse()?,
-            tls: Arc::new(tls),
+            upstream: Api::of_cluster()?.address(),
+            tls: Arc::new(api::trusting()?.with_no_client_auth()),
             state: Mutex::default(),
             changed: Condvar::new(),
         });
@@ -144,11 +137,14 @@ impl Proxy {
         format!("http://{}", self.address)
     }
 
-    /// Lets the call of this number fail, counted from now on and from 1.
-    pub fn arm(&self, number: usize, fault: Fault) {
+    /// Lets one of these calls fail: that of this number, counted from now on and from 1.
+    pub fn arm(&self, which: Which, number: usize, fault: Fault) {
         let mut state = self.shared.state();
-        state.armed = Some((number, fault));
-        state.counted = 0;
+        state.armed = Some(Armed {
+            which,
+            left: number,
+            fault,
+        });
         state.struck = false;
     }
 
@@ -205,11 +201,6 @@ impl Proxy {
     }
 }
 
-/// Where the running cluster keeps its state.
-pub fn cluster_run() -> PathBuf {
-    std::env::var_os("CLUSTER_RUN").map_or_else(|| "/tmp/loadtest-cluster".into(), PathBuf::from)
-}
-
 fn serve(listener: &TcpListener, shared: &Arc<Shared>) {
     for client in listener.incoming().flatten() {
         let shared = Arc::clone(shared);
@@ -262,13 +253,12 @@ impl Shared {
         };
         let mut state = self.state();
         let mut fault = None;
-        if !call.is_about_the_lease() {
-            state.counted += 1;
-            if let Some((number, armed)) = state.armed
-                && number == state.counted
-            {
-                fault = Some(armed);
-            }
+        if let Some(armed) = &mut state.armed
+            && armed.left > 0
+            && (armed.which)(&call)
+        {
+            armed.left -= 1;
+            fault = (armed.left == 0).then_some(armed.fault);
         }
         let generation = call.watches().then_some(state.generation);
         state.calls.push(call);

@@ -51,6 +51,24 @@ fn every_bound_has_the_test_that_is_named_beside_it() {
 }
 
 #[test]
+fn every_fault_of_the_export_has_the_tests_that_are_named_beside_it() {
+    let mut tests = String::new();
+    for folder in ["runner/tests", "runner/src/export"] {
+        sources(&root().join(folder), &mut tests);
+    }
+    let document = read("docs/export.md");
+    let (_, faults) = document.split_once("## Faults").unwrap();
+    let (faults, _) = faults.split_once("## Proved").unwrap();
+    let named: Vec<_> = names(faults).collect();
+    assert!(named.len() > 35, "{named:?}");
+    let missing: Vec<_> = named
+        .iter()
+        .filter(|name| !tests.contains(&format!("fn {name}(")))
+        .collect();
+    assert!(missing.is_empty(), "no such tests: {missing:?}");
+}
+
+#[test]
 fn the_health_script_of_the_document_is_the_one_that_is_tested() {
     let script = read("charts/loadtest-operator/files/argocd/health.lua");
     let document = read("docs/gitops.md");

@@ -1,5 +1,5 @@
-//! Guard rails and the queue: the operator as a process in front of the real API server. Its runs wait
-//! for a node that never comes, so they are under way as long as a test wants.
+//! Guard rails, the queue, and what runs are called: the operator as a process in front of the real API
+//! server. Its runs wait for a node that never comes, so they are under way as long as a test wants.
 //!
 //! Run by `make test-api`.
 
@@ -247,5 +247,42 @@ fn ends_quietly(namespace: &Namespace, operator: &Operator) -> Result<()> {
         .filter(|line| line.contains(" WARN ") || line.contains("ERROR"))
         .collect();
     ensure!(loud.is_empty(), "{loud:#?}");
+    Ok(())
+}
+
+#[test]
+#[ignore = "needs an API server: make test-api"]
+fn runs_are_numbered_by_their_test_whatever_others_are_called() -> Result<()> {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let _away = OperatorAway::new()?;
+    let namespace = Namespace::new("numbers")?;
+    let installation = Installation::new(namespace.name(), false)?;
+    let proxy = Proxy::new()?;
+    let operator = installation.start(&proxy.url())?;
+    numbered(&namespace).with_context(|| operator.log())
+}
+
+fn numbered(namespace: &Namespace) -> Result<()> {
+    let spec = spec("http://nowhere", 1, "5m");
+    // As `generateName: shop-` may end, and one whose name is in the way.
+    for name in ["shop-24567", "shop-2"] {
+        namespace.apply(&run(name, &spec))?;
+    }
+    namespace.apply(&test("shop", &spec))?;
+    let under_way = |name: &str, number: u64| -> Result<()> {
+        let run = wait::until(name, LIMIT, || {
+            let run = namespace.get(&format!("ltrun/{name}")).ok();
+            Ok(run.filter(|run| run["status"]["phase"] == "Starting"))
+        })?;
+        ensure!(run["spec"]["number"] == number, "{}", run["spec"]);
+        Ok(())
+    };
+    under_way("shop-1", 1)?;
+    cancel(namespace, "shop-1")?;
+    let again = r#"{"spec":{"runToken":"again"}}"#;
+    namespace.kubectl(&["patch", "ltest", "shop", "--type=merge", "-p", again])?;
+    under_way("shop-3", 3)?;
+    let shown = namespace.get("ltest/shop")?["status"]["lastRun"].clone();
+    ensure!(shown["number"] == 3 && shown["name"] == "shop-3", "{shown}");
     Ok(())
 }

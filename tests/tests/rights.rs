@@ -7,8 +7,7 @@ use std::{collections::BTreeSet, fs, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
 use loadtest_tests::{
-    cluster::{self, Namespace, OPERATOR_NAMESPACE},
-    proxy::cluster_run,
+    cluster::{self, Namespace, OPERATOR_NAMESPACE, state_folder},
     wait,
 };
 use serde_json::Value;
@@ -54,7 +53,7 @@ fn granted() -> Result<BTreeSet<Right>> {
 
 /// What the operator did, and what it was forbidden.
 fn seen() -> Result<(BTreeSet<Right>, BTreeSet<Right>)> {
-    let log = fs::read_to_string(cluster_run().join("log/audit.log"))?;
+    let log = fs::read_to_string(state_folder().join("log/audit.log"))?;
     let (mut used, mut forbidden) = (BTreeSet::new(), BTreeSet::new());
     for line in log.lines() {
         // The last line may be half written.

@@ -21,6 +21,7 @@ use super::{Cluster, ClusterError, Run, columns::Table};
 use crate::{
     exit::Exit,
     output::{
+        beside,
         table::{self, grouped},
         terminal::print,
     },
@@ -221,7 +222,11 @@ fn lists(status: &LoadTestRunStatus, summary: &Summary) -> String {
         let passed = count(row.passed);
         format!(
             "  {} {}  {passed} of {}",
-            mark(row.failed == 0),
+            if all == 0 {
+                "–"
+            } else {
+                mark(row.failed == 0)
+            },
             row.name,
             count(all)
         )
@@ -231,8 +236,15 @@ fn lists(status: &LoadTestRunStatus, summary: &Summary) -> String {
         let name = name.map(|name| format!("{name}: ")).unwrap_or_default();
         format!("  {} × {name}{}", count(row.count), row.message)
     });
-    let sections: [(&str, Vec<String>); 3] = [
+    let baseline = status.baseline.as_ref();
+    let beside = baseline.map(|baseline| format!("Beside its baseline {}", baseline.run));
+    let deltas = baseline.map(beside::lines).unwrap_or_default();
+    let sections: [(&str, Vec<String>); 4] = [
         ("Thresholds", thresholds.collect()),
+        (
+            beside.as_deref().unwrap_or_default(),
+            deltas.lines().map(str::to_owned).collect(),
+        ),
         ("Checks", checks.collect()),
         ("Errors", errors.collect()),
     ];

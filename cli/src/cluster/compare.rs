@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     exit::Exit,
-    output::{table::grouped, terminal::print},
+    output::{beside, table::grouped, terminal::print},
     run::OutputForm,
 };
 
@@ -66,7 +66,12 @@ fn summary(run: &Run) -> Result<&Summary, ClusterError> {
 }
 
 fn side(run: &Run) -> serde_json::Value {
-    serde_json::json!({"name": run.name(), "test": run.test(), "verdict": run.status.verdict})
+    serde_json::json!({
+        "name": run.name(),
+        "test": run.test(),
+        "verdict": run.status.verdict,
+        "baseline": run.status.baseline,
+    })
 }
 
 /// One number of both runs.
@@ -280,7 +285,13 @@ fn text(before: &Run, after: &Run, rows: &[Row]) -> String {
             row.change.clone(),
         ]);
     }
-    table.to_string()
+    let mut out = table.to_string();
+    // What the run was judged by, beside what it is compared with here.
+    if let Some(baseline) = &after.status.baseline {
+        let heading = format!("{b} beside its baseline {}", baseline.run);
+        out = format!("{out}\n{heading}\n{}", beside::lines(baseline));
+    }
+    out
 }
 
 #[cfg(test)]

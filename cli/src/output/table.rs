@@ -4,19 +4,31 @@ use std::fmt::Write as _;
 
 use console::Style;
 use loadtest_core::{
+    baseline::Comparison,
     report::ExportCounts,
     scalar::{format_latency, format_rate, format_ratio, format_rounded_duration},
     verdict::Verdict,
     view::{GroupStats, NamedStats, RequestStats, RunView, Summary},
 };
+use loadtest_crds::status::BaselineRows;
 
-/// The whole text, ending with a newline.
+use super::{
+    beside,
+    grid::{grid, terminal_width},
+};
+
+/// The whole text, ending with a newline, with tables that are no wider than the terminal.
 pub fn render(view: &RunView) -> String {
+    render_within(view, terminal_width())
+}
+
+fn render_within(view: &RunView, width: Option<usize>) -> String {
     let mut out = String::new();
     if let Some(summary) = &view.summary {
-        requests(&mut out, summary);
-        groups(&mut out, summary);
+        requests(&mut out, summary, width);
+        groups(&mut out, summary, width);
         thresholds(&mut out, view);
+        baseline(&mut out, view);
         checks(&mut out, summary);
         errors(&mut out, summary);
         load(&mut out, view, summary);
@@ -26,6 +38,15 @@ pub fn render(view: &RunView) -> String {
     }
     verdict(&mut out, view);
     out
+}
+
+/// The table by request name while the run goes on, without a newline at its end; `None` as long as
+/// there is nothing in it.
+pub fn so_far(view: &RunView) -> Option<String> {
+    let summary = view.summary.as_ref().filter(|s| s.total.requests > 0)?;
+    let mut out = String::new();
+    requests(&mut out, summary, None);
+    Some(out.trim_end().to_owned())
 }
 
 /// Names longer than this are cut in the table; the files have them whole.
@@ -39,55 +60,19 @@ const GROUPS: [&str; 8] = [
     "Group", "Passes", "Failures", "p50", "p90", "p95", "p99", "max",
 ];
 
-fn requests(out: &mut String, summary: &Summary) {
+fn requests(out: &mut String, summary: &Summary, width: Option<usize>) {
     let rows: Vec<_> = summary.by_name.iter().map(named_row).collect();
     let total = row("Aggregated".to_owned(), &summary.total);
-    grid(out, &REQUESTS, &rows, Some(&total));
+    grid(out, &REQUESTS, &rows, Some(&total), width);
 }
 
-fn groups(out: &mut String, summary: &Summary) {
+fn groups(out: &mut String, summary: &Summary, width: Option<usize>) {
     if summary.groups.is_empty() {
         return;
     }
     out.push('\n');
     let rows: Vec<_> = summary.groups.iter().map(group_row).collect();
-    grid(out, &GROUPS, &rows, None);
-}
-
-/// Rows of a name and numbers below their heading, the last one perhaps below a line.
-fn grid<const N: usize>(
-    out: &mut String,
-    columns: &[&str; N],
-    rows: &[[String; N]],
-    last: Option<&[String; N]>,
-) {
-    let mut widths = columns.map(str::len);
-    for cells in rows.iter().chain(last) {
-        for (width, cell) in widths.iter_mut().zip(cells) {
-            *width = (*width).max(console::measure_text_width(cell));
-        }
-    }
-    let line = |cells: &[&str]| {
-        let padded = cells.iter().zip(widths).enumerate();
-        let padded = padded.map(|(index, (cell, width))| {
-            let side = match index {
-                0 => console::Alignment::Left,
-                _ => console::Alignment::Right,
-            };
-            console::pad_str(cell, width, side, None)
-        });
-        padded.collect::<Vec<_>>().join("  ")
-    };
-    let heading = line(columns);
-    let rule = "─".repeat(heading.chars().count());
-    let _ = writeln!(out, "{}\n{rule}", Style::new().bold().apply_to(heading));
-    for cells in rows {
-        let _ = writeln!(out, "{}", line(&cells.each_ref().map(String::as_str)));
-    }
-    if let Some(last) = last {
-        let last = line(&last.each_ref().map(String::as_str));
-        let _ = writeln!(out, "{rule}\n{last}");
-    }
+    grid(out, &GROUPS, &rows, None, width);
 }
 
 fn named_row(named: &NamedStats) -> [String; 9] {
@@ -104,25 +89,31 @@ fn named_row(named: &NamedStats) -> [String; 9] {
 }
 
 fn row(name: String, stats: &RequestStats) -> [String; 9] {
+    let took = |micros| time(stats.requests, micros);
     let latency = &stats.latency;
     [
         name,
         grouped(stats.requests),
         failures(stats.failures, stats.error_ratio()),
         format_rate(stats.rate),
-        format_latency(latency.p50),
-        format_latency(latency.p90),
-        format_latency(latency.p95),
-        format_latency(latency.p99),
-        format_latency(latency.max),
+        took(latency.p50),
+        took(latency.p90),
+        took(latency.p95),
+        took(latency.p99),
+        took(latency.max),
     ]
 }
 
-fn group_row(group: &GroupStats) -> [String; 8] {
-    let took = |micros: u64| match group.count {
+/// A time of so many; of none there is no time.
+fn time(of: u64, micros: u64) -> String {
+    match of {
         0 => "–".to_owned(),
         _ => format_latency(micros),
-    };
+    }
+}
+
+fn group_row(group: &GroupStats) -> [String; 8] {
+    let took = |micros| time(group.count, micros);
     let duration = &group.duration;
     [
         console::truncate_str(&group.name, NAME_WIDTH, "…").into_owned(),
@@ -161,6 +152,24 @@ fn thresholds(out: &mut String, view: &RunView) {
     }
 }
 
+fn baseline(out: &mut String, view: &RunView) {
+    match &view.baseline {
+        Some(Comparison::Missing { message, .. }) => {
+            heading(out, "Baseline");
+            let _ = writeln!(out, "  not compared: {message}");
+        }
+        Some(done @ Comparison::Done { run, .. }) => {
+            heading(out, &format!("Beside its baseline {run}"));
+            out.push_str(
+                &BaselineRows::of(done)
+                    .map(|rows| beside::lines(&rows))
+                    .unwrap_or_default(),
+            );
+        }
+        None => {}
+    }
+}
+
 fn checks(out: &mut String, summary: &Summary) {
     if summary.checks.is_empty() {
         return;
@@ -171,7 +180,12 @@ fn checks(out: &mut String, summary: &Summary) {
         let _ = writeln!(
             out,
             "  {} {}  {} of {}",
-            mark(check.failed == 0),
+            // Nobody knows of a check that nothing was there for.
+            if all == 0 {
+                "–".to_owned()
+            } else {
+                mark(check.failed == 0)
+            },
             check.name,
             grouped(check.passed),
             grouped(all)
@@ -277,7 +291,8 @@ fn heading(out: &mut String, text: &str) {
     let _ = writeln!(out, "\n{}", Style::new().bold().apply_to(text));
 }
 
-fn mark(passed: bool) -> String {
+/// ✓ or ✗.
+pub(super) fn mark(passed: bool) -> String {
     if passed {
         Style::new().green().apply_to("✓").to_string()
     } else {
@@ -299,197 +314,4 @@ pub fn grouped(count: u64) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use loadtest_core::{
-        report::ExportCounts,
-        threshold::ThresholdResult,
-        verdict::{Judgement, Reason},
-        view::{CheckStats, ErrorStats, Generator, LatencyStats, Phase, RunnerCounts},
-    };
-
-    use super::*;
-
-    fn stats(requests: u64, failures: u64) -> RequestStats {
-        let latency = LatencyStats {
-            p50: 950,
-            p90: 12_400,
-            p95: 20_000,
-            p99: 251_000,
-            max: 1_250_000,
-            ..LatencyStats::default()
-        };
-        RequestStats {
-            requests,
-            failures,
-            rate: 61.7,
-            latency,
-            ..RequestStats::default()
-        }
-    }
-
-    fn named(method: &str, name: &str, requests: u64, failures: u64) -> NamedStats {
-        NamedStats {
-            method: method.to_owned(),
-            name: name.to_owned(),
-            stats: stats(requests, failures),
-            ..NamedStats::default()
-        }
-    }
-
-    fn view() -> RunView {
-        RunView {
-            phase: Phase::Finished,
-            judgement: Some(Judgement {
-                verdict: Verdict::Failed,
-                reason: Reason::ThresholdBreached,
-                message: "threshold latency.p99 < 250ms was breached: 251ms".to_owned(),
-            }),
-            started: Some(0),
-            completed: Some(20_000_000),
-            start_skew_us: None,
-            runners: RunnerCounts::default(),
-            summary: Some(Summary {
-                duration: Duration::from_micros(20_000_400),
-                warm_up_requests: 200,
-                resent: 0,
-                total: stats(1_234, 10),
-                iterations: 1_000,
-                iterations_failed: 0,
-                offered_rate: Some(50.0),
-                delivered: 1.0,
-                by_name: vec![
-                    named("GET", "GET /get", 1_224, 0),
-                    named("POST", "/delayed", 10, 10),
-                ],
-                errors: vec![ErrorStats {
-                    kind: "status".to_owned(),
-                    name: "/delayed".to_owned(),
-                    message: "status 503".to_owned(),
-                    count: 10,
-                }],
-                checks: vec![CheckStats {
-                    name: "in stock".to_owned(),
-                    passed: 9,
-                    failed: 1,
-                }],
-                groups: Vec::new(),
-            }),
-            progress: None,
-            generator: Generator::default(),
-            delivery: None,
-            thresholds: vec![
-                ThresholdResult {
-                    name: "fast".to_owned(),
-                    expr: "latency.p99 < 250ms".to_owned(),
-                    observed: Some("251ms".to_owned()),
-                    passed: false,
-                    first_breach: None,
-                },
-                ThresholdResult {
-                    name: "checks".to_owned(),
-                    expr: "checks.ratio == 100%".to_owned(),
-                    observed: None,
-                    passed: false,
-                    first_breach: None,
-                },
-            ],
-            export: Some(ExportCounts {
-                produced: 1_234,
-                indexed: 1_200,
-                lost: 34,
-                ..ExportCounts::default()
-            }),
-            aggregates: None,
-            export_problem: "no server answers".to_owned(),
-            notes: Vec::new(),
-            baseline: None,
-        }
-    }
-
-    #[test]
-    fn the_whole_answer() {
-        console::set_colors_enabled(false);
-        let expected = "\
-Name            Requests   Failures    Rate    p50     p90     p95    p99    max
-────────────────────────────────────────────────────────────────────────────────
-GET /get           1,224          0  61.7/s  950us  12.4ms  20.0ms  251ms  1.25s
-POST /delayed         10  10 (100%)  61.7/s  950us  12.4ms  20.0ms  251ms  1.25s
-────────────────────────────────────────────────────────────────────────────────
-Aggregated         1,234  10 (0.81%)  61.7/s  950us  12.4ms  20.0ms  251ms  1.25s
-";
-        let text = render(&view());
-        let lines: Vec<_> = text.lines().collect();
-        // The columns are as wide as their widest cell, so compare without the padding.
-        let squeeze = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
-        for (line, wanted) in lines
-            .iter()
-            .zip(expected.lines())
-            .filter(|(l, _)| !l.starts_with('─'))
-        {
-            assert_eq!(squeeze(line), squeeze(wanted));
-        }
-        let width = lines[0].chars().count();
-        assert!(
-            lines[..6].iter().all(|line| line.chars().count() == width),
-            "{text}"
-        );
-        assert_eq!(
-            lines[6..],
-            [
-                "",
-                "Thresholds",
-                "  ✗ latency.p99 < 250ms   observed 251ms",
-                "  ✗ checks.ratio == 100%  observed nothing",
-                "",
-                "Checks",
-                "  ✗ in stock  9 of 10",
-                "",
-                "Errors",
-                "  10 × /delayed: status 503",
-                "",
-                "Load      1,000 iterations in 20s after a warm-up of 200 requests, 50/s offered, 100% delivered, generator CPU 0%",
-                "Export    1,234 produced = 1,200 indexed + 34 lost",
-                "          no server answers",
-                "Verdict   Failed: threshold latency.p99 < 250ms was breached: 251ms",
-            ]
-        );
-    }
-
-    #[test]
-    fn groups_and_iterations_that_ended_early() {
-        console::set_colors_enabled(false);
-        let mut view = view();
-        let group = |name: &str, count, failures| GroupStats {
-            name: name.to_owned(),
-            count,
-            failures,
-            duration: stats(count, failures).latency,
-            ..GroupStats::default()
-        };
-        let summary = view.summary.as_mut().unwrap();
-        summary.iterations_failed = 7;
-        summary.groups = vec![group("checkout", 1_000, 10), group("job until done", 0, 0)];
-        let text = render(&view);
-        let begin = text.find("Group ").unwrap();
-        let lines: Vec<_> = text[begin..].lines().take(4).collect();
-        assert_eq!(
-            lines,
-            [
-                "Group           Passes  Failures    p50     p90     p95    p99    max",
-                "─────────────────────────────────────────────────────────────────────",
-                "checkout         1,000   10 (1%)  950us  12.4ms  20.0ms  251ms  1.25s",
-                "job until done       0         0      –       –       –      –      –",
-            ]
-        );
-        let load = "Load      1,000 iterations (7 ended early for want of a value) in 20s after";
-        assert!(text.contains(load), "{text}");
-    }
-
-    #[test]
-    fn counts_are_read_in_threes() {
-        let texts = [0, 999, 1_000, 1_234_567].map(grouped);
-        assert_eq!(texts, ["0", "999", "1,000", "1,234,567"]);
-    }
-}
+mod tests;

@@ -32,7 +32,7 @@ pub struct Changes {
     pub secrets: Vec<(String, SecretSource)>,
     /// Set a field, such as spec.scenarios[0].load.constantRate.rate=5/s; [NAME] finds an item of a
     /// list by its name, null removes the field; may be repeated.
-    #[arg(long = "set", value_name = "PATH=VALUE", value_parser = name_and_value)]
+    #[arg(long = "set", value_name = "PATH=VALUE", value_parser = path_and_value)]
     pub set: Vec<(String, String)>,
     /// Merge a file over the manifest: maps are merged, items of lists by their name, other lists
     /// are replaced, null removes; may be repeated.
@@ -65,7 +65,12 @@ impl Changes {
                 problems.push(refused(&format!("--set {path}"), message));
             }
         }
+        let known = Variables::of(test);
         for (name, value) in &self.variables {
+            if let Err(message) = known.has(name) {
+                problems.push(refused(&format!("--var {name}"), message));
+                continue;
+            }
             let place = test.locate("spec.variables");
             let value = text(value, place);
             if let Err(message) = patch::set_member(test, &["spec", "variables", name], value) {
@@ -81,6 +86,47 @@ impl Changes {
             Err(problems)
         }
     }
+}
+
+/// The variables of a test, and its text, which may use others that an option gives.
+struct Variables {
+    declared: Vec<String>,
+    text: String,
+}
+
+impl Variables {
+    fn of(test: &yaml::Node) -> Self {
+        let value = test.to_json();
+        let declared = value.pointer("/spec/variables");
+        let declared = declared.and_then(serde_json::Value::as_object);
+        Self {
+            declared: declared
+                .into_iter()
+                .flatten()
+                .map(|(name, _)| name.clone())
+                .collect(),
+            text: value.to_string(),
+        }
+    }
+
+    /// A slip of the pen would change nothing, and nobody would know.
+    fn has(&self, name: &str) -> Result<(), String> {
+        let is_used = || self.text.contains(&format!("var.{name}"));
+        if self.declared.iter().any(|declared| declared == name) || is_used() {
+            return Ok(());
+        }
+        let none = format!("the test neither has such a variable nor uses $(var.{name})");
+        Err(match self.declared.as_slice() {
+            [] => none,
+            declared => format!("{none}; it has {}", declared.join(", ")),
+        })
+    }
+}
+
+/// Reads `PATH=VALUE`.
+fn path_and_value(text: &str) -> Result<(String, String), String> {
+    name_and_value(text)
+        .map_err(|_| "write PATH=VALUE, such as spec.target.url=http://localhost:8080".to_owned())
 }
 
 /// What is wrong with an option.

@@ -6,7 +6,9 @@
 use askama::Template;
 use base64::Engine as _;
 use loadtest_core::{plan::Plan, scalar::format_duration};
-use loadtest_crds::status::{Durations, Export, Generator, Latencies, LoadTestRunStatus, Summary};
+use loadtest_crds::status::{
+    BaselineRows, Durations, Export, Generator, Latencies, LoadTestRunStatus, Summary,
+};
 use sha2::{Digest as _, Sha256};
 
 use super::{chart::Figure, figures, files::RunFiles, load, samples::Sample};
@@ -34,6 +36,7 @@ struct Page<'a> {
     notes: &'a [String],
     tiles: Vec<Fact>,
     thresholds: Vec<Threshold<'a>>,
+    baseline: Option<&'a BaselineRows>,
     figures: Vec<Figure>,
     tables: Vec<Table>,
     lists: Vec<List>,
@@ -119,6 +122,7 @@ pub fn render(files: &RunFiles) -> askama::Result<String> {
         notes: &files.notes,
         tiles: summary.map(tiles).unwrap_or_default(),
         thresholds: thresholds(status),
+        baseline: status.baseline.as_ref(),
         figures: figures::all(&files.course, files.plan.as_ref()),
         tables: summary
             .map(|summary| tables(summary, files))

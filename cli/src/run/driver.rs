@@ -12,10 +12,7 @@ use loadtest_core::{
     verdict::Reason,
     view::RunView,
 };
-use tokio::{
-    signal::unix::{Signal, SignalKind, signal},
-    time::{Instant, MissedTickBehavior},
-};
+use tokio::time::{Instant, MissedTickBehavior};
 
 use super::{
     children::{Children, Ended},
@@ -23,6 +20,7 @@ use super::{
     control::Control,
     history::History,
     progress::Progress,
+    signals::Signals,
 };
 use crate::output::locust::{HistoryWriter, Moment};
 
@@ -345,46 +343,3 @@ const KILLED_LOAD: &str =
     "; its processes were killed before they had ended, so up to its last second may be missing";
 const KILLED_EXPORT: &str =
     "; its exporters were killed, so results that were not stored by then are counted as lost";
-
-/// Ctrl-C, `kill`, a closed terminal.
-struct Signals {
-    interrupt: Signal,
-    terminate: Signal,
-    /// Not under `nohup`, which is there so that a closed terminal stops nothing.
-    hangup: Option<Signal>,
-}
-
-impl Signals {
-    fn new() -> io::Result<Self> {
-        let hangup = (!hangup_is_ignored()).then(|| signal(SignalKind::hangup()));
-        Ok(Self {
-            interrupt: signal(SignalKind::interrupt())?,
-            terminate: signal(SignalKind::terminate())?,
-            hangup: hangup.transpose()?,
-        })
-    }
-
-    async fn next(&mut self) {
-        let hangup = async {
-            match &mut self.hangup {
-                Some(hangup) => hangup.recv().await,
-                None => std::future::pending().await,
-            }
-        };
-        tokio::select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
-            _ = hangup => {}
-        }
-    }
-}
-
-/// Whether this process was started with SIGHUP ignored: its bit in the kernel's mask.
-fn hangup_is_ignored() -> bool {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    status
-        .lines()
-        .find_map(|line| line.strip_prefix("SigIgn:"))
-        .and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
-        .is_some_and(|mask| mask & 1 == 1)
-}

@@ -16,6 +16,7 @@ pub mod parts;
 pub mod progress;
 pub mod recorder;
 pub mod scratch;
+pub mod signals;
 
 use std::path::{Path, PathBuf};
 

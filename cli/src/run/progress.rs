@@ -1,4 +1,5 @@
-//! What a run shows while it goes on: a live view on a terminal, one line per interval in a log.
+//! What a run shows while it goes on: a live view on a terminal; in a log a line each few seconds, and
+//! every half minute the table by request name.
 
 use std::{
     io::IsTerminal,
@@ -16,10 +17,17 @@ use super::live::{
     picture::{Picture, phase, seconds},
     screen::Screen,
 };
-use crate::output::{table::grouped, terminal::say};
+use crate::output::{
+    table::{grouped, so_far},
+    terminal::say,
+};
 
 /// Between two lines in a log.
 const LOG_INTERVAL: Duration = Duration::from_secs(5);
+
+/// Between two tables in a log, which has one line for each name: often enough to see which request
+/// gets slow, seldom enough for the log of a run of hours.
+const TABLE_INTERVAL: Duration = Duration::from_secs(30);
 
 /// Shows the course of a run on standard error.
 #[derive(Debug)]
@@ -32,7 +40,50 @@ pub struct Progress {
 enum Form {
     Quiet,
     Live(Box<(Picture, Screen)>),
-    Log { last: Instant },
+    Log(Pace),
+}
+
+/// When what is due in a log.
+#[derive(Debug)]
+struct Pace {
+    line: Instant,
+    table: Instant,
+}
+
+/// What is due in a log.
+#[derive(Debug, PartialEq, Eq)]
+enum Due {
+    Nothing,
+    Phase,
+    Line,
+    LineAndTable,
+}
+
+impl Pace {
+    fn from(now: Instant) -> Self {
+        Self {
+            line: now,
+            table: now,
+        }
+    }
+
+    /// A new phase is news at once, the rest when it is due. Tables stand below a line, which says
+    /// when they are of.
+    fn due(&mut self, now: Instant, moved: bool) -> Due {
+        if moved {
+            *self = Self { line: now, ..*self };
+            return Due::Phase;
+        }
+        if now.duration_since(self.line) < LOG_INTERVAL {
+            return Due::Nothing;
+        }
+        self.line = now;
+        if now.duration_since(self.table) < TABLE_INTERVAL {
+            return Due::Line;
+        }
+        self.table = now;
+        Due::LineAndTable
+    }
 }
 
 impl Progress {
@@ -43,9 +94,7 @@ impl Progress {
         } else if can_be_painted() {
             Form::Live(Box::new((Picture::new(plan), Screen::new())))
         } else {
-            Form::Log {
-                last: Instant::now(),
-            }
+            Form::Log(Pace::from(Instant::now()))
         };
         Self { form, phase: None }
     }
@@ -60,16 +109,20 @@ impl Progress {
                 let (picture, screen) = &mut **live;
                 screen.paint(&picture.lines(view, screen.width()));
             }
-            Form::Log { last } => {
-                // A new phase is news at once, the rest when it is due.
-                if moved {
-                    say(&phase_line(view));
-                    *last = Instant::now();
-                } else if last.elapsed() >= LOG_INTERVAL {
+            Form::Log(pace) => match pace.due(Instant::now(), moved) {
+                Due::Nothing => {}
+                Due::Phase => say(&phase_line(view)),
+                Due::Line => say(&log_line(view)),
+                Due::LineAndTable => {
                     say(&log_line(view));
-                    *last = Instant::now();
+                    // While results are stored, the table is the one of the end.
+                    if view.judgement.is_none()
+                        && let Some(table) = so_far(view)
+                    {
+                        say(&table);
+                    }
                 }
-            }
+            },
         }
     }
 
@@ -147,4 +200,27 @@ fn backlog(view: &RunView) -> u64 {
     view.export
         .as_ref()
         .map_or(0, |export: &ExportCounts| export.pending)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_each_five_seconds_and_a_table_each_thirty() {
+        let start = Instant::now();
+        let mut pace = Pace::from(start);
+        let mut due = |second, moved| pace.due(start + Duration::from_secs(second), moved);
+        assert_eq!(due(0, true), Due::Phase);
+        assert_eq!(due(4, false), Due::Nothing);
+        assert_eq!(due(5, false), Due::Line);
+        assert_eq!(due(9, false), Due::Nothing);
+        assert_eq!(due(29, false), Due::Line);
+        assert_eq!(due(31, true), Due::Phase);
+        assert_eq!(due(35, false), Due::Nothing);
+        assert_eq!(due(36, false), Due::LineAndTable);
+        assert_eq!(due(41, false), Due::Line);
+        assert_eq!(due(65, false), Due::Line);
+        assert_eq!(due(70, false), Due::LineAndTable);
+    }
 }

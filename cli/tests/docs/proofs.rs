@@ -18,7 +18,7 @@ struct Proof {
 const E2E: &str = "tests/tests/e2e/main_job.rs";
 const MAIN_JOB: &str = "a_load_test_goes_from_apply_to_one_exact_answer";
 
-const PROOFS: [Proof; 21] = [
+const PROOFS: [Proof; 22] = [
     Proof {
         command: "kubectl apply",
         by: (E2E, MAIN_JOB),
@@ -122,6 +122,14 @@ const PROOFS: [Proof; 21] = [
         says: &[],
     },
     Proof {
+        command: "loadtest try examples/own-step/test.yaml --runner-binary",
+        by: (
+            "examples/own-step/tests/run.rs",
+            "one_iteration_is_shown_by_the_runner_that_knows_the_kind",
+        ),
+        says: &[],
+    },
+    Proof {
         command: "loadtest run examples/own-step/test.yaml --runner-binary",
         by: (
             "examples/own-step/tests/run.rs",
@@ -139,7 +147,7 @@ const PROOFS: [Proof; 21] = [
         command: "curl -X PUT https://search:9200/_security/role",
         by: (
             "runner/tests/search/secure.rs",
-            "the_printed_role_is_enough_and_no_more",
+            "the_printed_role_is_enough_for_elasticsearch_and_no_more",
         ),
         says: &[],
     },

@@ -220,6 +220,16 @@ impl Plan {
     /// Every request step of the load in the order of its number: scenario, name of the task or
     /// flow that it stands in, and the request. A scenario's tasks come before its flows.
     pub fn requests(&self) -> impl Iterator<Item = (&Scenario, &str, &Request)> {
+        let steps = self.steps();
+        steps.filter_map(|(scenario, place, step)| Some((scenario, place, step.as_request()?)))
+    }
+
+    /// Every step of a step kind of the load, in the order of its number.
+    pub fn customs(&self) -> impl Iterator<Item = &Custom> {
+        self.steps().filter_map(|(_, _, step)| step.as_custom())
+    }
+
+    fn steps(&self) -> impl Iterator<Item = (&Scenario, &str, &Step)> {
         self.scenarios.iter().flat_map(|scenario| {
             let tasks = scenario.tasks.iter().map(|task| (&task.name, &task.steps));
             let flows = scenario
@@ -228,8 +238,8 @@ impl Plan {
                 .iter()
                 .map(|flow| (&flow.name, &flow.steps));
             tasks.chain(flows).flat_map(move |(place, steps)| {
-                let requests = steps.iter().filter_map(Step::as_request);
-                requests.map(move |request| (scenario, place.as_str(), request))
+                let steps = steps.iter();
+                steps.map(move |step| (scenario, place.as_str(), step))
             })
         })
     }

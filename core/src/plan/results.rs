@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::ClientCertificate;
 use crate::{
     identity,
     scalar::{duration_text, optional_duration_text},
@@ -79,6 +80,8 @@ pub struct Elasticsearch {
     pub auth: Option<Auth>,
     /// Mounted file with the CA certificates to trust.
     pub ca_file: Option<String>,
+    /// What is shown to servers that ask for a certificate.
+    pub client_certificate: Option<ClientCertificate>,
     /// Which requests become documents.
     pub raw: RawMode,
 }

@@ -322,6 +322,15 @@ impl Step {
         }
     }
 
+    /// The step of a step kind, if it is one, conditional or not.
+    pub fn as_custom(&self) -> Option<&Custom> {
+        match self {
+            Self::Custom(custom) => Some(custom),
+            Self::When(conditional) => conditional.step.as_custom(),
+            _ => None,
+        }
+    }
+
     /// The flows that it does.
     pub fn flows(&self) -> Vec<u32> {
         match self {

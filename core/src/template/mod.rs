@@ -111,6 +111,15 @@ impl Template {
             .collect()
     }
 
+    /// All of its text, if nothing is to be put into it.
+    pub fn as_literal(&self) -> Option<String> {
+        let texts = self.segments.iter().map(|segment| match segment {
+            Segment::Text(text) => Some(text.as_str()),
+            _ => None,
+        });
+        texts.collect()
+    }
+
     /// Adds literal text, joining it to a literal before it.
     pub fn push_text(&mut self, text: &str) {
         if text.is_empty() {

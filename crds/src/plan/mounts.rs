@@ -2,10 +2,14 @@
 //! container only, those of `target.tls`, `secrets`, `auth` and `data` in the engine's only. The plan
 //! names these files and never their content.
 
+use loadtest_core::plan::ClientCertificate;
+
 /// Directory of the credentials.
 pub const AUTH_DIR: &str = "/etc/loadtest/auth";
 /// Directory of the search server's CA.
 pub const ES_CA_DIR: &str = "/etc/loadtest/es-ca";
+/// Directory of the certificate that is shown to the search server.
+pub const ES_CERTIFICATE_DIR: &str = "/etc/loadtest/es-certificate";
 /// File name of the user name, within [`AUTH_DIR`].
 pub const USERNAME: &str = "username";
 /// File name of the password, within [`AUTH_DIR`].
@@ -18,9 +22,10 @@ pub const TOKEN: &str = "token";
 pub const TARGET_CA_DIR: &str = "/etc/loadtest/target-ca";
 /// Directory of the certificate that is shown to the target.
 pub const TARGET_CERTIFICATE_DIR: &str = "/etc/loadtest/target-certificate";
-/// File name of the certificate, within [`TARGET_CERTIFICATE_DIR`], and its key in the Secret.
+/// File name of the certificate, within [`TARGET_CERTIFICATE_DIR`] and [`ES_CERTIFICATE_DIR`], and its
+/// key in the Secret.
 pub const CERTIFICATE: &str = "tls.crt";
-/// File name of the private key, within [`TARGET_CERTIFICATE_DIR`], and its key in the Secret.
+/// File name of the private key, within the same, and its key in the Secret.
 pub const CERTIFICATE_KEY: &str = "tls.key";
 /// File name of the CA certificates, within [`ES_CA_DIR`] and [`TARGET_CA_DIR`].
 pub const CA: &str = "ca.crt";
@@ -38,3 +43,11 @@ pub const CLIENT_ID: &str = "client-id";
 pub const CLIENT_SECRET: &str = "client-secret";
 /// Directory of `data` in `ConfigMap`s, each in a file of its name.
 pub const DATA_DIR: &str = "/etc/loadtest/data";
+
+/// A certificate with its private key, mounted in a directory.
+pub(super) fn certificate(directory: &str) -> ClientCertificate {
+    ClientCertificate {
+        certificate_file: format!("{directory}/{CERTIFICATE}"),
+        key_file: format!("{directory}/{CERTIFICATE_KEY}"),
+    }
+}

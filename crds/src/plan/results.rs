@@ -164,6 +164,10 @@ impl Builder<'_> {
         {
             self.problem(&format!("{path}.tls.caRef"), rule::CA.message());
         }
+        let certificate = search
+            .tls
+            .as_ref()
+            .and_then(|tls| tls.client_certificate_ref.as_ref());
         Elasticsearch {
             urls: search.urls.iter().map(|url| trimmed(url)).collect(),
             flavor: match search.flavor.unwrap_or_default() {
@@ -173,6 +177,8 @@ impl Builder<'_> {
             },
             auth,
             ca_file: ca.map(|_| format!("{}/{}", mounts::ES_CA_DIR, mounts::CA)),
+            client_certificate: certificate
+                .map(|_| mounts::certificate(mounts::ES_CERTIFICATE_DIR)),
             raw,
         }
     }
@@ -211,6 +217,7 @@ impl Builder<'_> {
             flavor: written.map_or(Flavor::Auto, |search| search.flavor),
             auth: self.overrides.elasticsearch_auth.clone(),
             ca_file: self.overrides.elasticsearch_ca_file.clone(),
+            client_certificate: None,
             raw,
         }
     }

@@ -232,7 +232,10 @@ fn parse_target(text: &str) -> Result<Target, String> {
     {
         return Err(format!("{text:?} has {odd:?}, which a url must not hold"));
     }
-    let url = Url::parse(text).map_err(|error| format!("{text:?} is not a url: {error}"))?;
+    let url = Url::parse(text).map_err(|error| match error {
+        url::ParseError::RelativeUrlWithoutBase => rule::TARGET_HTTP.message().to_owned(),
+        error => format!("{text:?} is not a url: {error}"),
+    })?;
     let scheme = match url.scheme() {
         "http" => Scheme::Http,
         "https" => Scheme::Https,

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use loadtest_core::plan::{ClientCertificate, Protocol, TargetTls};
+use loadtest_core::plan::{Protocol, TargetTls};
 
 use super::{Builder, mounts, target::is_host_name};
 use crate::{
@@ -71,18 +71,9 @@ impl Builder<'_> {
             ca_file: ca_ref
                 .as_ref()
                 .map(|_| format!("{}/{}", mounts::TARGET_CA_DIR, mounts::CA)),
-            client_certificate: client_certificate_ref.as_ref().map(|_| ClientCertificate {
-                certificate_file: format!(
-                    "{}/{}",
-                    mounts::TARGET_CERTIFICATE_DIR,
-                    mounts::CERTIFICATE
-                ),
-                key_file: format!(
-                    "{}/{}",
-                    mounts::TARGET_CERTIFICATE_DIR,
-                    mounts::CERTIFICATE_KEY
-                ),
-            }),
+            client_certificate: client_certificate_ref
+                .as_ref()
+                .map(|_| mounts::certificate(mounts::TARGET_CERTIFICATE_DIR)),
             server_name: server_name.clone(),
             insecure_skip_verify: insecure,
         }

@@ -84,12 +84,12 @@ pub struct Baseline {
 #[serde(rename_all = "camelCase")]
 pub struct Tolerance {
     /// As in thresholds, of all requests: latency and serviceTime with p50, p75, p90, p95, p99, p999,
-    /// mean, min or max; errors.ratio, requests.rate, iterations.rate, delivered.ratio.
+    /// mean, min or max; errors.ratio, checks.ratio, requests.rate, iterations.rate, delivered.ratio.
     #[schemars(length(min = 1, max = 32))]
     pub metric: String,
     /// How much worse than the baseline's it may be, such as 10%: more for times and errors, less for
-    /// rates and delivered. Of errors.ratio and delivered.ratio these are percentage points: 1% lets
-    /// errors go from 0% to 1%.
+    /// rates, checks and delivered. Of a ratio these are percentage points: 1% lets errors go from 0%
+    /// to 1%.
     pub worse_by: WorseBy,
 }
 

@@ -4,6 +4,7 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::ClientCertificateRef;
 use crate::{
     rule,
     scalar::{DataKey, Duration, Name, ObjectName, Percentage, Size},
@@ -172,6 +173,9 @@ pub struct SearchTls {
     /// the public ones.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ca_ref: Option<CaRef>,
+    /// What is shown to a server that asks for a certificate, beside the credentials of authRef.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client_certificate_ref: Option<ClientCertificateRef>,
 }
 
 /// Where a CA certificate is: exactly one member.

@@ -62,7 +62,7 @@ pub fn run_status(view: &RunView, facts: &Facts<'_>) -> LoadTestRunStatus {
         progress: view.progress.as_ref().filter(|_| !finished).map(progress),
         generator: view.started.map(|_| generator(view)),
         thresholds: view.thresholds.iter().map(threshold).collect(),
-        baseline: view.baseline.as_ref().and_then(baseline),
+        baseline: view.baseline.as_ref().and_then(BaselineRows::of),
         export: view
             .export
             .as_ref()
@@ -310,26 +310,29 @@ fn threshold(result: &loadtest_core::threshold::ThresholdResult) -> ThresholdRow
     }
 }
 
-fn baseline(comparison: &Comparison) -> Option<BaselineRows> {
-    let Comparison::Done { run, deltas } = comparison else {
-        return None;
-    };
-    let text = |value: &Option<String>| value.clone().unwrap_or_else(|| NOTHING.to_owned());
-    Some(BaselineRows {
-        run: run.clone(),
-        regressed: comparison.regressed().next().is_some(),
-        tolerances: deltas
-            .iter()
-            .map(|delta| BaselineRow {
-                metric: cut(&delta.metric, MAX_SHORT_NAME),
-                before: text(&delta.before),
-                after: text(&delta.after),
-                change: text(&delta.change),
-                worse_by: delta.worse_by.clone(),
-                passed: !delta.regressed,
-            })
-            .collect(),
-    })
+impl BaselineRows {
+    /// As the status shows a comparison; `None` if there was nothing to compare with.
+    pub fn of(comparison: &Comparison) -> Option<Self> {
+        let Comparison::Done { run, deltas } = comparison else {
+            return None;
+        };
+        let text = |value: &Option<String>| value.clone().unwrap_or_else(|| NOTHING.to_owned());
+        Some(Self {
+            run: run.clone(),
+            regressed: comparison.regressed().next().is_some(),
+            tolerances: deltas
+                .iter()
+                .map(|delta| BaselineRow {
+                    metric: cut(&delta.metric, MAX_SHORT_NAME),
+                    before: text(&delta.before),
+                    after: text(&delta.after),
+                    change: text(&delta.change),
+                    worse_by: delta.worse_by.clone(),
+                    passed: !delta.regressed,
+                })
+                .collect(),
+        })
+    }
 }
 
 fn export(counts: &ExportCounts, problem: &str) -> Export {

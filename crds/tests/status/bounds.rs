@@ -83,6 +83,7 @@ fn worst(letter: &str) -> RunView {
             };
             MAX_CHECKS
         ],
+        checks_ratio: Some(0.123),
         groups: vec![
             GroupStats {
                 scenario: "x".repeat(52),

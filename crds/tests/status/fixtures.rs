@@ -99,6 +99,7 @@ pub(crate) fn view(phase: Phase) -> RunView {
                 passed: 3_990,
                 failed: 10,
             }],
+            checks_ratio: Some(0.9975),
             groups: vec![GroupStats {
                 scenario: "main".to_owned(),
                 name: "checkout".to_owned(),

@@ -28,6 +28,10 @@ impl StepKind for WebSocketEcho {
         }
     }
 
+    fn url(&self, given: &Given) -> Option<String> {
+        given.shown("url").map(str::to_owned)
+    }
+
     async fn run(&self, socket: &mut Self::Session, step: &mut Step) -> Result<Reply, Failed> {
         let socket = match socket {
             Some(socket) => socket,

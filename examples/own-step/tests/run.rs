@@ -5,11 +5,11 @@
 
 use std::{
     fs::{self, File},
-    io::{BufRead as _, BufReader},
+    io::{BufRead as _, BufReader, Read},
     net::SocketAddr,
     path::PathBuf,
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicU32, AtomicU64, Ordering::Relaxed},
     },
 };
@@ -17,8 +17,8 @@ use std::{
 use clap::Parser as _;
 use flate2::read::MultiGzDecoder;
 use futures::{SinkExt as _, StreamExt as _};
-use loadtest_cli::{exit::Exit, run};
-use serde_json::Value;
+use loadtest_cli::{attempt, exit::Exit, run};
+use serde_json::{Value, json};
 use tokio::{
     net::{TcpListener, TcpStream},
     runtime::Runtime,
@@ -100,12 +100,19 @@ struct Ran {
     exit: Exit,
     summary: Value,
     documents: Vec<Value>,
+    samples: Vec<Value>,
 }
 
 #[derive(clap::Parser)]
 struct Line {
     #[command(flatten)]
     args: run::Args,
+}
+
+#[derive(clap::Parser)]
+struct TryLine {
+    #[command(flatten)]
+    args: attempt::Args,
 }
 
 /// A directory that is gone with the test.
@@ -120,6 +127,16 @@ impl Place {
         fs::create_dir_all(&path).unwrap();
         Self(path)
     }
+
+    /// The test of this example against a server, as `change` would have it.
+    fn test(&self, server: &Server, change: impl FnOnce(String) -> String) -> PathBuf {
+        drop(rustls::crypto::ring::default_provider().install_default());
+        let text = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/test.yaml")).unwrap();
+        let text = text.replace("127.0.0.1:9001", &server.address.to_string());
+        let file = self.0.join("test.yaml");
+        fs::write(&file, change(text)).unwrap();
+        file
+    }
 }
 
 impl Drop for Place {
@@ -130,12 +147,8 @@ impl Drop for Place {
 
 /// Runs the test of this example, as `change` would have it.
 fn ran(server: &Server, change: impl FnOnce(String) -> String) -> Ran {
-    drop(rustls::crypto::ring::default_provider().install_default());
-    let (place, root) = (Place::new(), env!("CARGO_MANIFEST_DIR"));
-    let text = fs::read_to_string(format!("{root}/test.yaml")).unwrap();
-    let text = text.replace("127.0.0.1:9001", &server.address.to_string());
-    let (file, out) = (place.0.join("test.yaml"), place.0.join("out"));
-    fs::write(&file, change(text)).unwrap();
+    let place = Place::new();
+    let (file, out) = (place.test(server, change), place.0.join("out"));
     let line = Line::parse_from([
         "run".as_ref(),
         file.as_os_str(),
@@ -147,20 +160,21 @@ fn ran(server: &Server, change: impl FnOnce(String) -> String) -> Ran {
     ]);
     let exit = run::run(&line.args);
     let summary = fs::read(out.join("summary.json")).unwrap();
-    let documents = File::open(out.join("requests.ndjson.gz")).map_or_else(
-        |_| Vec::new(),
-        |file| {
-            BufReader::new(MultiGzDecoder::new(file))
-                .lines()
-                .map(|line| serde_json::from_str(&line.unwrap()).unwrap())
-                .collect()
-        },
-    );
+    let requests = File::open(out.join("requests.ndjson.gz"));
+    let samples = File::open(out.join("samples.ndjson"));
     Ran {
         exit,
         summary: serde_json::from_slice(&summary).unwrap(),
-        documents,
+        documents: requests.map_or_else(|_| Vec::new(), |file| lines(MultiGzDecoder::new(file))),
+        samples: samples.map_or_else(|_| Vec::new(), lines),
     }
+}
+
+fn lines(file: impl Read) -> Vec<Value> {
+    let lines = BufReader::new(file).lines();
+    lines
+        .map(|line| serde_json::from_str(&line.unwrap()).unwrap())
+        .collect()
 }
 
 fn with_outcome(ran: &Ran, outcome: &str) -> usize {
@@ -200,6 +214,10 @@ fn every_echo_is_a_request_and_a_document() {
     assert_eq!(document["http"]["request"]["method"], "webSocketEcho");
     let length = "user 0, message 0".len();
     assert_eq!(document["http"]["request"]["bytes"], length);
+    // Where the step kind said that it goes, which is not the target of the test.
+    let port = server.address.port();
+    let url = json!({"scheme": "ws", "domain": "127.0.0.1", "port": port, "path": "/chat"});
+    assert_eq!(document["url"], url);
 }
 
 #[test]
@@ -207,7 +225,7 @@ fn what_goes_wrong_has_its_name() {
     let server = Server::start();
     let ran = ran(&server, |text| {
         let text = text.replace("iterations: 20", "iterations: 14");
-        text.replace("timeout: 5s", "timeout: 300ms")
+        text.replace("timeout: 5s", "timeout: 2s")
     });
     // Two of the fourteen of each user: another text, and none.
     assert_eq!(ran.exit, Exit::Failed, "{:#}", ran.summary);
@@ -220,7 +238,79 @@ fn what_goes_wrong_has_its_name() {
     assert_eq!(server.seen.connections.load(Relaxed), 20);
     let errors = ran.summary["summary"]["errors"].to_string();
     assert!(errors.contains("another text came back"), "{errors}");
-    assert!(errors.contains("no whole answer within 300ms"), "{errors}");
+    assert!(errors.contains("no whole answer within 2s"), "{errors}");
+}
+
+/// A sample is of one step: it has what the step was told, a document what all of them have in common.
+#[test]
+fn samples_have_the_url_of_their_step_without_secrets() {
+    let server = Server::start();
+    let ran = ran(&server, |text| {
+        text.replace("iterations: 20", "iterations: 8")
+            .replace("$(var.chat)", "$(var.chat)?token=hush&user=$(user.index)")
+    });
+    assert_eq!(with_outcome(&ran, "step"), 10);
+    let query = "token=REDACTED&user=$(user.index)";
+    for document in &ran.documents {
+        assert_eq!(document["url"]["query"], query);
+    }
+    assert_eq!(ran.samples.len(), 3);
+    for sample in &ran.samples {
+        let user = &sample["loadtest"]["request"]["user"];
+        let url = format!("ws://{}/chat?token=REDACTED&user={user}", server.address);
+        assert_eq!(sample["url"]["full"], url);
+    }
+}
+
+/// What `loadtest try` answers and prints.
+fn tried(server: &Server, change: impl FnOnce(String) -> String) -> (Exit, String) {
+    let place = Place::new();
+    let file = place.test(server, change);
+    let line = TryLine::parse_from([
+        "try".as_ref(),
+        file.as_os_str(),
+        "--runner-binary".as_ref(),
+        env!("CARGO_BIN_EXE_own-step").as_ref(),
+    ]);
+    let printed = Arc::new(Mutex::new(String::new()));
+    let printing = Arc::clone(&printed);
+    let exit = attempt::show(&line.args, move |text| {
+        printing.lock().unwrap().push_str(text);
+    });
+    let text = printed.lock().unwrap().clone();
+    (exit, text)
+}
+
+#[test]
+fn one_iteration_is_shown_by_the_runner_that_knows_the_kind() {
+    let server = Server::start();
+    let (exit, shown) = tried(&server, |text| text);
+    assert_eq!(exit, Exit::Passed, "{shown}");
+    assert_eq!(server.seen.echoes.load(Relaxed), 1);
+    let lines: Vec<_> = shown.lines().map(str::trim).collect();
+    let url = format!("> url: ws://{}/chat", server.address);
+    assert_eq!(
+        lines[..3],
+        ["chat, task-1", "", "webSocketEcho echo"],
+        "{shown}"
+    );
+    assert_eq!(lines[3..5], ["> message: user 0, message 0", &url]);
+    assert!(lines[5].starts_with("< done in "), "{shown}");
+    let rest = ["<", "< user 0, message 0", "✓ quick", "✓ echoed"];
+    assert_eq!(lines[6..], rest, "{shown}");
+}
+
+#[test]
+fn what_goes_wrong_in_one_iteration_is_shown_too() {
+    let server = Server::start();
+    let (exit, shown) = tried(&server, |text| {
+        text.replace("message $(user.iteration)", "message 7")
+    });
+    assert_eq!(exit, Exit::Failed, "{shown}");
+    assert!(shown.contains("✗ another text came back"), "{shown}");
+    let (exit, shown) = tried(&server, |text| text.replace("$(var.chat)", "wss://x"));
+    // A sentence on standard error says what the kind refuses.
+    assert_eq!((exit, shown.as_str()), (Exit::Error, ""));
 }
 
 #[test]

@@ -25,8 +25,8 @@ pub struct Facts {
     pub last_run_key: Option<String>,
     /// Runs of this test.
     pub runs: Vec<RunFact>,
-    /// Highest number that any run with a name like ours has or had.
-    pub highest: i64,
+    /// Number of the next run.
+    pub next_number: i64,
     /// `spec.schedule`.
     pub schedule: Option<ScheduleFact>,
 }
@@ -125,7 +125,7 @@ pub fn decide(facts: &Facts) -> Decision {
             == Some(ConcurrencyPolicy::Replace);
     Decision {
         create: busy.is_empty().then_some(Create {
-            number: facts.highest + 1,
+            number: facts.next_number,
             scheduled,
         }),
         cancel: if replace {
@@ -171,7 +171,7 @@ mod tests {
             generation,
             run_key: run_key.to_owned(),
             last_run_key: last.map(|run| run.run_key.clone()),
-            highest: last.map_or(0, |run| run.number),
+            next_number: last.map_or(1, |run| run.number + 1),
             runs: runs.to_vec(),
             schedule: None,
         }
@@ -194,7 +194,7 @@ mod tests {
             ..facts("b", 3, std::slice::from_ref(&done))
         };
         let foreign = Facts {
-            highest: 7,
+            next_number: 8,
             ..facts("a", 1, &[])
         };
         let one = std::slice::from_ref(&done);

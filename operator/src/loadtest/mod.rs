@@ -67,10 +67,12 @@ struct Observed {
 
 impl Observed {
     /// Number of the run that the next one is compared with.
-    fn baseline(&self, test: &str) -> Option<i64> {
+    fn baseline(&self) -> Option<i64> {
         let wanted = self.baseline.as_deref()?;
         if wanted != LAST_PASSED {
-            return names::number(test, wanted);
+            let mut runs = self.facts.runs.iter().zip(&self.runs);
+            let named = runs.find(|(_, run)| run.name_any() == wanted);
+            return named.map(|(fact, _)| fact.number);
         }
         let passed = self.facts.runs.iter().filter(|run| run.passed);
         let last = passed.max_by_key(|run| (run.completed, run.number));
@@ -106,7 +108,7 @@ pub async fn reconcile(object: Arc<DynamicObject>, ctx: Arc<Context>) -> Result<
     report(&ctx, &object, &observed, next).await?;
     let upkeep = upkeep::upkeep(
         observed.cleanup.as_ref(),
-        observed.baseline(&object.name_any()),
+        observed.baseline(),
         &observed.facts.runs,
         observed.now,
     );
@@ -144,26 +146,21 @@ fn observe(ctx: &Context, object: &DynamicObject) -> Observed {
     let status = objects::part::<LoadTestStatus>(object, "status").unwrap_or_default();
     let name = object.name_any();
     let uid = object.uid().unwrap_or_default();
-    let siblings = ctx.runs.state_filter(|run| {
+    let runs = ctx.runs.state_filter(|run| {
         run.metadata.namespace == object.metadata.namespace
-            && names::number(&name, &run.name_any()).is_some()
+            && objects::owner(run, &ctx.kinds.test.kind).is_some_and(|(_, of)| of == uid)
     });
-    let number = |run: &DynamicObject| names::number(&name, &run.name_any()).unwrap_or_default();
+    let numbered = |run: Arc<DynamicObject>| Some((run_fact(ctx, &run, number(&name, &run)?), run));
+    let mut runs: Vec<_> = runs.into_iter().filter_map(numbered).collect();
+    runs.sort_by_key(|(fact, _)| fact.number);
     let noted = status
         .as_ref()
         .and_then(|status| Some(status.last_run.as_ref()?.number));
-    let highest = siblings
-        .iter()
-        .map(|run| number(run))
-        .chain(noted)
-        .max()
-        .unwrap_or(0);
-    let mut runs: Vec<_> = siblings
-        .into_iter()
-        .filter(|run| objects::owner(run, &ctx.kinds.test.kind).is_some_and(|(_, of)| of == uid))
-        .map(|run| (run_fact(ctx, &run, number(&run)), run))
-        .collect();
-    runs.sort_by_key(|(fact, _)| fact.number);
+    let last = runs.last().map(|(fact, _)| fact.number).max(noted);
+    let next_number = names::next_number(&name, last.unwrap_or_default(), |name| {
+        let namespace = object.metadata.namespace.as_deref().unwrap_or_default();
+        ctx.runs.get(&ctx.kinds.run_ref(name, namespace)).is_some()
+    });
     let now = clock::now();
     let schedule = parsed.as_ref().and_then(|spec| spec.schedule.as_ref());
     let times = schedule.and_then(|schedule| Times::parse(schedule).ok());
@@ -187,7 +184,7 @@ fn observe(ctx: &Context, object: &DynamicObject) -> Observed {
             .zip(times.as_ref())
             .map(|(schedule, times)| schedule_fact(object, schedule, times, &runs, now)),
         runs: runs.iter().map(|(fact, _)| fact.clone()).collect(),
-        highest,
+        next_number,
     };
     Observed {
         problems,
@@ -232,6 +229,13 @@ fn schedule_fact(
         policy: schedule.concurrency_policy.unwrap_or_default(),
         noted,
     }
+}
+
+/// The number of a run that the operator made from a test, which its name has, too. A name alone says
+/// nothing: whoever makes a run by hand calls it what they like.
+fn number(test: &str, run: &DynamicObject) -> Option<i64> {
+    let number = run.data.pointer("/spec/number")?.as_i64()?;
+    (names::run(test, number) == run.name_any()).then_some(number)
 }
 
 fn scheduled_at(object: &DynamicObject) -> Option<UnixMicros> {

@@ -49,7 +49,7 @@ fn watched(
     kind: &ApiResource,
     writer: Writer<DynamicObject>,
 ) -> impl Stream<Item = Result<DynamicObject, watcher::Error>> + Send + use<> {
-    let client = context.client.clone();
+    let client = context.watching.clone();
     let api = match &context.settings.watch_namespace {
         Some(namespace) => Api::namespaced_with(client, namespace, kind),
         None => Api::all_with(client, kind),
@@ -80,8 +80,8 @@ pub async fn watch_pods(
     wake_run: &UnboundedSender<ObjectRef<DynamicObject>>,
 ) {
     let api: Api<Pod> = match &context.settings.watch_namespace {
-        Some(namespace) => Api::namespaced(context.client.clone(), namespace),
-        None => Api::all(context.client.clone()),
+        Some(namespace) => Api::namespaced(context.watching.clone(), namespace),
+        None => Api::all(context.watching.clone()),
     };
     let labels = format!(
         "{}={},{}",

@@ -520,6 +520,32 @@ mod tests {
     }
 
     #[test]
+    fn what_the_search_server_is_shown_is_mounted_into_the_exporter_only() {
+        let with = |spec: &mut TestSpec| {
+            let search = spec.results.as_mut().unwrap().elasticsearch.as_mut();
+            let tls = search.unwrap().tls.as_mut().unwrap();
+            tls.client_certificate_ref =
+                Some(serde_json::from_value(json!({"name": "es-client"})).unwrap());
+        };
+        let job = resources(with).job;
+        let volumes = job.pointer("/spec/template/spec/volumes").unwrap();
+        let mut with_it = volumes
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter(|volume| volume.to_string().contains("es-client"));
+        let volume = with_it.next().unwrap();
+        assert_eq!(
+            (&volume["name"], with_it.next()),
+            (&json!("exporter-files"), None)
+        );
+        let paths = volume.to_string();
+        for file in ["es-certificate/tls.crt", "es-certificate/tls.key"] {
+            assert!(paths.contains(file), "{paths}");
+        }
+    }
+
+    #[test]
     fn what_templates_draw_from_is_mounted_into_the_engine_where_the_plan_says() {
         let job = resources(|_| ()).job;
         let volumes = job.pointer("/spec/template/spec/volumes").unwrap();

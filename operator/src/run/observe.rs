@@ -51,7 +51,8 @@ pub struct Run {
     pub uid: String,
     /// Id of the run.
     pub id: String,
-    /// Name of the `LoadTest`; the run's own for one without a `LoadTest`.
+    /// Name of the `LoadTest`. Of a run with a test of its own what its label says, which a pipeline's
+    /// runs of one file have in common, or else the run's own name.
     pub test: String,
     /// Number within its test.
     pub number: i64,
@@ -67,10 +68,11 @@ impl Run {
     /// From the stored object and its spec.
     pub fn new(object: &DynamicObject, spec: &LoadTestRunSpec) -> Self {
         let name = object.name_any();
-        let test = spec
-            .load_test_ref
-            .as_ref()
-            .map(|test| test.name.to_string());
+        let of = spec.load_test_ref.as_ref();
+        let label = || object.labels().get(names::TEST_LABEL).cloned();
+        let test = of
+            .map(|test| test.name.to_string())
+            .or_else(|| label().filter(|test| !test.is_empty()));
         Self {
             api_version: LoadTestRun::api_version(&()).into_owned(),
             kind: LoadTestRun::kind(&()).into_owned(),
@@ -396,4 +398,30 @@ fn unpack(what: &'static str, map: &ConfigMap, key: &str) -> Result<Vec<u8>, Err
         .read_to_end(&mut bytes)
         .map_err(|error| Error::broken(what, error))?;
     Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use kube::core::ApiResource;
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn runs_of_one_file_have_the_name_of_its_test() {
+        let test_of = |label: Option<&str>, spec: serde_json::Value| {
+            let mut object =
+                DynamicObject::new("shop-x7k2p", &ApiResource::erase::<LoadTestRun>(&()));
+            object.metadata.uid = Some("u".to_owned());
+            object.metadata.labels =
+                label.map(|test| [(names::TEST_LABEL.to_owned(), test.to_owned())].into());
+            Run::new(&object, &serde_json::from_value(spec).unwrap()).test
+        };
+        let of = json!({ "loadTestRef": { "name": "shop" } });
+        assert_eq!(test_of(None, of.clone()), "shop");
+        assert_eq!(test_of(Some("other"), of), "shop");
+        assert_eq!(test_of(Some("shop"), json!({})), "shop");
+        assert_eq!(test_of(Some(""), json!({})), "shop-x7k2p");
+        assert_eq!(test_of(None, json!({})), "shop-x7k2p");
+    }
 }

@@ -2,7 +2,9 @@
 
 use loadtest_crds::{
     plan::mounts,
-    spec::{AuthRef, BasicAuth, CaRef, KeyRef, TargetAuth, TargetTls},
+    spec::{
+        AuthRef, BasicAuth, CaRef, ClientCertificateRef, KeyRef, SearchTls, TargetAuth, TargetTls,
+    },
 };
 use serde_json::{Value, json};
 
@@ -70,15 +72,9 @@ fn target_files(of: Blueprint<'_>) -> Vec<Value> {
     let ca = ca_ref
         .as_ref()
         .and_then(|ca| ca_source(ca, mounts::TARGET_CA_DIR));
-    let certificate = client_certificate_ref.as_ref().map(|secret| {
-        let items: Vec<_> = [mounts::CERTIFICATE, mounts::CERTIFICATE_KEY]
-            .into_iter()
-            .map(
-                |key| json!({"key": key, "path": below_files(mounts::TARGET_CERTIFICATE_DIR, key)}),
-            )
-            .collect();
-        json!({"secret": {"name": secret.name.to_string(), "items": items}})
-    });
+    let certificate = client_certificate_ref
+        .as_ref()
+        .map(|secret| certificate_source(secret, mounts::TARGET_CERTIFICATE_DIR));
     ca.into_iter().chain(certificate).collect()
 }
 
@@ -152,12 +148,26 @@ fn search_files(of: Blueprint<'_>) -> Vec<Value> {
         return Vec::new();
     };
     let auth = search.auth_ref.as_ref().map(auth_source);
-    let ca = search
-        .tls
+    let Some(tls) = &search.tls else {
+        return auth.into_iter().flatten().collect();
+    };
+    let SearchTls {
+        ca_ref,
+        client_certificate_ref,
+    } = tls;
+    let ca = ca_ref.as_ref().map(|ca| ca_source(ca, mounts::ES_CA_DIR));
+    let certificate = client_certificate_ref
         .as_ref()
-        .and_then(|tls| tls.ca_ref.as_ref())
-        .map(|ca| ca_source(ca, mounts::ES_CA_DIR));
-    auth.into_iter().chain(ca).flatten().collect()
+        .map(|secret| certificate_source(secret, mounts::ES_CERTIFICATE_DIR));
+    let referred = auth.into_iter().chain(ca).flatten();
+    referred.chain(certificate).collect()
+}
+
+/// A Secret of type kubernetes.io/tls as two files.
+fn certificate_source(secret: &ClientCertificateRef, directory: &str) -> Value {
+    let items = [mounts::CERTIFICATE, mounts::CERTIFICATE_KEY]
+        .map(|key| json!({"key": key, "path": below_files(directory, key)}));
+    json!({"secret": {"name": secret.name.to_string(), "items": items}})
 }
 
 fn auth_source(auth: &AuthRef) -> Option<Value> {

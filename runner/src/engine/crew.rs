@@ -14,6 +14,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::{
     compile::{CompileError, Compiled},
+    custom,
     feeder::{FeederError, Feeders},
     limits::{self, LimitError},
     meter::{FromWorker, RawLane},
@@ -24,7 +25,7 @@ use super::{
 use crate::{
     clock::WallAnchor,
     control::RunnerArgs,
-    pool::{Anchor, MAX_WORKERS, Pool, PoolError, PoolOptions},
+    pool::{Anchor, MAX_WORKERS, Pool, PoolError, PoolOptions, leave_step_urls},
     step_kind::StepKinds,
 };
 
@@ -113,7 +114,7 @@ impl Crew {
         };
         let prepared = [prepare(Errand::SetUp)?, prepare(Errand::TearDown)?];
         let workers = worker_count();
-        let pool = pool(args, plan, workers, anchor)?;
+        let pool = pool(args, (plan, kinds), workers, anchor)?;
         let (commands, watched) = watch::channel(Command::Wait);
         let (outbox, messages) = mpsc::channel(MESSAGES_PER_WORKER * workers as usize);
         let mut spares = Vec::new();
@@ -194,10 +195,10 @@ impl Crew {
 /// The record pool, when anything is exported.
 fn pool(
     args: &RunnerArgs,
-    plan: &Plan,
+    (plan, kinds): (&Plan, &StepKinds),
     workers: u32,
     anchor: WallAnchor,
-) -> Result<Option<Pool>, PoolError> {
+) -> Result<Option<Pool>, SetUpError> {
     if !plan.results.exports() {
         return Ok(None);
     }
@@ -214,7 +215,8 @@ fn pool(
             mono_ns: anchor.mono_ns,
         },
     };
-    Pool::create(&args.pool, options).map(Some)
+    leave_step_urls(&args.pool, &custom::urls(plan, kinds)?)?;
+    Ok(Some(Pool::create(&args.pool, options)?))
 }
 
 fn raw_lane(pool: Option<&Pool>, plan: &Plan, worker: u32) -> RawLane {

@@ -8,7 +8,7 @@ use std::{cell::OnceCell, future::poll_fn, pin::Pin, rc::Rc, sync::Arc, task::Po
 use loadtest_core::{
     plan::{Connections, Custom, Plan, Request, Scenario},
     series::Outcome,
-    template::{Segment, Template},
+    template::Template,
 };
 use reqwest::header::HeaderMap;
 use tokio::task::{JoinError, JoinHandle};
@@ -20,8 +20,8 @@ use super::{
     flow::{Then, Went},
     message::Values,
     meter::Ended,
-    redaction::Redaction,
-    samples,
+    redaction::{Redaction, cut},
+    samples::{self, URL_BYTES},
     scenario::Phase,
     script::{Answer, Compiler, Headers, Text, Value},
     timers::Timers,
@@ -30,6 +30,7 @@ use super::{
 };
 use crate::{
     clock::{self, Nanos},
+    pool::StepUrls,
     step_kind::{
         Done, Failed, Given, Kind, Known, Marks, Order, Reply, Session, Step, StepKinds, Threads,
         said,
@@ -42,6 +43,8 @@ const IMAGE: &str = "LOADTEST_IMAGE";
 /// A step of a step kind.
 pub struct CompiledCustom {
     kind: Arc<dyn Kind>,
+    /// What the manifest calls it, and the step.
+    names: (String, String),
     /// Number of the kind.
     number: u32,
     threads: Arc<Threads>,
@@ -136,6 +139,10 @@ impl CompiledCustom {
         let request = compile_request(plan, scenario, &request, script, timeouts)?;
         Ok(Self {
             kind,
+            names: (
+                custom.kind.clone(),
+                super::message::name_of(plan, &custom.request),
+            ),
             number,
             threads,
             with: with.collect::<Result<_, CompileError>>()?,
@@ -170,11 +177,7 @@ fn known(
             },
         });
     };
-    let given = custom
-        .with
-        .iter()
-        .map(|(name, template)| (name.clone(), literal(template)));
-    match known.kind.check(&Given(given.collect())) {
+    match known.kind.check(&Given::planned(&custom.with)) {
         Ok(()) => Ok(known),
         Err(problem) => Err(CustomError::Refused {
             scenario: name,
@@ -185,13 +188,20 @@ fn known(
     }
 }
 
-/// The text of a template that has nothing else in it.
-fn literal(template: &Template) -> Option<String> {
-    let texts = template.segments.iter().map(|segment| match segment {
-        Segment::Text(text) => Some(text.as_str()),
-        _ => None,
-    });
-    texts.collect()
+/// Where the steps of step kinds of a plan go, as their documents have it.
+///
+/// # Errors
+/// When the system has no threads for step kinds.
+pub fn urls(plan: &Plan, kinds: &StepKinds) -> Result<StepUrls, CompileError> {
+    let mut urls = StepUrls::new();
+    for custom in plan.customs() {
+        let known = kinds.find(&custom.kind);
+        let known = known.map_err(|error| CustomError::Threads(error.to_string()))?;
+        let url = known.and_then(|known| known.kind.url(&Given::planned(&custom.with)));
+        let url = url.map(|url| cut(&url, URL_BYTES).to_owned());
+        urls.insert(custom.request.step, url);
+    }
+    Ok(urls)
 }
 
 /// What people know the runner by: its image, or else its file.
@@ -268,6 +278,8 @@ impl User {
             json: OnceCell::new(),
         };
         let values = self.values_of(custom, sequence);
+        let witness = self.worker.shared.inputs.witness.as_ref();
+        let seen = witness.map(|_| failure.clone());
         let (bytes_sent, bytes_received) = marks.bytes();
         let recorded = self.worker.meter.record(&Ended {
             request: &custom.request,
@@ -286,8 +298,13 @@ impl User {
         });
         if let Some(wanted) = recorded.wanted {
             let step = (&values, custom.request.series);
-            let sample = samples::take_of_step(step, reply, *wanted);
+            let sample = samples::take_of_step(step, marks.url(), reply, *wanted);
             self.worker.meter.keep_sample(sample);
+        }
+        if let (Some(witness), Some(failure)) = (witness, seen) {
+            let compiled = &self.worker.compiled;
+            let (request, failure) = (&custom.request, failure.as_ref());
+            witness.step_ended(request, &answer, &values, compiled, failure);
         }
         let failed = recorded.outcome != Outcome::Ok;
         self.failed = self.failed.wrapping_add(u32::from(failed));
@@ -358,9 +375,12 @@ impl User {
         drop(shared.take_problem());
         let with = custom.with.iter();
         let with = with.map(|(name, text)| (name.clone(), text.render(&values)));
-        let with = with.collect();
+        let with: Vec<_> = with.collect();
         if let Some(problem) = shared.take_problem() {
             return Err(Failure::said(Outcome::Extract, problem));
+        }
+        if let Some(witness) = &shared.inputs.witness {
+            witness.step_begins(&shared.inputs, &custom.names, &with);
         }
         let mut traceparent = Vec::new();
         values.write_trace(&mut traceparent);
@@ -375,6 +395,7 @@ impl User {
         });
         Ok(Order {
             with,
+            wants_url: self.worker.compiled.samples,
             values: known.unwrap_or_default(),
             sets: Arc::clone(&custom.sets),
             user: self.index,

@@ -15,6 +15,7 @@ use loadtest_core::{
     series::SeriesSet,
     shard::Shard,
 };
+use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, watch};
 
 use super::{
@@ -32,7 +33,7 @@ use super::{
 };
 use crate::{
     clock::{self, WallAnchor},
-    step_kind::StepKinds,
+    step_kind::{self, StepKinds},
 };
 
 /// How long the iteration may take.
@@ -42,7 +43,8 @@ const LONGEST: Duration = Duration::from_mins(10);
 const MESSAGES: usize = 1_024;
 
 /// Something that happened. Secrets are not in it: where they were stands `[secret.NAME]`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", rename_all_fields = "camelCase")]
 pub enum Seen {
     /// The setup, a task or the teardown begins.
     Begins(String),
@@ -53,11 +55,23 @@ pub enum Seen {
         /// Head and body as they are on the wire.
         text: String,
     },
+    /// The code of a step kind begins.
+    Step {
+        /// The kind.
+        kind: String,
+        /// Name of the step.
+        name: String,
+        /// What it is told, in the order of its names.
+        with: Vec<(String, String)>,
+    },
     /// An answer is here, or will not come.
     Ended {
-        /// Where the request went or was to go, as `scheme://host:port`.
+        /// Where the request went or was to go, as `scheme://host:port`; empty for a step of a step
+        /// kind.
         origin: String,
-        /// Status, 0 without an answer.
+        /// There is an answer.
+        answered: bool,
+        /// Its status; 0 without one, which a step of a step kind may answer with.
         status: u16,
         /// Headers in their order.
         headers: Vec<(String, String)>,
@@ -117,6 +131,50 @@ impl Witness {
         compiled: &Compiled,
         failure: Option<&Failure>,
     ) {
+        let origin = origin_of(compiled, request.sending.origin);
+        self.exchanged(origin, request, answer, values, compiled, failure);
+    }
+
+    /// The code of a step kind begins.
+    pub(super) fn step_begins(
+        &self,
+        inputs: &Inputs,
+        (kind, name): &(String, String),
+        with: &[(String, String)],
+    ) {
+        let redaction = Redaction::of(inputs);
+        let with = with.iter();
+        self.tell(Seen::Step {
+            kind: kind.clone(),
+            name: name.clone(),
+            with: with
+                .map(|(name, text)| (name.clone(), redaction.apply(text)))
+                .collect(),
+        });
+    }
+
+    /// The code of a step kind has ended.
+    pub(super) fn step_ended(
+        &self,
+        request: &CompiledRequest,
+        answer: &Answer<'_>,
+        values: &Values<'_>,
+        compiled: &Compiled,
+        failure: Option<&Failure>,
+    ) {
+        let answer = failure.is_none().then_some(answer);
+        self.exchanged(String::new(), request, answer, values, compiled, failure);
+    }
+
+    fn exchanged(
+        &self,
+        origin: String,
+        request: &CompiledRequest,
+        answer: Option<&Answer<'_>>,
+        values: &Values<'_>,
+        compiled: &Compiled,
+        failure: Option<&Failure>,
+    ) {
         let redaction = Redaction::of(&values.shared.inputs);
         let check_names = &compiled.check_names;
         let text = |text: &str| redaction.apply(text);
@@ -137,7 +195,8 @@ impl Witness {
             (extract.name.clone(), text(value.map_or("", Value::as_str)))
         });
         self.tell(Seen::Ended {
-            origin: origin_of(compiled, request.sending.origin),
+            origin,
+            answered: answer.is_some(),
             status: answer.map_or(0, |answer| answer.status),
             headers: answer
                 .map(Answer::all_headers)
@@ -185,15 +244,18 @@ pub(super) fn origin_of(compiled: &Compiled, number: u32) -> String {
 /// In a sentence, when the plan cannot be carried out, or the setup or teardown failed.
 pub fn rehearse(
     plan: &Plan,
-    scenario: &Scenario,
-    task: &Task,
+    (scenario, task): (&Scenario, &Task),
+    kinds: &StepKinds,
     look: impl FnMut(Seen) + Send + 'static,
 ) -> Result<bool, String> {
     let witness = Arc::new(Witness {
         look: Mutex::new(Box::new(look)),
     });
     let plan = plan_of(plan, scenario, task);
-    let prepared = Rehearsal::new(&plan, &witness).map_err(|error| error.to_string())?;
+    if !kinds.is_empty() {
+        step_kind::contain_panics();
+    }
+    let prepared = Rehearsal::new(&plan, kinds, &witness).map_err(|error| error.to_string())?;
     prepared.carry_out(
         &plan,
         &witness,
@@ -235,13 +297,13 @@ struct Rehearsal {
 }
 
 impl Rehearsal {
-    fn new(plan: &Plan, witness: &Arc<Witness>) -> Result<Self, SetUpError> {
+    fn new(plan: &Plan, kinds: &StepKinds, witness: &Arc<Witness>) -> Result<Self, SetUpError> {
         let inputs = Inputs::read(plan).map_err(super::compile::CompileError::from)?;
         let inputs = Arc::new(Inputs {
             witness: Some(Arc::clone(witness)),
             ..inputs
         });
-        let compiled = Arc::new(Compiled::with_inputs(plan, &inputs, &StepKinds::default())?);
+        let compiled = Arc::new(Compiled::with_inputs(plan, &inputs, kinds)?);
         let feeders = Arc::new(Feeders::load(plan, Shard::WHOLE)?);
         authorize(plan, &inputs.authorization)?;
         let anchor = WallAnchor::now();

@@ -32,7 +32,7 @@ pub const PER_RUNNER: u32 = 100;
 const BODY_BYTES: usize = 1 << 10;
 
 /// What is shown of a url.
-const URL_BYTES: usize = 2 << 10;
+pub const URL_BYTES: usize = 2 << 10;
 
 /// What is shown of a content type.
 const CONTENT_TYPE_BYTES: usize = 256;
@@ -82,10 +82,15 @@ pub fn take(
     sample(request, &url, (status, &said), &redaction, wanted)
 }
 
-/// Makes a sample of a step that is no request and has just ended: it goes to nobody knows where, and
-/// has a body if its code gave one.
+/// Makes a sample of a step that is no request and has just ended: its code may have said where it
+/// went, and what came back.
 #[cold]
-pub fn take_of_step(request: (&Values<'_>, u32), reply: &Reply, wanted: Wanted) -> FailureSample {
+pub fn take_of_step(
+    request: (&Values<'_>, u32),
+    url: &str,
+    reply: &Reply,
+    wanted: Wanted,
+) -> FailureSample {
     let redaction = Redaction::of(&request.0.shared.inputs);
     let said = Said {
         body: reply.body.clone(),
@@ -93,7 +98,7 @@ pub fn take_of_step(request: (&Values<'_>, u32), reply: &Reply, wanted: Wanted) 
         length: reply.body.len() as u64,
         ..Said::default()
     };
-    sample(request, "", (reply.status, &said), &redaction, wanted)
+    sample(request, url, (reply.status, &said), &redaction, wanted)
 }
 
 fn sample(

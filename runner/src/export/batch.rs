@@ -1,6 +1,6 @@
 //! Documents on their way: what a sink is given at once, and what it says became of it.
 
-use std::ops::Range;
+use std::{borrow::Cow, ops::Range};
 
 /// Which stream a document belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -112,6 +112,25 @@ impl Batch {
         self.slice(item, |item| item.start..item.end)
     }
 
+    /// Action and document lines of items in their order: a copy only if some between them are
+    /// left out.
+    pub(super) fn actions(&self, items: &[u32]) -> Cow<'_, [u8]> {
+        let ends = items.first().zip(items.last());
+        let whole = ends.filter(|(first, last)| (*last - *first) as usize + 1 == items.len());
+        let text = whole.and_then(|(first, last)| {
+            let (first, last) = (
+                self.items.get(*first as usize)?,
+                self.items.get(*last as usize)?,
+            );
+            self.text.get(first.start..last.end)
+        });
+        let copy = || {
+            let actions: Vec<_> = items.iter().map(|item| self.action(*item)).collect();
+            Cow::Owned(actions.concat())
+        };
+        text.map_or_else(copy, Cow::Borrowed)
+    }
+
     /// Document line of an item.
     pub(super) fn document(&self, item: u32) -> &[u8] {
         self.slice(item, |item| item.document..item.end)
@@ -172,5 +191,10 @@ mod tests {
             ("ab-1", "ab-2", "")
         );
         assert_eq!(batch.len(), 2);
+        assert_eq!(batch.actions(&[0, 1]), batch.text());
+        assert_eq!(batch.actions(&[1]), batch.action(1));
+        batch.push_value("ab-3", &serde_json::json!({}));
+        let left_out = [batch.action(0), batch.action(2)].concat();
+        assert_eq!(batch.actions(&[0, 2]), left_out);
     }
 }

@@ -134,7 +134,8 @@ impl Drain {
         ledger.exporters += 1;
         pool.write_ledger(&ledger);
         let wall_ns = pool.anchor().wall_ns;
-        let requests = RequestEncoder::new(plan, identity.runner, &identity.host, wall_ns);
+        let urls = pool.step_urls()?;
+        let requests = RequestEncoder::new(plan, identity.runner, (&identity.host, &urls), wall_ns);
         Ok(Self {
             run_id: plan.run.id.clone(),
             identity: identity.clone(),

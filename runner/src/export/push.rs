@@ -2,11 +2,13 @@
 //! ids as if the server had been there, so doing it twice adds nothing.
 
 use std::{
+    cell::Cell,
     fs::File,
     io::{self, BufRead, BufReader, Read},
     path::{Path, PathBuf},
     pin::pin,
     sync::Arc,
+    time::{Duration, Instant},
 };
 
 use flate2::read::MultiGzDecoder;
@@ -33,6 +35,9 @@ pub const SAMPLES: &str = "samples.ndjson";
 
 /// Documents of one delivery.
 const DOCUMENTS: usize = 2_000;
+
+/// How often it is told how a delivery goes.
+const TELL: Duration = Duration::from_secs(1);
 
 /// Why a run's files cannot be delivered.
 #[derive(Debug, thiserror::Error)]
@@ -95,22 +100,40 @@ pub fn run_documents(plan: &Plan, plan_hash: &str, view: &RunView, now: UnixMicr
     lines.copied().collect()
 }
 
+/// A delivery that goes on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Going {
+    /// Documents whose fate is known.
+    pub settled: u64,
+    /// Since when nothing more was.
+    pub quiet: Duration,
+    /// What is wrong, in the server's words; empty when nothing is.
+    pub problem: String,
+}
+
 /// Delivers `requests.ndjson.gz`, `intervals.ndjson`, `samples.ndjson` and [`RUNS`] of a directory; a
-/// file that is not there was not asked for. Blocks until everything is delivered, or the plan's `drainTimeout` is over.
+/// file that is not there was not asked for. Blocks until everything is delivered, or for the plan's
+/// `drainTimeout` nothing more was; about once a second it tells how it goes.
 ///
 /// # Errors
 /// [`PushError`]; what was delivered before stays there.
-pub fn push(dir: &Path, plan: &Plan, server: &Elasticsearch) -> Result<Pushed, PushError> {
+pub fn push(
+    dir: &Path,
+    plan: &Plan,
+    server: &Elasticsearch,
+    tell: impl FnMut(&Going),
+) -> Result<Pushed, PushError> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    runtime.block_on(push_all(dir, plan, server))
+    runtime.block_on(push_all(dir, plan, server, tell))
 }
 
 pub(super) async fn push_all(
     dir: &Path,
     plan: &Plan,
     server: &Elasticsearch,
+    mut tell: impl FnMut(&Going),
 ) -> Result<Pushed, PushError> {
     let background = Background::start()?;
     background.hurry();
@@ -119,18 +142,34 @@ pub(super) async fn push_all(
     let push = Push {
         elastic,
         give_up: GiveUpSwitch::new(),
+        settled: Cell::new(0),
     };
     let mut work = pin!(push.files(dir));
-    if let Ok(pushed) = tokio::time::timeout(plan.results.drain_timeout, &mut work).await {
-        return pushed;
+    let (mut settled, mut since) = (0, Instant::now());
+    loop {
+        if let Ok(pushed) = tokio::time::timeout(TELL, &mut work).await {
+            return pushed;
+        }
+        if push.settled.get() > settled {
+            (settled, since) = (push.settled.get(), Instant::now());
+        }
+        let going = Going {
+            settled,
+            quiet: since.elapsed(),
+            problem: push.elastic.problem(),
+        };
+        tell(&going);
+        if going.quiet >= plan.results.drain_timeout {
+            push.give_up.give_up();
+        }
     }
-    push.give_up.give_up();
-    work.await
 }
 
 struct Push {
     elastic: Elastic,
     give_up: GiveUpSwitch,
+    /// Documents whose fate is known.
+    settled: Cell<u64>,
 }
 
 impl Push {
@@ -203,6 +242,8 @@ impl Push {
         pushed.indexed += indexed;
         pushed.rejected += rejected;
         pushed.lost += lost;
+        let settled = pushed.indexed + pushed.rejected + pushed.lost;
+        self.settled.set(settled);
     }
 }
 

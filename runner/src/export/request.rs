@@ -12,7 +12,7 @@ use super::{
     json::{Timestamps, push_hex, push_number, push_string, string},
     privacy::redact_query,
 };
-use crate::pool::{Block, Record};
+use crate::pool::{Block, Record, StepUrls};
 
 /// Version of the documents' schema.
 pub(super) const SCHEMA: u32 = 1;
@@ -49,8 +49,14 @@ struct StepText {
 }
 
 impl RequestEncoder {
-    pub(super) fn new(plan: &Plan, runner: u32, host: &str, anchor_wall_ns: i64) -> Self {
-        let step = |names| StepText::new(plan, runner, host, names);
+    /// `urls`: where steps go that are no requests.
+    pub(super) fn new(
+        plan: &Plan,
+        runner: u32,
+        (host, urls): (&str, &StepUrls),
+        anchor_wall_ns: i64,
+    ) -> Self {
+        let step = |names| StepText::new(plan, runner, (host, urls), names);
         let mut steps: Vec<StepText> = Vec::new();
         for (scenario, task, request) in plan.requests() {
             let number = request.step as usize;
@@ -237,7 +243,7 @@ impl StepText {
     fn new(
         plan: &Plan,
         runner: u32,
-        host: &str,
+        (host, urls): (&str, &StepUrls),
         names: Option<(&Scenario, &str, &Request)>,
     ) -> Self {
         let mut loadtest = super::run_fields(plan, "request");
@@ -246,7 +252,14 @@ impl StepText {
         let namespace = json!({"namespace": plan.run.namespace});
         document.insert("orchestrator".into(), namespace);
         document.insert("host".into(), json!({"name": host}));
-        document.insert("url".into(), url(plan, names.map(|(.., request)| request)));
+        let request = names.map(|(.., request)| request);
+        let url = match request.and_then(|request| urls.get(&request.step)) {
+            Some(of_step) => of_step.as_deref().map(url_of_step),
+            None => Some(url(plan, request)),
+        };
+        if let Some(url) = url {
+            document.insert("url".into(), url);
+        }
         let Some((scenario, task, request)) = names else {
             return Self {
                 head: head(document, loadtest, "\"name\":\"(unknown)\""),
@@ -323,14 +336,44 @@ fn url(plan: &Plan, request: Option<&Request>) -> Value {
     url.insert("domain".into(), json!(origin.host));
     url.insert("port".into(), json!(origin.port));
     if let Some(request) = request {
-        let display = request.path.to_display();
-        let (path, query) = display.split_once('?').unwrap_or((&display, ""));
-        url.insert("path".into(), json!(path));
-        if !query.is_empty() {
-            url.insert("query".into(), json!(redact_query(query)));
-        }
+        push_target(&mut url, &request.path.to_display());
     }
     Value::Object(url)
+}
+
+/// A url as the code of a step kind gave it, which may have templates in it, or be anything.
+fn url_of_step(text: &str) -> Value {
+    let text = text.split_once('#').map_or(text, |(before, _)| before);
+    let mut url = Map::new();
+    let (scheme, rest) = text.split_once("://").unwrap_or(("", text));
+    let target = if scheme.is_empty() {
+        rest
+    } else {
+        url.insert("scheme".into(), json!(scheme));
+        let (authority, target) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
+        let host = authority
+            .rsplit_once('@')
+            .map_or(authority, |(_, host)| host);
+        let port = host.rsplit_once(':');
+        let port = port.and_then(|(host, port)| Some((host, port.parse::<u16>().ok()?)));
+        url.insert("domain".into(), json!(port.map_or(host, |(host, _)| host)));
+        if let Some((_, port)) = port {
+            url.insert("port".into(), json!(port));
+        }
+        target
+    };
+    if !target.is_empty() {
+        push_target(&mut url, target);
+    }
+    Value::Object(url)
+}
+
+fn push_target(url: &mut Map<String, Value>, target: &str) {
+    let (path, query) = target.split_once('?').unwrap_or((target, ""));
+    url.insert("path".into(), json!(path));
+    if !query.is_empty() {
+        url.insert("query".into(), json!(redact_query(query)));
+    }
 }
 
 #[cfg(test)]

@@ -1,5 +1,7 @@
 //! Sample documents: what the server said when a request failed.
 
+use std::borrow::Cow;
+
 use loadtest_core::{
     identity::{run_number, span_id, trace_id},
     plan::Plan,
@@ -51,12 +53,18 @@ impl SampleEncoder {
             "orchestrator": {"namespace": self.plan.run.namespace},
             "trace": {"id": format!("{trace:032x}")},
             "span": {"id": format!("{span:016x}")},
-            "url": {"full": without_secrets(&sample.url)},
             "http": self.http(sample),
             "error": {"type": sample.outcome.name(), "message": sample.message},
             "loadtest": self.loadtest(sample),
         });
-        batch.push_value(&id, &document);
+        let Value::Object(mut document) = document else {
+            return;
+        };
+        if !sample.url.is_empty() {
+            let url = json!({"full": without_secrets(&sample.url)});
+            document.insert("url".into(), url);
+        }
+        batch.push_value(&id, &Value::Object(document));
     }
 
     fn time(&self, sample: &FailureSample) -> String {
@@ -120,9 +128,23 @@ impl SampleEncoder {
 
 /// A url without the values of secret parameters.
 fn without_secrets(url: &str) -> String {
+    let url = without_user(url);
     match url.split_once('?') {
         Some((path, query)) => format!("{path}?{}", redact_query(query)),
-        None => url.to_owned(),
+        None => url.into_owned(),
+    }
+}
+
+/// A url without the user and password that it may have before its host.
+fn without_user(url: &str) -> Cow<'_, str> {
+    let after_scheme = url.find("://").map(|at| at + 3);
+    let Some((scheme, rest)) = after_scheme.and_then(|at| url.split_at_checked(at)) else {
+        return url.into();
+    };
+    let authority = rest.split(['/', '?']).next().unwrap_or_default();
+    match authority.rfind('@').and_then(|at| rest.get(at + 1..)) {
+        Some(rest) => format!("{scheme}{rest}").into(),
+        None => url.into(),
     }
 }
 
@@ -195,14 +217,28 @@ mod tests {
     }
 
     #[test]
+    fn who_is_named_before_the_host_is_not_shown() {
+        for (url, shown) in [
+            ("ws://ann:pass@chat/a@b?c=@", "ws://chat/a@b?c=@"),
+            ("ws://chat/a@b", "ws://chat/a@b"),
+            ("ws://u@chat?token=1", "ws://chat?token=REDACTED"),
+            ("a@b", "a@b"),
+        ] {
+            assert_eq!(without_secrets(url), shown);
+        }
+    }
+
+    #[test]
     fn without_an_answer_there_is_none_in_the_document() {
         let sample = FailureSample {
             status: 0,
             body: String::new(),
             content_type: String::new(),
+            url: String::new(),
             ..failure_sample(0)
         };
         let document = document(&sample);
+        assert_eq!(document.get("url"), None);
         assert_eq!(document["http"], json!({"request": {"method": "GET"}}));
         assert_eq!(document["loadtest"].get("sample"), None);
     }

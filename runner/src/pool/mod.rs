@@ -4,7 +4,8 @@
 //! A directory on a memory-backed file system with two files. `pool` is mapped by both processes:
 //! per worker a line of counters and a ring of 64 KiB blocks of packed [records](Record).
 //! `aggregates` is appended to by the engine's control thread: one [`Interval`] after the other, and
-//! between them [samples](FailureSample) of failed exchanges.
+//! between them [samples](FailureSample) of failed exchanges. A third one, `urls`, is there if steps of
+//! step kinds are: what only the engine knows of them.
 //!
 //! Laws
 //! - An engine thread never waits, allocates or enters the kernel here: a full ring drops the
@@ -22,6 +23,7 @@ mod map;
 mod reader;
 mod record;
 mod sample;
+mod urls;
 mod writer;
 
 use std::{
@@ -41,6 +43,7 @@ pub(crate) use reader::BlockParts;
 pub use reader::{Block, BlockId, Ledger};
 pub use record::{MAX_ERROR_BYTES, Record, Records};
 pub use sample::FailureSample;
+pub use urls::{StepUrls, leave_step_urls};
 pub use writer::RecordWriter;
 
 use layout::{
@@ -258,6 +261,14 @@ impl Pool {
     /// When the file cannot be opened.
     pub fn aggregates_from(&self, offset: u64) -> Result<AggregateReader, PoolError> {
         AggregateReader::open(&self.shared.dir, offset)
+    }
+
+    /// Where steps of step kinds go, as the engine says.
+    ///
+    /// # Errors
+    /// When the file is there and cannot be read.
+    pub fn step_urls(&self) -> Result<StepUrls, PoolError> {
+        urls::read(&self.shared.dir)
     }
 
     /// Says that no writer will write any more. Drop or [flush](RecordWriter::flush) them first.

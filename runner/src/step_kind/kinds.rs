@@ -8,6 +8,8 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
+use loadtest_core::template::Template;
+
 use super::{Done, Step, StepKind, Threads};
 use crate::clock;
 
@@ -19,9 +21,16 @@ pub struct StepKinds {
     threads: Arc<Mutex<Option<Arc<Threads>>>>,
 }
 
-/// What a step of a plan is told, as far as it is known before the run.
+/// What a step is told: before the run as the plan has it, of a step that was done as it was rendered.
 #[derive(Debug, Clone, Default)]
-pub struct Given(pub(crate) BTreeMap<String, Option<String>>);
+pub struct Given(BTreeMap<String, Told>);
+
+#[derive(Debug, Clone)]
+struct Told {
+    text: String,
+    /// There are no templates in it.
+    is_known: bool,
+}
 
 /// A kind that a step of the plan is of.
 pub(crate) struct Known {
@@ -38,6 +47,9 @@ pub(crate) trait Kind: Send + Sync {
     /// As [`StepKind::check`].
     fn check(&self, given: &Given) -> Result<(), String>;
 
+    /// As [`StepKind::url`].
+    fn url(&self, given: &Given) -> Option<String>;
+
     /// Does a step with what is left of the user's last one.
     fn run(self: Arc<Self>, session: Option<Box<dyn Any + Send>>, step: Step) -> Running;
 }
@@ -51,10 +63,15 @@ impl<K: StepKind> Kind for Erased<K> {
         self.0.check(given)
     }
 
+    fn url(&self, given: &Given) -> Option<String> {
+        self.0.url(given)
+    }
+
     fn run(self: Arc<Self>, session: Option<Box<dyn Any + Send>>, mut step: Step) -> Running {
         Box::pin(async move {
             let known = session.and_then(|session| session.downcast::<K::Session>().ok());
             let mut session = known.unwrap_or_default();
+            step.goes_to(|given| self.0.url(given));
             let result = self.0.run(&mut session, &mut step).await;
             let end = clock::now();
             let lost = matches!(&result, Err(failed) if !failed.keeps_session);
@@ -114,9 +131,41 @@ impl fmt::Debug for StepKinds {
 }
 
 impl Given {
-    /// The text of `with.NAME`, if it is there and has no templates in it.
+    /// As a plan has it.
+    pub(crate) fn planned(with: &BTreeMap<String, Template>) -> Self {
+        let told = |template: &Template| match template.as_literal() {
+            Some(text) => Told {
+                text,
+                is_known: true,
+            },
+            None => Told {
+                text: template.to_display(),
+                is_known: false,
+            },
+        };
+        let all = with.iter();
+        Self(all.map(|(name, text)| (name.clone(), told(text))).collect())
+    }
+
+    /// As it was rendered.
+    pub(crate) fn rendered(with: impl IntoIterator<Item = (String, String)>) -> Self {
+        let told = |text| Told {
+            text,
+            is_known: true,
+        };
+        let all = with.into_iter();
+        Self(all.map(|(name, text)| (name, told(text))).collect())
+    }
+
+    /// The text of `with.NAME`, if it is there and has no templates in it that are rendered in the run.
     pub fn text(&self, name: &str) -> Option<&str> {
-        self.0.get(name)?.as_deref()
+        let told = self.0.get(name).filter(|told| told.is_known);
+        told.map(|told| told.text.as_str())
+    }
+
+    /// The text of `with.NAME` for people, templates as the manifest has them: `ws://chat/$(user.index)`.
+    pub fn shown(&self, name: &str) -> Option<&str> {
+        self.0.get(name).map(|told| told.text.as_str())
     }
 
     /// Refuses a step that lacks one of the first names, or has one that is none of both.
@@ -143,17 +192,34 @@ impl Given {
 
 #[cfg(test)]
 mod tests {
+    use loadtest_core::template::{Names, Position};
+
     use super::*;
+
+    #[test]
+    fn what_is_not_known_before_the_run_is_shown_as_it_is_written() {
+        let names = Names::of_variables(BTreeMap::from([("to".to_owned(), "ws://a".to_owned())]));
+        let parse = |text| Template::parse(text, Position::Text, &names).unwrap();
+        let with = ["$(var.to)/b", "$$(c)/$(user.index)", "$$(c)"].map(parse);
+        let with = ["known", "unknown", "escaped"]
+            .map(str::to_owned)
+            .into_iter()
+            .zip(with);
+        let given = Given::planned(&with.collect());
+        assert_eq!(given.text("known"), Some("ws://a/b"));
+        assert_eq!(given.shown("known"), Some("ws://a/b"));
+        assert_eq!(given.text("unknown"), None);
+        assert_eq!(given.shown("unknown"), Some("$(c)/$(user.index)"));
+        assert_eq!(given.text("escaped"), Some("$(c)"));
+        assert_eq!((given.text("none"), given.shown("none")), (None, None));
+        let rendered = Given::rendered([("unknown".to_owned(), "$(c)/7".to_owned())]);
+        assert_eq!(rendered.text("unknown"), Some("$(c)/7"));
+    }
 
     #[test]
     fn what_is_missing_and_what_is_unknown_is_said() {
         let given = |names: &[&str]| {
-            Given(
-                names
-                    .iter()
-                    .map(|name| ((*name).to_owned(), None))
-                    .collect(),
-            )
+            Given::rendered(names.iter().map(|name| ((*name).to_owned(), String::new())))
         };
         let only = |names| given(names).only(&["url"], &["message"]);
         assert_eq!(only(&["url"]), Ok(()));

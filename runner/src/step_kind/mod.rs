@@ -101,6 +101,17 @@ pub trait StepKind: Send + Sync + 'static {
         Ok(())
     }
 
+    /// Where a step goes, as a url: what its documents have for one. Without it they have none.
+    ///
+    /// Documents of steps that went well have what this says before the run, with templates as the
+    /// manifest has them ([`Given::shown`]), as those of requests do; samples of failed steps and
+    /// `loadtest try` have what it says of the rendered texts. At most 2 KiB of it are kept, without
+    /// user and password, and secrets and the values of secret parameters are taken out.
+    fn url(&self, given: &Given) -> Option<String> {
+        let _ = given;
+        None
+    }
+
     /// Does a step of one user.
     ///
     /// # Errors

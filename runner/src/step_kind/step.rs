@@ -4,7 +4,7 @@ use std::{
     any::Any,
     fmt, io,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
     time::{Duration, Instant},
@@ -12,7 +12,7 @@ use std::{
 
 use loadtest_core::series::Outcome;
 
-use super::Threads;
+use super::{Given, Threads};
 use crate::clock::{self, Nanos};
 
 /// A step that is being done.
@@ -28,6 +28,8 @@ pub struct Step {
 pub(crate) struct Order {
     /// Rendered texts by name.
     pub with: Vec<(String, String)>,
+    /// Somebody may ask for the url.
+    pub wants_url: bool,
     /// What the user remembers, by name.
     pub values: Vec<(String, String)>,
     /// What it may set: names and numbers.
@@ -52,6 +54,7 @@ pub(crate) struct Marks {
     first_byte: AtomicU64,
     sent: AtomicU64,
     received: AtomicU64,
+    url: OnceLock<String>,
 }
 
 /// What came of a step that was done.
@@ -96,6 +99,16 @@ impl Step {
             order,
             set: Vec::new(),
             marks,
+        }
+    }
+
+    /// Notes where it goes, if somebody may ask.
+    pub(crate) fn goes_to(&self, url: impl FnOnce(&Given) -> Option<String>) {
+        if self.order.wants_url
+            && let Some(url) = url(&Given::rendered(self.order.with.iter().cloned()))
+        {
+            // Fails only when it is said already.
+            drop(self.marks.url.set(url));
         }
     }
 
@@ -198,6 +211,11 @@ impl Marks {
     /// When all was sent and when the first byte was here; 0 where it was not said.
     pub fn exchange(&self) -> (Nanos, Nanos) {
         (self.written.load(Relaxed), self.first_byte.load(Relaxed))
+    }
+
+    /// Where it went, if its kind says so; empty if not.
+    pub fn url(&self) -> &str {
+        self.url.get().map_or("", String::as_str)
     }
 
     /// Bytes sent and received.

@@ -3,9 +3,11 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // a failed step fails the test
 
+mod disk;
 #[path = "../search/exporter.rs"]
 #[allow(dead_code, reason = "shared with the tests against real servers")]
 mod exporter;
+mod goals;
 #[path = "../search/measured.rs"]
 #[allow(dead_code, reason = "as above")]
 mod measured;

@@ -109,6 +109,7 @@ fn answer(target: &str, body: &[u8], streams: &Mutex<Streams>) -> String {
                 .unwrap_or_default();
             format!("{{\"count\":{count}}}")
         }
+        "_mapping" => r#"{"i":{"mappings":{"_meta":{"version":9999}}}}"#.to_owned(),
         // Templates are there already; nothing has rolled over.
         _ if name == "_index_template" => {
             r#"{"index_templates":[{"index_template":{"version":9999}}]}"#.to_owned()

@@ -20,7 +20,7 @@ use loadtest_runner::pool::{Anchor, Pool, PoolOptions};
 
 use crate::measured::{RECORDS, WALL_NS, interval, record, view};
 
-const DEADLINE: Duration = Duration::from_mins(2);
+const DEADLINE: Duration = Duration::from_mins(4);
 
 /// A coordinator of one exporter: says what the run came to, and lets it exit when it has ended.
 struct Coordinator {
@@ -125,7 +125,12 @@ impl Exporter {
 
     /// What an engine leaves: always the same records and intervals.
     pub fn measure(&self) {
-        let pool = self.pool(16);
+        self.measure_at(WALL_NS);
+    }
+
+    /// The same where the clock shows another time.
+    pub fn measure_at(&self, wall_ns: i64) {
+        let pool = self.pool_at(16, wall_ns);
         let mut writers = [pool.writer(0), pool.writer(1)];
         for k in 0..RECORDS {
             writers[(k % 2) as usize].record(&record(k));
@@ -135,9 +140,14 @@ impl Exporter {
     }
 
     /// The memory of an engine of two workers.
+    #[allow(dead_code, reason = "wanted where there is no search server")]
     pub fn pool(&self, blocks_per_worker: u32) -> Pool {
+        self.pool_at(blocks_per_worker, WALL_NS)
+    }
+
+    fn pool_at(&self, blocks_per_worker: u32, wall_ns: i64) -> Pool {
         let anchor = Anchor {
-            wall_ns: WALL_NS,
+            wall_ns,
             mono_ns: 0,
         };
         let options = PoolOptions {
@@ -149,9 +159,14 @@ impl Exporter {
     }
 
     pub fn start(&mut self) {
+        self.start_by(Command::new(env!("CARGO_BIN_EXE_loadtest-runner")));
+    }
+
+    /// Starts it by a command to which its arguments are added.
+    pub fn start_by(&mut self, mut command: Command) {
         let hash = identity::plan_hash(&self.plan.to_bytes().unwrap());
         let log = File::create(self.dir.join("log")).unwrap();
-        let child = Command::new(env!("CARGO_BIN_EXE_loadtest-runner"))
+        let child = command
             .arg("export")
             .args([
                 "--plan-hash",
@@ -174,10 +189,40 @@ impl Exporter {
         self.child = Some(child);
     }
 
+    /// A directory that is gone at the end.
+    #[allow(dead_code, reason = "wanted where there is no search server")]
+    pub fn dir(&self) -> &std::path::Path {
+        &self.dir
+    }
+
+    /// Which run it is of.
+    #[allow(dead_code, reason = "as above")]
+    pub fn run_id(&self) -> &str {
+        &self.plan.run.id
+    }
+
+    /// Whether this holds of the latest report.
+    #[allow(dead_code, reason = "as above")]
+    pub fn reports(&self, holds: impl Fn(&ExporterReport) -> bool) -> bool {
+        let latest = self.coordinator.latest.lock().unwrap();
+        latest.as_ref().is_some_and(holds)
+    }
+
     /// The process that runs.
     #[allow(dead_code, reason = "wanted where there is no search server")]
     pub fn pid(&self) -> u32 {
         self.child.as_ref().unwrap().id()
+    }
+
+    /// Asks it to end, and then to give up what is left.
+    pub fn hurry(&self) {
+        let pid = self.child.as_ref().unwrap().id().to_string();
+        for _ in 0..2 {
+            let told = Command::new("kill").args(["-TERM", &pid]).status();
+            assert!(told.unwrap().success());
+            // Two signals that wait at once are one.
+            std::thread::sleep(Duration::from_millis(200));
+        }
     }
 
     pub fn kill(&mut self) {

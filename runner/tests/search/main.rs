@@ -6,7 +6,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // a failed step fails the test
 
 mod exporter;
+mod faults;
 mod measured;
+mod proxy;
 mod secure;
 mod server;
 mod upgrade;

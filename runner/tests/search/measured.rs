@@ -136,6 +136,7 @@ pub fn plan(url: &str, namespace: &str) -> Plan {
                 flavor: Flavor::Auto,
                 auth: None,
                 ca_file: None,
+                client_certificate: None,
                 raw: RawMode::All,
             }),
             files: None,

@@ -104,7 +104,7 @@ fn ask(origin: &str, path: &str) -> Result<Vec<u8>> {
     stream.set_read_timeout(Some(Duration::from_millis(300)))?;
     let mut answer = Vec::new();
     match stream.read_to_end(&mut answer) {
-        Err(error) if error.kind() != ErrorKind::WouldBlock => return Err(error.into()),
+        Err(error) if error.kind() != ErrorKind::WouldBlock => Err(error.into()),
         _ if answer.starts_with(b"HTTP/1.1 200 ") => Ok(answer),
         _ => bail!("{origin} does not have {path}"),
     }

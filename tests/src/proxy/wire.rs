@@ -13,10 +13,10 @@ use rustls::{ClientConfig, ClientConnection, StreamOwned, pki_types::ServerName}
 const LOOK: Duration = Duration::from_millis(100);
 
 /// A busy API server may take long to shake hands.
-const HANDSHAKE: Duration = Duration::from_secs(30);
+pub(crate) const HANDSHAKE: Duration = Duration::from_secs(30);
 
 /// A connection to the API server.
-pub(super) type Server = StreamOwned<ClientConnection, TcpStream>;
+pub(crate) type Server = StreamOwned<ClientConnection, TcpStream>;
 
 /// A request, whole.
 pub(super) struct Request {
@@ -95,7 +95,7 @@ fn read_more(from: &mut impl Read, to: &mut Vec<u8>) -> io::Result<usize> {
     Ok(count)
 }
 
-pub(super) fn connect(upstream: SocketAddr, tls: &Arc<ClientConfig>) -> io::Result<Server> {
+pub(crate) fn connect(upstream: SocketAddr, tls: &Arc<ClientConfig>) -> io::Result<Server> {
     let mut socket = TcpStream::connect(upstream)?;
     socket.set_nodelay(true)?;
     socket.set_read_timeout(Some(HANDSHAKE))?;

@@ -7,9 +7,6 @@ mod usage;
 
 use std::{
     fmt::Write as _,
-    io::{BufRead as _, BufReader, Read as _, Write as _},
-    net::TcpStream,
-    process::{Child, Command, Stdio},
     sync::{Arc, atomic::Ordering},
     thread,
     time::{Duration, Instant},
@@ -17,10 +14,11 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 use loadtest_tests::{
+    api::Api,
     cluster::{self, Namespace, OperatorAway},
     operator::{Installation, Operator},
     proxy::Proxy,
-    root, wait,
+    wait,
 };
 use rustls::{
     ClientConfig, RootCertStore,
@@ -57,51 +55,6 @@ fn manifest(name: &str, namespace: &str, runners: usize, start_timeout: &str) ->
     })
 }
 
-/// `kubectl proxy`: the API server as the administrator sees it, without TLS.
-struct Administrator {
-    child: Child,
-    address: String,
-}
-
-impl Administrator {
-    fn new() -> Result<Self> {
-        let mut child = Command::new(root().join("tests/cluster/kubectl"))
-            .args(["proxy", "--port=0"])
-            .stdout(Stdio::piped())
-            .spawn()?;
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().context("no output")?).read_line(&mut line)?;
-        let address = line
-            .trim()
-            .rsplit(' ')
-            .next()
-            .unwrap_or_default()
-            .to_owned();
-        Ok(Self { child, address })
-    }
-
-    fn post(&self, path: &str, body: &Value) -> Result<Value> {
-        let body = body.to_string();
-        let mut stream = TcpStream::connect(&self.address)?;
-        write!(
-            stream,
-            "POST {path} HTTP/1.0\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
-            body.len()
-        )?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer)?;
-        let (_, body) = answer.split_once("\r\n\r\n").context("no answer")?;
-        serde_json::from_str(body).with_context(|| answer.clone())
-    }
-}
-
-impl Drop for Administrator {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
 fn list(namespace: &Namespace, what: &[&str]) -> Result<Vec<Value>> {
     let text = namespace.kubectl(&[&["get", "-o", "json"], what].concat())?;
     let mut list: Value = serde_json::from_str(&text)?;
@@ -117,7 +70,7 @@ fn tokens(namespace: &Namespace) -> Result<Vec<String>> {
         let pods = list(namespace, &["pods"])?;
         Ok((pods.len() == ENGINES).then_some(pods))
     })?;
-    let administrator = Administrator::new()?;
+    let api = Api::of_cluster()?;
     let path = format!(
         "/api/v1/namespaces/{}/serviceaccounts/default/token",
         namespace.name()
@@ -130,7 +83,7 @@ fn tokens(namespace: &Namespace) -> Result<Vec<String>> {
             "audiences": ["loadtest-operator"],
             "boundObjectRef": {"apiVersion": "v1", "kind": "Pod", "name": metadata["name"], "uid": metadata["uid"]},
         }});
-        let answer = administrator.post(&path, &request)?;
+        let answer = api.create(&path, &request)?;
         let token = answer["status"]["token"]
             .as_str()
             .context(answer.to_string())?;

@@ -223,8 +223,8 @@ impl Elastic {
         path: &str,
         body: Body<'_>,
     ) -> Result<Answer, String> {
-        let sent = self.client.send(method, path, &[], body).await;
-        let answer = sent.map_err(NoAnswer::trouble)?;
+        let sent = self.awaited(self.client.send(method, path, &[], body));
+        let answer = sent.await.map_err(NoAnswer::trouble)?;
         if matches!(answer.status, 401 | 403) {
             let trouble = describe(&answer);
             return Err(match self.client.read_credentials() {

@@ -221,6 +221,5 @@ fn compress(batch: &Batch, items: &[u32]) -> Vec<u8> {
     if items.len() == batch.len() {
         return gzip::compress(batch.text());
     }
-    let actions = items.iter().map(|item| batch.action(*item));
-    gzip::compress(&actions.collect::<Vec<_>>().concat())
+    gzip::compress(&batch.actions(items))
 }

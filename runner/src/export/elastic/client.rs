@@ -2,20 +2,24 @@
 
 use std::{
     net::ToSocketAddrs,
-    sync::atomic::{AtomicBool, AtomicUsize, Ordering},
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
 use elasticsearch::{
     auth::Credentials,
-    cert::{Certificate, CertificateValidation},
     http::{
         Method, Url,
         headers::{ACCEPT, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue},
-        transport::{SingleNodeConnectionPool, Transport, TransportBuilder},
+        transport::Transport,
     },
 };
-use loadtest_core::plan::{Auth, Elasticsearch};
+use loadtest_core::plan::{Auth, ClientCertificate, Elasticsearch};
+
+use super::tls::{Pem, trouble_of};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
@@ -35,6 +39,19 @@ pub(in crate::export) enum ClientError {
     /// The certificates of the CA cannot be used.
     #[error("the CA certificates of the search server cannot be used: {0}")]
     Certificates(String),
+    /// The certificate that is to be shown, or its key, cannot be used.
+    #[error(
+        "the client certificate of results.elasticsearch.tls cannot be used (certificate {}, key \
+         {}): {why}",
+        files.certificate_file,
+        files.key_file
+    )]
+    ClientCertificate {
+        /// Where they are.
+        files: ClientCertificate,
+        /// What is wrong with them.
+        why: String,
+    },
 }
 
 /// The nodes of a search server, asked in turn.
@@ -42,12 +59,15 @@ pub(in crate::export) enum ClientError {
 pub(super) struct Client {
     nodes: Vec<Node>,
     current: AtomicUsize,
-    auth: Option<Auth>,
+    settings: Elasticsearch,
+    /// What the transports were made with.
+    pem: Mutex<Pem>,
 }
 
 #[derive(Debug)]
 struct Node {
-    transport: Transport,
+    /// Made anew when the mounted certificates were replaced.
+    transport: Mutex<Transport>,
     url: Url,
     /// Whether the last exchange came to an answer.
     works: AtomicBool,
@@ -91,10 +111,11 @@ pub(super) struct Answer {
 
 impl Client {
     pub(super) fn new(settings: &Elasticsearch) -> Result<Self, ClientError> {
+        let pem = Pem::read(settings)?;
         let nodes: Vec<_> = settings
             .urls
             .iter()
-            .map(|url| Node::new(url, settings))
+            .map(|url| Node::new(url, &pem))
             .collect::<Result<_, _>>()?;
         if nodes.is_empty() {
             return Err(ClientError::NoUrl);
@@ -102,7 +123,8 @@ impl Client {
         let client = Self {
             nodes,
             current: AtomicUsize::new(0),
-            auth: settings.auth.clone(),
+            settings: settings.clone(),
+            pem: Mutex::new(pem),
         };
         client.read_credentials()?;
         Ok(client)
@@ -110,7 +132,7 @@ impl Client {
 
     /// Reads the mounted credentials again: they may have been replaced.
     pub(super) fn read_credentials(&self) -> Result<(), ClientError> {
-        let Some(auth) = &self.auth else {
+        let Some(auth) = &self.settings.auth else {
             return Ok(());
         };
         let credentials = match auth {
@@ -122,9 +144,26 @@ impl Client {
             Auth::Bearer { token_file } => Credentials::Bearer(read(token_file)?),
         };
         for node in &self.nodes {
-            node.transport.set_auth(credentials.clone());
+            node.transport().set_auth(credentials.clone());
         }
         Ok(())
+    }
+
+    /// Reads the mounted certificates again, which may have been replaced, and connects with the new
+    /// ones from now on.
+    fn read_certificates(&self) -> Result<(), ClientError> {
+        let new = Pem::read(&self.settings)?;
+        let mut pem = self.pem.lock().unwrap_or_else(PoisonError::into_inner);
+        if *pem == new {
+            return Ok(());
+        }
+        for node in &self.nodes {
+            *node.transport() = new.transport(&node.url)?;
+        }
+        *pem = new;
+        drop(pem);
+        tracing::info!("the certificates for the search server were replaced");
+        self.read_credentials()
     }
 
     /// Sends a request to the node that worked last.
@@ -142,7 +181,13 @@ impl Client {
         let Some(node) = self.nodes.get(current % self.nodes.len()) else {
             return Err(NoAnswer::Unsent(ClientError::NoUrl.to_string()));
         };
-        let answer = node.exchange(method, path, query, body).await;
+        let mut answer = node.exchange(method, path, query, body).await;
+        if let Err(NoAnswer::Unknown(trouble)) = &mut answer
+            && (self.settings.ca_file.is_some() || self.settings.client_certificate.is_some())
+            && let Err(error) = self.read_certificates()
+        {
+            *trouble = format!("{trouble}; {error}");
+        }
         let works = answer
             .as_ref()
             .is_ok_and(|answer| !matches!(answer.status, 502..=504));
@@ -158,29 +203,23 @@ impl Client {
 }
 
 impl Node {
-    fn new(text: &str, settings: &Elasticsearch) -> Result<Self, ClientError> {
+    fn new(text: &str, pem: &Pem) -> Result<Self, ClientError> {
         let refused = |why: String| ClientError::Url(text.to_owned(), why);
         let url = Url::parse(text).map_err(|error| refused(error.to_string()))?;
         if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none() {
             return Err(refused("it must begin with http:// or https://".to_owned()));
         }
-        let mut builder =
-            TransportBuilder::new(SingleNodeConnectionPool::new(url.clone())).disable_proxy();
-        if let Some(path) = &settings.ca_file {
-            let pem =
-                std::fs::read(path).map_err(|error| ClientError::File(path.clone(), error))?;
-            let chain = Certificate::from_pem(&pem)
-                .map_err(|error| ClientError::Certificates(error.to_string()))?;
-            builder = builder.cert_validation(CertificateValidation::Full(chain));
-        }
-        let transport = builder
-            .build()
-            .map_err(|error| refused(error.to_string()))?;
         Ok(Self {
-            transport,
+            transport: Mutex::new(pem.transport(&url)?),
             url,
             works: AtomicBool::new(false),
         })
+    }
+
+    fn transport(&self) -> MutexGuard<'_, Transport> {
+        self.transport
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn exchange(
@@ -210,11 +249,15 @@ impl Node {
                 Some(gzip)
             }
         };
-        let failed = |error: &dyn std::error::Error| {
-            NoAnswer::Unknown(format!("no answer from {}: {}", self.url, chain(error)))
+        let failed = |error: &(dyn std::error::Error + 'static)| {
+            NoAnswer::Unknown(format!(
+                "no answer from {}: {}",
+                self.url,
+                trouble_of(error)
+            ))
         };
-        let response = self
-            .transport
+        let transport = self.transport().clone();
+        let response = transport
             .send(
                 method,
                 path,
@@ -270,18 +313,4 @@ fn read(path: &str) -> Result<String, ClientError> {
         return Err(ClientError::File(path.to_owned(), error));
     }
     Ok(text.to_owned())
-}
-
-/// The innermost cause says what happened, the outer ones where.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        let inner_text = inner.to_string();
-        if !text.ends_with(&inner_text) {
-            text = format!("{text}: {inner_text}");
-        }
-        cause = inner.source();
-    }
-    text
 }

@@ -11,11 +11,15 @@ mod bulk;
 mod client;
 mod dead_letters;
 mod rollover;
+mod tls;
 mod upgrade;
 
-use std::sync::{
-    Arc, Mutex, PoisonError,
-    atomic::{AtomicUsize, Ordering},
+use std::{
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
 };
 
 use loadtest_core::plan;
@@ -44,6 +48,9 @@ const GROWTH_BYTES: usize = 64 << 10;
 
 /// Most bulk requests under way at once.
 const MOST_IN_FLIGHT: usize = 4;
+
+/// A server that is silent for so long is said to be; it is waited for all the same.
+const SILENCE: Duration = Duration::from_secs(3);
 
 /// Reasons of refusals that are kept, each once.
 const KEPT_REASONS: usize = 5;
@@ -175,6 +182,20 @@ impl Elastic {
 
     fn state(&self) -> std::sync::MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The outcome of an exchange. That it takes long is noted before it is known how it ends: a
+    /// server that takes connections and never answers would not be named until the time limit.
+    async fn awaited<T>(&self, exchange: impl Future<Output = T>) -> T {
+        let mut exchange = std::pin::pin!(exchange);
+        if let Ok(outcome) = tokio::time::timeout(SILENCE, &mut exchange).await {
+            return outcome;
+        }
+        let seconds = SILENCE.as_secs();
+        self.note_trouble(&format!(
+            "the search server has not answered a request for {seconds} s"
+        ));
+        exchange.await
     }
 
     /// Waits before the next attempt, less when the server answers somebody else.

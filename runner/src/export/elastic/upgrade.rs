@@ -66,7 +66,8 @@ impl Elastic {
             }
             _ => {
                 let indices: BTreeMap<String, Index> = parse(&answer)?;
-                Ok(written(&indices).is_some_and(|index| index.mappings.meta.version < VERSION))
+                // An index without either is none of ours at all.
+                Ok(written(&indices).is_none_or(|index| index.mappings.meta.version < VERSION))
             }
         }
     }
@@ -133,9 +134,10 @@ fn written(indices: &BTreeMap<String, Index>) -> Option<&Index> {
 
 fn unfit(stream: &str, mapping: &str, rollover: &str) -> String {
     format!(
-        "{stream} was made by an older version and lacks fields: its mapping cannot be extended \
-         ({mapping}), nor can it roll over ({rollover}); `loadtest es-role` prints the rights that \
-         are needed"
+        "{stream} lacks fields of this version: its mapping cannot be extended ({mapping}), nor can \
+         it roll over ({rollover}); if a right is missing, `loadtest es-role` prints what is needed; \
+         if {stream} was made by hand or by somebody else, reindex or delete it, because it must be \
+         a data stream made from the template of that name"
     )
 }
 

@@ -19,6 +19,10 @@ const WALL_NS: i64 = 1_795_400_000_123_456_789;
 
 /// The documents of records, each as (action, document).
 fn encode(plan: &Plan, records: &[Record<'_>]) -> Vec<(Value, Value)> {
+    encode_with(plan, &StepUrls::new(), records)
+}
+
+fn encode_with(plan: &Plan, urls: &StepUrls, records: &[Record<'_>]) -> Vec<(Value, Value)> {
     let scratch = Scratch::new();
     let anchor = Anchor {
         wall_ns: WALL_NS,
@@ -35,7 +39,7 @@ fn encode(plan: &Plan, records: &[Record<'_>]) -> Vec<(Value, Value)> {
         writer.record(record);
     }
     drop(writer);
-    let mut encoder = RequestEncoder::new(plan, 3, "host \"1\"", WALL_NS);
+    let mut encoder = RequestEncoder::new(plan, 3, ("host \"1\"", urls), WALL_NS);
     let mut documents = Vec::new();
     for id in pool.full_blocks() {
         let batch = encoder.batch(&pool.read(id));
@@ -207,5 +211,41 @@ proptest! {
                 prop_assert_eq!(&document["error"]["message"], &json!(text));
             }
         }
+    }
+}
+
+#[test]
+fn a_step_of_a_step_kind_has_the_url_that_its_kind_gave_or_none() {
+    let url_of = |said: Option<&str>| {
+        let urls = StepUrls::from([(0, said.map(str::to_owned))]);
+        let (_, document) = encode_with(&plan(), &urls, &[record(0)]).remove(0);
+        assert_mapped(Stream::Requests, &document);
+        document.get("url").cloned()
+    };
+    assert_eq!(url_of(None), None);
+    for (said, url) in [
+        (
+            "ws://chat.svc:9000/room/$(user.index)?token=x&b=1#top",
+            json!({
+                "scheme": "ws", "domain": "chat.svc", "port": 9_000,
+                "path": "/room/$(user.index)", "query": "token=REDACTED&b=1",
+            }),
+        ),
+        (
+            "amqp://ann:pass@[::1]:5672",
+            json!({"scheme": "amqp", "domain": "[::1]", "port": 5_672}),
+        ),
+        (
+            "grpc://$(rows.host)?x",
+            json!({"scheme": "grpc", "domain": "$(rows.host)", "query": "x", "path": ""}),
+        ),
+        (
+            "wss://h:port/",
+            json!({"scheme": "wss", "domain": "h:port", "path": "/"}),
+        ),
+        ("queue orders", json!({"path": "queue orders"})),
+        ("", json!({})),
+    ] {
+        assert_eq!(url_of(Some(said)), Some(url), "{said}");
     }
 }

@@ -59,6 +59,18 @@ pub(super) enum SpoolError {
     /// The limit is reached.
     #[error("the disk spool is full: {0} bytes are allowed by spoolLimit")]
     Full(u64),
+    /// The disk has no room, or no more for us.
+    #[error(
+        "the disk of the spool is full: {}: {error}; make room on it, put the spool on a larger one \
+         (--spool), or export fewer requests (results.elasticsearch.raw)",
+        path.display()
+    )]
+    DiskFull {
+        /// Which file or directory.
+        path: PathBuf,
+        /// What the system said.
+        error: io::Error,
+    },
     /// The disk does not take it.
     #[error("the disk spool cannot be used: {}: {error}", path.display())]
     File {
@@ -71,9 +83,14 @@ pub(super) enum SpoolError {
 
 impl SpoolError {
     fn at(path: &Path) -> impl FnOnce(io::Error) -> Self + '_ {
-        move |error| Self::File {
-            path: path.to_owned(),
-            error,
+        move |error| {
+            let path = path.to_owned();
+            match error.kind() {
+                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+                    Self::DiskFull { path, error }
+                }
+                _ => Self::File { path, error },
+            }
         }
     }
 }

@@ -17,7 +17,7 @@ use crate::{
         request::RequestEncoder,
     },
     pool::{
-        Anchor, PoolOptions, Record,
+        Anchor, PoolOptions, Record, StepUrls,
         tests::{Scratch, record},
     },
 };
@@ -45,7 +45,12 @@ fn documents_of(records: &[Record<'_>]) -> Vec<Value> {
         writer.record(record);
     }
     drop(writer);
-    let mut encoder = RequestEncoder::new(&plan(), 0, "host", 1_795_400_000_000_000_000);
+    let mut encoder = RequestEncoder::new(
+        &plan(),
+        0,
+        ("host", &StepUrls::new()),
+        1_795_400_000_000_000_000,
+    );
     let batches: Vec<Batch> = pool
         .full_blocks()
         .into_iter()

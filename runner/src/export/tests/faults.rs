@@ -81,7 +81,7 @@ async fn a_sampled_document_says_how_many_it_stands_for() {
 
 #[tokio::test]
 async fn no_fault_loses_or_doubles_a_document() {
-    let faults: [&[Fault]; 7] = [
+    let faults: [&[Fault]; 8] = [
         &[Fault::Items(429), Fault::Items(503)],
         &[
             Fault::Request(429),
@@ -91,6 +91,7 @@ async fn no_fault_loses_or_doubles_a_document() {
         &[Fault::ResetBefore, Fault::None, Fault::ResetBefore],
         &[Fault::ResetAfter, Fault::None, Fault::ResetAfter],
         &[Fault::Truncated, Fault::Truncated],
+        &[Fault::Drip, Fault::Drip, Fault::Items(429), Fault::Drip],
         &[
             Fault::None,
             Fault::Request(500),

@@ -99,6 +99,7 @@ fn searchable_plan(urls: &[&str]) -> Plan {
         flavor: Flavor::Auto,
         auth: None,
         ca_file: None,
+        client_certificate: None,
         raw: RawMode::All,
     });
     plan

@@ -117,3 +117,56 @@ async fn kills_during_an_outage_lose_and_double_nothing() {
     complete(&report, RECORDS);
     assert_eq!(server.unwrap().count(REQUESTS) as u64, RECORDS);
 }
+
+/// As long as it answers at all, even if only so.
+#[tokio::test]
+async fn a_server_that_answers_only_429_costs_every_request_its_name() {
+    let server = Server::start().await;
+    server.script(std::iter::repeat_n(Fault::Request(429), 100_000));
+    let mut plan = searchable_plan(&[&server.url]);
+    plan.results.drain_timeout = Duration::from_secs(1);
+    let (runner, _engine) = Runner::measuring(plan, BLOCKS, RECORDS);
+    let (ended, report) = runner.export().await;
+    assert_eq!(ended, Ended::GivenUp);
+    assert_eq!(
+        (report.requests.lost, report.requests.dropped),
+        (RECORDS, 0)
+    );
+    let words = "the search server answered 429: {\"error\":\"busy\"}";
+    assert!(report.problem.contains(words), "{}", report.problem);
+}
+
+#[tokio::test]
+async fn a_server_that_never_answers_is_named_while_it_is_waited_for() {
+    let server = Server::start().await;
+    server.script(std::iter::repeat_n(Fault::Stall, 100));
+    let mut plan = searchable_plan(&[&server.url]);
+    plan.results.drain_timeout = Duration::from_secs(4);
+    let (runner, _engine) = Runner::measuring(plan, BLOCKS, RECORDS);
+    let (ended, report) = runner.export().await;
+    assert_eq!(ended, Ended::GivenUp);
+    assert_eq!(
+        (report.requests.lost, report.requests.dropped),
+        (RECORDS, 0)
+    );
+    let words = "the search server has not answered a request for 3 s";
+    assert!(report.problem.contains(words), "{}", report.problem);
+}
+
+#[tokio::test]
+async fn a_server_that_restarts_twenty_times_has_every_document_once() {
+    let mut server = Server::start().await;
+    let state = server.state.clone();
+    let bulks = || state.lock().unwrap().bulks;
+    let runner = Runner::with_records(searchable_plan(&[&server.url]), 15_000);
+    let restarts = async {
+        for _ in 0..20 {
+            let before = bulks();
+            eventually("a bulk request", || bulks() > before).await;
+            server.restart().await;
+        }
+    };
+    let ((_, report), ()) = tokio::join!(runner.export(), restarts);
+    complete(&report, 15_000);
+    assert_eq!(server.count(REQUESTS), 15_000);
+}

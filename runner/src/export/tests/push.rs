@@ -31,7 +31,7 @@ async fn the_files_of_a_run_can_be_delivered_later_and_again() {
         .elasticsearch
         .unwrap();
     for _ in 0..3 {
-        let pushed = push_all(&runner.out(), &runner.plan, &settings)
+        let pushed = push_all(&runner.out(), &runner.plan, &settings, |_| {})
             .await
             .unwrap();
         let whole = Pushed {
@@ -70,7 +70,9 @@ async fn a_file_that_is_none_of_ours_is_named_with_its_line() {
     let server = Server::start().await;
     let plan = searchable_plan(&[&server.url]);
     let settings = plan.results.elasticsearch.clone().unwrap();
-    let error = push_all(&scratch.0, &plan, &settings).await.unwrap_err();
+    let error = push_all(&scratch.0, &plan, &settings, |_| {})
+        .await
+        .unwrap_err();
     let text = error.to_string();
     assert!(
         text.starts_with("line 2 of ") && text.contains("intervals.ndjson"),

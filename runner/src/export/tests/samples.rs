@@ -89,7 +89,7 @@ async fn samples_of_files_are_pushed() {
     let settings = searchable_plan(&[&server.url]).results.elasticsearch;
     let settings = settings.unwrap();
     for _ in 0..2 {
-        let pushed = push_all(&runner.out(), &runner.plan, &settings).await;
+        let pushed = push_all(&runner.out(), &runner.plan, &settings, |_| {}).await;
         assert_eq!(pushed.unwrap().indexed, 1_000 + 9 + 4);
         assert_eq!(server.count(METRICS), 9 + 4);
     }

@@ -4,6 +4,7 @@ use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     io::Read,
     sync::{Arc, Mutex},
+    time::Duration,
 };
 
 use serde_json::{Value, json};
@@ -28,6 +29,10 @@ pub(super) enum Fault {
     ResetAfter,
     /// Everything is done, half of the answer is sent.
     Truncated,
+    /// The answer comes in small pieces.
+    Drip,
+    /// There is never an answer.
+    Stall,
     /// One item is refused for good.
     Rejected,
     /// Everything is done, the stream rolls over, then the connection ends.
@@ -73,11 +78,15 @@ impl Server {
     }
 
     pub(super) fn on(listener: TcpListener) -> Self {
-        let url = format!("http://{}", listener.local_addr().unwrap());
-        let state = Arc::new(Mutex::new(State {
+        let state = State {
             histograms: true,
             ..State::default()
-        }));
+        };
+        Self::with_state(listener, Arc::new(Mutex::new(state)))
+    }
+
+    fn with_state(listener: TcpListener, state: Arc<Mutex<State>>) -> Self {
+        let url = format!("http://{}", listener.local_addr().unwrap());
         let shared = state.clone();
         let task = tokio::spawn(async move {
             let mut connections = tokio::task::JoinSet::new();
@@ -86,6 +95,16 @@ impl Server {
             }
         });
         Self { url, state, task }
+    }
+
+    /// Gone with all of its connections, then there again with what it has, in the same place.
+    pub(super) async fn restart(&mut self) {
+        self.task.abort();
+        let _ = (&mut self.task).await;
+        let address = self.url.trim_start_matches("http://");
+        let listener = TcpListener::bind(address).await.unwrap();
+        let again = Self::with_state(listener, self.state.clone());
+        *self = again;
     }
 
     pub(super) fn script(&self, faults: impl IntoIterator<Item = Fault>) {
@@ -117,6 +136,8 @@ struct Request {
 enum Reply {
     Whole(u16, String),
     Half(String),
+    Pieces(String),
+    Silence,
     Nothing,
 }
 
@@ -133,6 +154,17 @@ async fn serve(mut stream: TcpStream, state: Arc<Mutex<State>>) {
         let text = match reply {
             Reply::Whole(status, body) => head(status, body.len()) + &body,
             Reply::Half(body) => head(200, body.len()) + &body[..body.len() / 2],
+            Reply::Pieces(body) => {
+                let text = head(200, body.len()) + &body;
+                for piece in text.as_bytes().chunks(512) {
+                    if stream.write_all(piece).await.is_err() {
+                        return;
+                    }
+                    tokio::time::sleep(Duration::from_millis(1)).await;
+                }
+                continue;
+            }
+            Reply::Silence => return std::future::pending().await,
             Reply::Nothing => return,
         };
         let cut = !text.ends_with(['}', '\n']);
@@ -299,6 +331,7 @@ fn bulk(stream: &str, request: &Request, state: &mut State) -> Reply {
     match fault {
         Fault::Request(status) => return Reply::Whole(status, "{\"error\":\"busy\"}".to_owned()),
         Fault::ResetBefore => return Reply::Nothing,
+        Fault::Stall => return Reply::Silence,
         _ => {}
     }
     let lines: Vec<Value> = std::str::from_utf8(&request.body)
@@ -342,6 +375,7 @@ fn bulk(stream: &str, request: &Request, state: &mut State) -> Reply {
         }
         Fault::ResetAfter => Reply::Nothing,
         Fault::Truncated => Reply::Half(body),
+        Fault::Drip => Reply::Pieces(body),
         _ => Reply::Whole(200, body),
     }
 }

@@ -94,6 +94,8 @@ impl Settings {
 #[derive(Debug, Default)]
 struct Results {
     compared: Vec<Compared>,
+    /// What no client can do much better than, beside wrk.
+    limit: Option<Compared>,
     users: Vec<UserMemory>,
     growth: Option<Memory>,
     punctuality: Vec<Punctuality>,
@@ -152,6 +154,11 @@ fn measure(settings: &Settings) -> Result<Results> {
             let compared = results.keep(&what, compared);
             results.compared.extend(compared);
         }
+    }
+    let limit = limit(&clients)?;
+    if settings.wants(&limit.what) {
+        let limit = limit.measure(settings.pairs, &target, &cores);
+        results.limit = results.keep("what is to be had", limit);
     }
     if settings.wants("export cost") {
         let cost = sixty_percent(&clients, &cores)
@@ -239,6 +246,16 @@ fn comparisons(clients: &Clients<'_>) -> Result<Vec<Comparison>> {
         beside(clients.bare(64)?, Off, Some(0.85))?,
         beside(clients.ours_by_proxy(64)?, Off, None)?,
     ])
+}
+
+/// Next to no client beside wrk.
+fn limit(clients: &Clients<'_>) -> Result<Comparison> {
+    Ok(Comparison {
+        what: "wrk, 64 connections, bare loop".to_owned(),
+        goal: None,
+        ours: clients.bare(64)?,
+        peer: clients.wrk(Job::Product, 64)?,
+    })
 }
 
 /// Three fifths of what ours sends on its core when nothing holds it back.

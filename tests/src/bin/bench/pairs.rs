@@ -52,8 +52,9 @@ impl Comparison {
                 (self.ours.run(target, cores)?, peer)
             };
             eprintln!(
-                "bench: {}: ours {:.0}, {} {:.0} requests per CPU second, {:.2} times",
+                "bench: {}: {} {:.0}, {} {:.0} requests per CPU second, {:.2} times",
                 self.what,
+                self.ours.name,
                 ours.per_cpu_second(),
                 self.peer.name,
                 peer.per_cpu_second(),
