@@ -1,6 +1,7 @@
 //! `loadtest es-role`: what to allow an exporter on a search server.
 
 use clap::ValueEnum;
+use loadtest_core::plan::DEFAULT_DATA_STREAM_PREFIX;
 use loadtest_runner::export::role::{Server, exporter_role};
 
 use crate::{exit::Exit, output::terminal::print};
@@ -11,6 +12,9 @@ pub struct Args {
     /// Kind of the server.
     #[arg(value_name = "SERVER", default_value = "elasticsearch")]
     pub server: Kind,
+    /// What the names of the streams begin with: dataStreamPrefix of the tests.
+    #[arg(long, value_name = "PREFIX", default_value = DEFAULT_DATA_STREAM_PREFIX)]
+    pub data_stream_prefix: String,
 }
 
 /// Kinds of servers.
@@ -28,6 +32,9 @@ pub fn run(args: &Args) -> Exit {
         Kind::Elasticsearch => Server::Elasticsearch,
         Kind::Opensearch => Server::OpenSearch,
     };
-    print(&format!("{:#}\n", exporter_role(server)));
+    print(&format!(
+        "{:#}\n",
+        exporter_role(server, &args.data_stream_prefix)
+    ));
     Exit::Passed
 }

@@ -6,7 +6,9 @@ use std::{
 };
 
 use loadtest_core::{
-    plan::{Auth, ClientCertificate, Elasticsearch, Flavor, Plan, RawMode},
+    plan::{
+        Auth, ClientCertificate, DEFAULT_DATA_STREAM_PREFIX, Elasticsearch, Flavor, Plan, RawMode,
+    },
     scalar::format_rounded_duration,
 };
 use loadtest_runner::export::push::{Going, PushError, Pushed, push};
@@ -50,6 +52,12 @@ pub struct Args {
     /// File with the password of --username-file.
     #[arg(long, value_name = "FILE", requires = "username_file")]
     pub password_file: Option<PathBuf>,
+    /// What the names of the streams begin with.
+    #[arg(long, value_name = "PREFIX", default_value = DEFAULT_DATA_STREAM_PREFIX)]
+    pub data_stream_prefix: String,
+    /// Leave templates and streams as they are: somebody else has made them.
+    #[arg(long)]
+    pub no_templates: bool,
     /// PEM file with the authorities to trust for https.
     #[arg(long, value_name = "FILE")]
     pub ca_file: Option<PathBuf>,
@@ -184,6 +192,8 @@ impl Args {
         Elasticsearch {
             urls: vec![self.elasticsearch.trim_end_matches('/').to_owned()],
             flavor: Flavor::Auto,
+            data_stream_prefix: self.data_stream_prefix.clone(),
+            manage_templates: !self.no_templates,
             auth,
             ca_file: self.ca_file.as_ref().map(file),
             client_certificate: self.cert_file.as_ref().zip(self.key_file.as_ref()).map(

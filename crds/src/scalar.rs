@@ -99,6 +99,11 @@ text!(
     { "type": "string", "maxLength": 8, "pattern": "^[0-9]{1,6}(Mi|Gi)$" }
 );
 text!(
+    /// What names of data streams begin with: `loadtest`, `perf.shop`.
+    DataStreamPrefix,
+    { "type": "string", "minLength": 1, "maxLength": 52, "pattern": "^[a-z0-9]([-a-z0-9._]*[a-z0-9])?$" }
+);
+text!(
     /// The name of another object.
     ObjectName,
     { "type": "string", "minLength": 1, "maxLength": 253, "pattern": "^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$" }

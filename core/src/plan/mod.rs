@@ -19,7 +19,10 @@ pub use inputs::{
     SecretFile, TargetAuth, ValueKey, ValueScope,
 };
 pub use load::{Arrivals, Load, RateStage, UserStage};
-pub use results::{Auth, DEFAULT_SPOOL_LIMIT, Elasticsearch, Files, Flavor, RawMode, Results};
+pub use results::{
+    Auth, DEFAULT_DATA_STREAM_PREFIX, DEFAULT_SPOOL_LIMIT, Elasticsearch, Files, Flavor, RawMode,
+    Results,
+};
 pub use step::{
     Assignment, Check, Condition, Conditional, Custom, Extract, Flow, From, Loop, OnMissing,
     PauseRange, Pick, Repeat, Request, Step, Task, Test, Until, When,

@@ -76,6 +76,11 @@ pub struct Elasticsearch {
     pub urls: Vec<String>,
     /// Which server; `Auto` asks it.
     pub flavor: Flavor,
+    /// What the names of its streams begin with: `<prefix>-{requests,metrics,runs}-<namespace>`.
+    pub data_stream_prefix: String,
+    /// Whether the exporter installs the streams' templates, and gives older streams new fields.
+    /// Otherwise both are somebody else's.
+    pub manage_templates: bool,
     /// Where the credentials are mounted.
     pub auth: Option<Auth>,
     /// Mounted file with the CA certificates to trust.
@@ -85,6 +90,9 @@ pub struct Elasticsearch {
     /// Which requests become documents.
     pub raw: RawMode,
 }
+
+/// What the names of streams begin with if a test does not say it.
+pub const DEFAULT_DATA_STREAM_PREFIX: &str = "loadtest";
 
 /// Kind of search server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

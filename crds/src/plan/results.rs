@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use loadtest_core::{
-    plan::{Auth, DEFAULT_SPOOL_LIMIT, Elasticsearch, Files, Flavor, RawMode, Results},
+    plan::{
+        Auth, DEFAULT_DATA_STREAM_PREFIX, DEFAULT_SPOOL_LIMIT, Elasticsearch, Files, Flavor,
+        RawMode, Results,
+    },
     scalar::format_duration,
 };
 use url::Url;
@@ -175,6 +178,12 @@ impl Builder<'_> {
                 spec::Flavor::Elasticsearch => Flavor::Elasticsearch,
                 spec::Flavor::OpenSearch => Flavor::OpenSearch,
             },
+            data_stream_prefix: search
+                .data_stream_prefix
+                .as_deref()
+                .unwrap_or(DEFAULT_DATA_STREAM_PREFIX)
+                .to_owned(),
+            manage_templates: search.manage_templates.unwrap_or(true),
             auth,
             ca_file: ca.map(|_| format!("{}/{}", mounts::ES_CA_DIR, mounts::CA)),
             client_certificate: certificate
@@ -212,8 +221,15 @@ impl Builder<'_> {
         if let Err(message) = check_url(url) {
             self.problem("--elasticsearch", message);
         }
+        let prefix = written
+            .as_ref()
+            .map(|search| &search.data_stream_prefix[..]);
         Elasticsearch {
             urls: vec![trimmed(url)],
+            data_stream_prefix: prefix.unwrap_or(DEFAULT_DATA_STREAM_PREFIX).to_owned(),
+            manage_templates: written
+                .as_ref()
+                .is_none_or(|search| search.manage_templates),
             flavor: written.map_or(Flavor::Auto, |search| search.flavor),
             auth: self.overrides.elasticsearch_auth.clone(),
             ca_file: self.overrides.elasticsearch_ca_file.clone(),

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::ClientCertificateRef;
 use crate::{
     rule,
-    scalar::{DataKey, Duration, Name, ObjectName, Percentage, Size},
+    scalar::{DataKey, DataStreamPrefix, Duration, Name, ObjectName, Percentage, Size},
 };
 
 /// Where results go besides the status.
@@ -44,6 +44,14 @@ pub struct Elasticsearch {
     /// Which server it is; default Auto: it is asked.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub flavor: Option<Flavor>,
+    /// What the names of its data streams begin with; default loadtest. There are
+    /// <prefix>-requests-<namespace>, <prefix>-metrics-<namespace> and <prefix>-runs-<namespace>.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub data_stream_prefix: Option<DataStreamPrefix>,
+    /// Whether the streams' templates are installed, and streams of older versions get the new fields;
+    /// default true. False: both are the server's administrators' to do.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub manage_templates: Option<bool>,
     /// Credentials by reference to a Secret, mounted into the runners' exporters only: exactly one
     /// of basic, apiKey and bearer. Default: none.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -228,6 +228,26 @@ fn documents_are_chosen_as_the_manifest_says() {
 }
 
 #[test]
+fn streams_are_named_and_kept_as_the_manifest_says() {
+    let results = |search: Value| {
+        let mut written = json!({ "urls": ["http://search"] });
+        written
+            .as_object_mut()
+            .unwrap()
+            .append(&mut search.as_object().unwrap().clone());
+        let spec = test(
+            json!([get("/")]),
+            json!({ "results": { "elasticsearch": written } }),
+        );
+        let server = plan(&spec).results.elasticsearch.unwrap();
+        (server.data_stream_prefix, server.manage_templates)
+    };
+    assert_eq!(results(json!({})), ("loadtest".to_owned(), true));
+    let own = json!({ "dataStreamPrefix": "perf.shop", "manageTemplates": false });
+    assert_eq!(results(own), ("perf.shop".to_owned(), false));
+}
+
+#[test]
 fn thresholds_look_at_groups() {
     let spec = test(
         json!([{ "group": { "name": "a", "flow": "page" } }, { "group": { "name": "b", "flow": "page" } }]),

@@ -220,6 +220,8 @@ impl GuardRails {
                 profile: _,
                 urls,
                 flavor,
+                data_stream_prefix,
+                manage_templates,
                 auth_ref,
                 tls,
                 raw,
@@ -228,6 +230,8 @@ impl GuardRails {
             } = profile.clone();
             search.urls = urls;
             search.flavor = search.flavor.or(flavor);
+            search.data_stream_prefix = search.data_stream_prefix.take().or(data_stream_prefix);
+            search.manage_templates = search.manage_templates.or(manage_templates);
             search.auth_ref = search.auth_ref.take().or(auth_ref);
             search.tls = search.tls.take().or(tls);
             search.raw = search.raw.take().or(raw);

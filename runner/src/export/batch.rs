@@ -26,8 +26,8 @@ impl Stream {
     }
 
     /// The name of the data stream of a namespace.
-    pub(super) fn data_stream(self, namespace: &str) -> String {
-        format!("loadtest-{}-{namespace}", self.name())
+    pub(super) fn data_stream(self, prefix: &str, namespace: &str) -> String {
+        format!("{prefix}-{}-{namespace}", self.name())
     }
 }
 

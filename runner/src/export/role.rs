@@ -11,11 +11,9 @@ pub enum Server {
     OpenSearch,
 }
 
-/// All streams of all namespaces.
-const STREAMS: &str = "loadtest-*";
-
-/// The role of an exporter.
-pub fn exporter_role(server: Server) -> Value {
+/// The role of an exporter to streams whose names begin with `prefix`, in all namespaces.
+pub fn exporter_role(server: Server, prefix: &str) -> Value {
+    let streams = format!("{prefix}-*");
     match server {
         Server::Elasticsearch => json!({
             "cluster": [
@@ -25,7 +23,7 @@ pub fn exporter_role(server: Server) -> Value {
                 "manage_index_templates",
             ],
             "indices": [{
-                "names": [STREAMS],
+                "names": [streams],
                 "privileges": [
                     // Documents are only ever created, never changed.
                     "create_doc",
@@ -53,7 +51,7 @@ pub fn exporter_role(server: Server) -> Value {
                 "indices:data/write/bulk",
             ],
             "index_permissions": [{
-                "index_patterns": [STREAMS],
+                "index_patterns": [streams],
                 "allowed_actions": [
                     "indices:data/write/bulk*",
                     "indices:data/write/index",

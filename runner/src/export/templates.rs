@@ -233,8 +233,8 @@ const STATISTICS: [&str; 9] = [
 
 impl Stream {
     /// The template's name, and of everything that belongs to the stream.
-    pub(super) fn template_name(self) -> String {
-        format!("loadtest-{}", self.name())
+    pub(super) fn template_name(self, prefix: &str) -> String {
+        format!("{prefix}-{}", self.name())
     }
 
     fn refresh_interval(self) -> &'static str {
@@ -280,13 +280,13 @@ fn statistics(of: &str) -> [(String, Kind); 9] {
 }
 
 /// The composable index template of a stream.
-pub(super) fn template(stream: Stream, dialect: Dialect) -> Value {
+pub(super) fn template(stream: Stream, prefix: &str, dialect: Dialect) -> Value {
     let mut properties = Map::new();
     for (path, kind) in stream.fields() {
         insert(&mut properties, &path, kind.mapping(dialect));
     }
     json!({
-        "index_patterns": [format!("loadtest-{}-*", stream.name())],
+        "index_patterns": [stream.data_stream(prefix, "*")],
         "data_stream": {},
         "priority": 500,
         "version": VERSION,

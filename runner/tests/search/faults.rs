@@ -209,14 +209,14 @@ fn documents_wait_for_a_right_and_are_taken_when_it_comes() {
             },
             "the missing right is named",
         );
-        server.admit_exporter_as(&role::exporter_role(kind));
+        server.admit_exporter_as(&role::exporter_role(kind, "loadtest"));
         complete(&exporter.finish(), &exporter);
     }
 }
 
 /// The printed role without what documents are made with.
 fn without_writing(kind: role::Server) -> Value {
-    let mut role = role::exporter_role(kind);
+    let mut role = role::exporter_role(kind, "loadtest");
     let (pointer, needed): (_, &[&str]) = match kind {
         role::Server::Elasticsearch => ("/indices/0/privileges", &["create_doc"]),
         role::Server::OpenSearch => (

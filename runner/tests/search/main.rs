@@ -235,6 +235,48 @@ fn nothing_secret_is_stored(search: &Search) {
 
 #[test]
 #[ignore = "needs real search servers: make test-search"]
+fn streams_have_the_names_and_the_owner_that_the_test_says() {
+    for url in urls() {
+        let namespace = namespace("names");
+        for manages in [true, false] {
+            let prefix = format!("perf.{manages}-{namespace}");
+            let mut plan = plan(&url, &namespace);
+            let named = plan.results.elasticsearch.as_mut().unwrap();
+            named.data_stream_prefix.clone_from(&prefix);
+            named.manage_templates = manages;
+            let search = Search::of_streams(&url, &prefix, &namespace);
+            if !manages {
+                administrators_install(&search, &prefix);
+            }
+            let mut exporter = Exporter::new(plan);
+            let report = exporter.run();
+            complete(&report, &exporter);
+            let counts = ["requests", "metrics", "runs"].map(|stream| search.count(stream));
+            assert_eq!(counts, [RECORDS, METRICS, 2], "{url}");
+            let (status, _) = search.send(
+                "GET",
+                &format!("_index_template/{prefix}-requests"),
+                &Value::Null,
+            );
+            assert_eq!(status, if manages { 200 } else { 404 }, "{url}");
+        }
+    }
+}
+
+/// Templates under names of their own, for streams whose names begin with `prefix`.
+fn administrators_install(search: &Search, prefix: &str) {
+    for stream in ["requests", "metrics", "runs"] {
+        let template = json!({
+            "index_patterns": [format!("{prefix}-{stream}-*")],
+            "data_stream": {},
+            "priority": 900,
+        });
+        assert!(search.takes_template(&format!("by-hand-{prefix}-{stream}"), &template));
+    }
+}
+
+#[test]
+#[ignore = "needs real search servers: make test-search"]
 fn the_committed_templates_load() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("templates");
     for url in urls() {

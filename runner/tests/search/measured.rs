@@ -5,9 +5,9 @@ use std::time::Duration;
 use loadtest_core::{
     identity,
     plan::{
-        Check, Condition, Connections, Cookies, DEFAULT_SPOOL_LIMIT, Elasticsearch, Flavor, Flows,
-        GroupKey, Inputs, Load, OnLost, Origin, PauseRange, Plan, RawMode, Request, Results,
-        RunIdentity, Scenario, Scheme, SeriesKey, Step, Target, Task,
+        Check, Condition, Connections, Cookies, DEFAULT_DATA_STREAM_PREFIX, DEFAULT_SPOOL_LIMIT,
+        Elasticsearch, Flavor, Flows, GroupKey, Inputs, Load, OnLost, Origin, PauseRange, Plan,
+        RawMode, Request, Results, RunIdentity, Scenario, Scheme, SeriesKey, Step, Target, Task,
     },
     report::{ExportCounts, GeneratorHealth, RecordCounts},
     series::{ErrorKey, GroupSeries, Outcome, Sample, Series, SeriesSet},
@@ -134,6 +134,8 @@ pub fn plan(url: &str, namespace: &str) -> Plan {
             elasticsearch: Some(Elasticsearch {
                 urls: vec![url.to_owned()],
                 flavor: Flavor::Auto,
+                data_stream_prefix: DEFAULT_DATA_STREAM_PREFIX.to_owned(),
+                manage_templates: true,
                 auth: None,
                 ca_file: None,
                 client_certificate: None,

@@ -60,7 +60,7 @@ impl Server {
             tls,
             credentials,
         };
-        server.admit_exporter_as(&exporter_role(kind));
+        server.admit_exporter_as(&exporter_role(kind, "loadtest"));
         server
     }
 

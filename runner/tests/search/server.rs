@@ -59,6 +59,7 @@ impl Drop for Launched {
 /// What a person would ask the server.
 pub struct Search {
     url: String,
+    prefix: String,
     namespace: String,
     runtime: tokio::runtime::Runtime,
     client: reqwest::Client,
@@ -66,9 +67,15 @@ pub struct Search {
 
 impl Search {
     pub fn new(url: &str, namespace: &str) -> Self {
+        Self::of_streams(url, "loadtest", namespace)
+    }
+
+    /// Of streams whose names begin with something else.
+    pub fn of_streams(url: &str, prefix: &str, namespace: &str) -> Self {
         drop(rustls::crypto::ring::default_provider().install_default());
         Self {
             url: url.to_owned(),
+            prefix: prefix.to_owned(),
             namespace: namespace.to_owned(),
             runtime: tokio::runtime::Builder::new_current_thread()
                 .enable_all()
@@ -78,8 +85,18 @@ impl Search {
         }
     }
 
+    fn stream(&self, stream: &str) -> String {
+        let Self {
+            url,
+            prefix,
+            namespace,
+            ..
+        } = self;
+        format!("{url}/{prefix}-{stream}-{namespace}")
+    }
+
     pub fn ask(&self, stream: &str, what: &str, body: &Value) -> Value {
-        let url = format!("{}/loadtest-{stream}-{}/{what}", self.url, self.namespace);
+        let url = format!("{}/{what}", self.stream(stream));
         self.runtime.block_on(async {
             let request = self
                 .client
@@ -101,7 +118,7 @@ impl Search {
 
     /// Documents that were taken so far, none while there is no stream.
     pub fn taken(&self, stream: &str) -> u64 {
-        let url = format!("{}/loadtest-{stream}-{}", self.url, self.namespace);
+        let url = self.stream(stream);
         let count = async {
             let refresh = self
                 .client

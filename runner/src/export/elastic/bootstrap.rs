@@ -25,8 +25,12 @@ use crate::export::{
 const OTHERS_WAIT: Duration = Duration::from_secs(5);
 
 impl Elastic {
-    /// Sees to it that the templates are there; keeps trying. False when it was given up.
+    /// Sees to it that the templates are there, if that is ours to do; keeps trying. False when it
+    /// was given up.
     pub(in crate::export) async fn prepare(&self, mut give_up: GiveUp) -> bool {
+        if !self.manages_templates {
+            return true;
+        }
         give_up.or(self.prepare_patiently()).await.is_some()
     }
 
@@ -90,7 +94,7 @@ impl Elastic {
             version: u64,
         }
         let answer = self
-            .ask(Method::Get, &template_path(stream), Body::Empty)
+            .ask(Method::Get, &self.template_path(stream), Body::Empty)
             .await?;
         if answer.status == 404 {
             return Ok(false);
@@ -148,10 +152,10 @@ impl Elastic {
     }
 
     async fn put_template(&self, stream: Stream, dialect: Dialect) -> Result<Answer, String> {
-        let body = template(stream, dialect).to_string();
+        let body = template(stream, &self.prefix, dialect).to_string();
         self.ask(
             Method::Put,
-            &template_path(stream),
+            &self.template_path(stream),
             Body::Json(body.as_bytes()),
         )
         .await
@@ -216,6 +220,10 @@ impl Elastic {
         parse::<Count>(&answer).map(|count| count.count)
     }
 
+    pub(super) fn template_path(&self, stream: Stream) -> String {
+        format!("_index_template/{}", stream.template_name(&self.prefix))
+    }
+
     /// An exchange in which refused credentials are read again, for the next attempt.
     pub(super) async fn ask(
         &self,
@@ -234,10 +242,6 @@ impl Elastic {
         }
         Ok(answer)
     }
-}
-
-pub(super) fn template_path(stream: Stream) -> String {
-    format!("_index_template/{}", stream.template_name())
 }
 
 fn refused(stream: Stream, answer: &Answer) -> String {

@@ -62,7 +62,11 @@ pub(super) struct Elastic {
     /// Compresses requests.
     background: Background,
     dead_letters: DeadLetters,
+    /// Of the names of streams and templates.
+    prefix: String,
     namespace: String,
+    /// Whether templates and streams are ours to make.
+    manages_templates: bool,
     /// Runner 0 installs templates at once, the others give it a moment.
     first: bool,
     flavor: plan::Flavor,
@@ -104,7 +108,9 @@ impl Elastic {
             background,
             dead_letters,
             client: Client::new(settings)?,
+            prefix: settings.data_stream_prefix.clone(),
             namespace: namespace.to_owned(),
+            manages_templates: settings.manage_templates,
             first: runner == 0,
             flavor: settings.flavor,
             window: AtomicUsize::new(1),
@@ -121,7 +127,7 @@ impl Elastic {
     }
 
     fn data_stream(&self, stream: Stream) -> String {
-        stream.data_stream(&self.namespace)
+        stream.data_stream(&self.prefix, &self.namespace)
     }
 
     fn note_trouble(&self, trouble: &str) {

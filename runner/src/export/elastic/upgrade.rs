@@ -15,7 +15,7 @@ use serde_json::Value;
 use super::{
     Elastic,
     answer::describe,
-    bootstrap::{parse, template_path},
+    bootstrap::parse,
     client::{Body, NoAnswer},
 };
 use crate::export::{batch::Stream, templates::VERSION};
@@ -110,7 +110,7 @@ impl Elastic {
     /// was made for its kind of server.
     async fn installed_mapping(&self, stream: Stream) -> Result<Value, String> {
         let answer = self
-            .ask(Method::Get, &template_path(stream), Body::Empty)
+            .ask(Method::Get, &self.template_path(stream), Body::Empty)
             .await?;
         let mut templates: Value = parse(&answer)?;
         templates

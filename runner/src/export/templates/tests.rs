@@ -1,5 +1,7 @@
 use std::{collections::BTreeSet, path::PathBuf};
 
+use loadtest_core::plan::DEFAULT_DATA_STREAM_PREFIX;
+
 use super::*;
 
 const DIALECTS: [(Dialect, &str); 3] = [
@@ -54,7 +56,10 @@ fn the_committed_templates_are_those_that_are_installed() {
     for stream in Stream::ALL {
         for (dialect, name) in DIALECTS {
             let path = folder.join(format!("{}.{name}.json", stream.name()));
-            let text = format!("{:#}\n", template(stream, dialect));
+            let text = format!(
+                "{:#}\n",
+                template(stream, DEFAULT_DATA_STREAM_PREFIX, dialect)
+            );
             if std::env::var_os("LOADTEST_BLESS").is_some() {
                 std::fs::create_dir_all(&folder).unwrap();
                 std::fs::write(&path, &text).unwrap();
@@ -91,10 +96,11 @@ fn streams_stay_far_below_the_limit_of_fields() {
 
 #[test]
 fn servers_differ_only_where_they_must() {
-    let text = |dialect| template(Stream::Metrics, dialect).to_string();
+    let text = |dialect| template(Stream::Metrics, DEFAULT_DATA_STREAM_PREFIX, dialect).to_string();
     assert!(text(Dialect::Elasticsearch).contains(r#""type":"histogram""#));
     assert!(!text(Dialect::ElasticsearchWithoutHistogram).contains("histogram\""));
-    let requests = |dialect| template(Stream::Requests, dialect).to_string();
+    let requests =
+        |dialect| template(Stream::Requests, DEFAULT_DATA_STREAM_PREFIX, dialect).to_string();
     assert!(requests(Dialect::OpenSearch).contains("flat_object"));
     assert!(!requests(Dialect::OpenSearch).contains("flattened"));
 }

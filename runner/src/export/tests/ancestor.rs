@@ -179,7 +179,7 @@ async fn defect_6_no_run_id_two_runs_of_a_test_are_told_apart() {
     Runner::with_records(plan.clone(), 200).export().await;
     let state = server.state.lock().unwrap();
     for stream in Stream::ALL {
-        for (id, document) in &state.documents[&stream.data_stream("shop-ns")] {
+        for (id, document) in &state.documents[&stream.data_stream("loadtest", "shop-ns")] {
             let run = &document["loadtest"]["run"];
             let of = run["id"].as_str().unwrap();
             assert!(id.starts_with(of), "{id}: {run}");

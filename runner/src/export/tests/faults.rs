@@ -345,7 +345,7 @@ async fn a_later_template_on_the_server_is_left_alone() {
             .lock()
             .unwrap()
             .templates
-            .insert(stream.template_name(), theirs.clone());
+            .insert(stream.template_name("loadtest"), theirs.clone());
     }
     let runner = Runner::with_records(searchable_plan(&[&server.url]), 10);
     complete(&runner.export().await.1, 10);

@@ -10,9 +10,9 @@ mod server;
 
 use loadtest_core::{
     plan::{
-        Connections, Cookies, DEFAULT_SPOOL_LIMIT, Elasticsearch, Files, Flavor, Flows, Inputs,
-        Load, OnLost, Origin, Plan, RawMode, Request, Results, RunIdentity, Scenario, Scheme,
-        SeriesKey, Step, Target, Task,
+        Connections, Cookies, DEFAULT_DATA_STREAM_PREFIX, DEFAULT_SPOOL_LIMIT, Elasticsearch,
+        Files, Flavor, Flows, Inputs, Load, OnLost, Origin, Plan, RawMode, Request, Results,
+        RunIdentity, Scenario, Scheme, SeriesKey, Step, Target, Task,
     },
     template::Template,
 };
@@ -97,6 +97,8 @@ fn searchable_plan(urls: &[&str]) -> Plan {
     plan.results.elasticsearch = Some(Elasticsearch {
         urls: urls.iter().map(|url| (*url).to_owned()).collect(),
         flavor: Flavor::Auto,
+        data_stream_prefix: DEFAULT_DATA_STREAM_PREFIX.to_owned(),
+        manage_templates: true,
         auth: None,
         ca_file: None,
         client_certificate: None,

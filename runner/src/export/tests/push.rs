@@ -40,7 +40,7 @@ async fn the_files_of_a_run_can_be_delivered_later_and_again() {
         };
         assert_eq!(pushed, whole);
         let streams = [Stream::Requests, Stream::Metrics, Stream::Runs];
-        let counts = streams.map(|stream| server.count(&stream.data_stream("shop-ns")));
+        let counts = streams.map(|stream| server.count(&stream.data_stream("loadtest", "shop-ns")));
         assert_eq!(counts, [5_000, 7, 2]);
     }
     // An exporter that had a server from the start makes the same documents.
@@ -50,7 +50,7 @@ async fn the_files_of_a_run_can_be_delivered_later_and_again() {
     let (state, live) = (server.state.lock().unwrap(), live.state.lock().unwrap());
     assert_eq!(state.doubled, 0);
     for stream in Stream::ALL {
-        let name = stream.data_stream("shop-ns");
+        let name = stream.data_stream("loadtest", "shop-ns");
         if stream != Stream::Metrics {
             // Intervals say where the delivery stood at that moment.
             assert_eq!(state.documents[&name], live.documents[&name]);
