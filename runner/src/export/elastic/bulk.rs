@@ -217,9 +217,5 @@ impl Delivery<'_> {
 }
 
 fn compress(batch: &Batch, items: &[u32]) -> Vec<u8> {
-    // Usually it is all of them, and they stand one behind the other as they are.
-    if items.len() == batch.len() {
-        return gzip::compress(batch.text());
-    }
     gzip::compress(&batch.actions(items))
 }
