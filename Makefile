@@ -16,7 +16,7 @@ build: ## release binaries
 images: build ## both images as OCI archives in target/cluster/images
 	tests/cluster/images/build-images.sh
 
-test: ## everything: unit, real search servers, real API server, real cluster
+test: ## all but images and report pages: unit, real HTTP and search servers, real API server and cluster, what a request costs
 	tests/run.sh
 
 test-unit: ## lints, unit tests, engine and exporter against scripted servers, local runs

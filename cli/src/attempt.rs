@@ -6,6 +6,7 @@ mod stopped;
 use std::{
     fmt::Write as _,
     path::{Path, PathBuf},
+    sync::{Arc, OnceLock},
 };
 
 use console::Style;
@@ -25,6 +26,7 @@ use crate::{
     output::terminal::{print, say},
     overrides::Changes,
     run::{Options, OutputForm, options::RawChoice},
+    search_server::Access,
 };
 
 /// Most of a body that is shown, unless all of it is asked for.
@@ -48,6 +50,13 @@ pub struct Args {
     /// PEM file with the authorities to trust for https, instead of the manifest's target.tls.caRef.
     #[arg(long, value_name = "FILE")]
     target_ca: Option<PathBuf>,
+    /// PEM file with the certificate to show, instead of the manifest's
+    /// target.tls.clientCertificateRef; needs --target-key.
+    #[arg(long, value_name = "FILE", requires = "target_key")]
+    target_cert: Option<PathBuf>,
+    /// PEM file with the private key of --target-cert.
+    #[arg(long, value_name = "FILE", requires = "target_cert")]
+    target_key: Option<PathBuf>,
     /// A runner with step kinds of your own (custom steps), which does the iteration.
     #[arg(long, value_name = "FILE")]
     runner_binary: Option<PathBuf>,
@@ -65,7 +74,10 @@ pub fn run(args: &Args) -> Exit {
 }
 
 /// The same, shown elsewhere.
-pub fn show(args: &Args, mut print: impl FnMut(&str) + Send + 'static) -> Exit {
+pub fn show<E: std::error::Error>(
+    args: &Args,
+    mut print: impl FnMut(&str) -> Result<(), E> + Send + 'static,
+) -> Exit {
     let source = args.file.display().to_string();
     let text = match manifest::read(&args.file) {
         Ok(text) => text,
@@ -95,7 +107,13 @@ pub fn show(args: &Args, mut print: impl FnMut(&str) + Send + 'static) -> Exit {
         (_, Err(error)) => return failed(&format!("signals cannot be received: {error}")),
     };
     let full = args.full;
-    let mut look = move |seen: &Seen| print(&shown(seen, full));
+    let unprinted = Arc::new(OnceLock::new());
+    let first = Arc::clone(&unprinted);
+    let mut look = move |seen: &Seen| {
+        if let Err(error) = print(&shown(seen, full)) {
+            let _ = first.set(error.to_string());
+        }
+    };
     let result = match &orders {
         Some(orders) => orders.rehearse((scenario, task), look),
         None => rehearse(
@@ -106,10 +124,18 @@ pub fn show(args: &Args, mut print: impl FnMut(&str) + Send + 'static) -> Exit {
         ),
     };
     drop(scratch);
+    let exit = exit_of(result);
+    match unprinted.get() {
+        Some(error) => failed(error),
+        None => exit,
+    }
+}
+
+fn exit_of(result: Result<bool, String>) -> Exit {
     match result {
         Ok(true) => Exit::Passed,
         Ok(false) => {
-            say("not every request succeeded");
+            say("not every request and check succeeded");
             Exit::Failed
         }
         Err(problem) => failed(&problem),
@@ -130,10 +156,11 @@ impl Args {
             raw: Some(RawChoice::None),
             csv: None,
             elasticsearch: None,
+            access: Access::default(),
             target: self.target.clone(),
             target_ca: self.target_ca.clone(),
-            target_cert: None,
-            target_key: None,
+            target_cert: self.target_cert.clone(),
+            target_key: self.target_key.clone(),
             changes: self.changes.clone(),
             output: OutputForm::Table,
             quiet: true,

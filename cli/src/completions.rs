@@ -3,7 +3,7 @@
 use clap::{CommandFactory, ValueEnum};
 use clap_complete::{Shell, generate};
 
-use crate::{exit::Exit, output::terminal::print};
+use crate::{exit::Exit, output::terminal::answer};
 
 /// Arguments of `loadtest completions`.
 #[derive(Debug, Clone, Copy, clap::Args)]
@@ -37,6 +37,5 @@ pub fn run<C: CommandFactory>(name: &str, args: Args) -> Exit {
         name,
         &mut script,
     );
-    print(&String::from_utf8_lossy(&script));
-    Exit::Passed
+    answer(&String::from_utf8_lossy(&script))
 }

@@ -9,7 +9,7 @@ use std::{
 use crate::{
     exit::Exit,
     manifest,
-    output::terminal::{print, say},
+    output::terminal::{answer, say},
     run::{self, Options, OutputForm},
 };
 
@@ -19,6 +19,7 @@ const QUICKSTART: &str = include_str!("../../examples/quickstart.yaml");
 /// Arguments of `loadtest demo`.
 #[allow(clippy::doc_markdown)]
 #[derive(Debug, clap::Args)]
+#[command(mut_arg("target", |target| target.hide(true)))] // refused below, in words
 pub struct Args {
     /// YAML file with one LoadTest; default: the quickstart of the documentation.
     pub file: Option<PathBuf>,
@@ -58,7 +59,7 @@ pub fn run(args: Args) -> Exit {
     let exit = run::run_text(&source, &text, &options);
     drop(target);
     if exit == Exit::Passed && options.output == OutputForm::Table && !options.quiet {
-        print(NEXT);
+        return answer(NEXT);
     }
     exit
 }

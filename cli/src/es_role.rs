@@ -4,7 +4,7 @@ use clap::ValueEnum;
 use loadtest_core::plan::DEFAULT_DATA_STREAM_PREFIX;
 use loadtest_runner::export::role::{Server, exporter_role};
 
-use crate::{exit::Exit, output::terminal::print};
+use crate::{exit::Exit, output::terminal::answer};
 
 /// Arguments of `loadtest es-role`.
 #[derive(Debug, clap::Args)]
@@ -32,9 +32,8 @@ pub fn run(args: &Args) -> Exit {
         Kind::Elasticsearch => Server::Elasticsearch,
         Kind::Opensearch => Server::OpenSearch,
     };
-    print(&format!(
+    answer(&format!(
         "{:#}\n",
         exporter_role(server, &args.data_stream_prefix)
-    ));
-    Exit::Passed
+    ))
 }

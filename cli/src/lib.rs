@@ -16,5 +16,6 @@ pub mod overrides;
 pub mod push;
 pub mod report;
 pub mod run;
+mod search_server;
 pub mod target;
 pub mod validate;

@@ -6,19 +6,19 @@ use std::{
 };
 
 use loadtest_core::{
-    plan::{
-        Auth, ClientCertificate, DEFAULT_DATA_STREAM_PREFIX, Elasticsearch, Flavor, Plan, RawMode,
-    },
+    plan::{DEFAULT_DATA_STREAM_PREFIX, Elasticsearch, Flavor, Plan, RawMode},
     scalar::format_rounded_duration,
 };
+use loadtest_crds::Problem;
 use loadtest_runner::export::push::{Going, PushError, Pushed, push};
 
 use crate::{
     exit::Exit,
     output::{
         table::grouped,
-        terminal::{print, say},
+        terminal::{answer, say},
     },
+    search_server::Access,
 };
 
 /// Between two lines that say how it goes.
@@ -40,33 +40,15 @@ pub struct Args {
     /// Base url of the Elasticsearch or OpenSearch that is to have the documents.
     #[arg(long, value_name = "URL")]
     pub elasticsearch: String,
-    /// File with an encoded API key.
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["token_file", "username_file"])]
-    pub api_key_file: Option<PathBuf>,
-    /// File with a bearer token.
-    #[arg(long, value_name = "FILE", conflicts_with = "username_file")]
-    pub token_file: Option<PathBuf>,
-    /// File with a user name; needs --password-file.
-    #[arg(long, value_name = "FILE", requires = "password_file")]
-    pub username_file: Option<PathBuf>,
-    /// File with the password of --username-file.
-    #[arg(long, value_name = "FILE", requires = "username_file")]
-    pub password_file: Option<PathBuf>,
+    /// How to reach it.
+    #[command(flatten)]
+    pub access: Access,
     /// What the names of the streams begin with.
     #[arg(long, value_name = "PREFIX", default_value = DEFAULT_DATA_STREAM_PREFIX)]
     pub data_stream_prefix: String,
     /// Leave templates and streams as they are: somebody else has made them.
     #[arg(long)]
     pub no_templates: bool,
-    /// PEM file with the authorities to trust for https.
-    #[arg(long, value_name = "FILE")]
-    pub ca_file: Option<PathBuf>,
-    /// PEM file with the certificate to show; needs --key-file.
-    #[arg(long, value_name = "FILE", requires = "key_file")]
-    pub cert_file: Option<PathBuf>,
-    /// PEM file with the private key of --cert-file.
-    #[arg(long, value_name = "FILE", requires = "cert_file")]
-    pub key_file: Option<PathBuf>,
 }
 
 /// Delivers the files of a run.
@@ -78,8 +60,17 @@ pub fn run(args: &Args) -> Exit {
             return Exit::Usage;
         }
     };
+    let server = match args.server() {
+        Ok(server) => server,
+        Err(problems) => {
+            for problem in problems {
+                say(&format!("error: {problem}"));
+            }
+            return Exit::Usage;
+        }
+    };
     let mut course = Course::new(plan.results.drain_timeout);
-    match push(&args.dir, &plan, &args.server(), |going| course.tell(going)) {
+    match push(&args.dir, &plan, &server, |going| course.tell(going)) {
         Ok(pushed) => tell(args, &pushed),
         Err(error @ PushError::Server(_)) => {
             say(&format!("error: {error}"));
@@ -138,13 +129,20 @@ fn tell(args: &Args, pushed: &Pushed) -> Exit {
         rejected,
         lost,
         problem,
+        torn,
     } = pushed;
-    print(&format!(
+    let told = answer(&format!(
         "{indexed} documents are in {}\n",
         args.elasticsearch
     ));
+    for file in torn {
+        say(&format!(
+            "note: the end of {} is not whole and was left out: whoever wrote it was killed",
+            file.display()
+        ));
+    }
     if rejected + lost == 0 {
-        return Exit::Passed;
+        return told;
     }
     say(&format!(
         "error: {rejected} documents were refused and {lost} given up: {problem}"
@@ -172,37 +170,17 @@ fn plan_of(dir: &Path) -> Result<Plan, String> {
 }
 
 impl Args {
-    fn server(&self) -> Elasticsearch {
-        let file = |path: &PathBuf| path.display().to_string();
-        let auth =
-            match (&self.api_key_file, &self.token_file, &self.username_file) {
-                (Some(key), ..) => Some(Auth::ApiKey {
-                    key_file: file(key),
-                }),
-                (_, Some(token), _) => Some(Auth::Bearer {
-                    token_file: file(token),
-                }),
-                (.., username) => username.as_ref().zip(self.password_file.as_ref()).map(
-                    |(username, password)| Auth::Basic {
-                        username_file: file(username),
-                        password_file: file(password),
-                    },
-                ),
-            };
-        Elasticsearch {
-            urls: vec![self.elasticsearch.trim_end_matches('/').to_owned()],
+    fn server(&self) -> Result<Elasticsearch, Vec<Problem>> {
+        let server = self.access.to(&self.elasticsearch)?;
+        Ok(Elasticsearch {
+            urls: vec![server.url.trim_end_matches('/').to_owned()],
             flavor: Flavor::Auto,
             data_stream_prefix: self.data_stream_prefix.clone(),
             manage_templates: !self.no_templates,
-            auth,
-            ca_file: self.ca_file.as_ref().map(file),
-            client_certificate: self.cert_file.as_ref().zip(self.key_file.as_ref()).map(
-                |(certificate, key)| ClientCertificate {
-                    certificate_file: file(certificate),
-                    key_file: file(key),
-                },
-            ),
+            auth: server.auth,
+            ca_file: server.ca_file,
+            client_certificate: server.client_certificate,
             raw: RawMode::All,
-        }
+        })
     }
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use crate::{
     exit::Exit,
     manifest,
-    output::terminal::{print, say},
+    output::terminal::{answer, say},
     overrides::Changes,
 };
 
@@ -34,7 +34,10 @@ pub fn run(args: &Args) -> Exit {
                 Ok(count) => {
                     if !args.quiet {
                         let objects = if count == 1 { "object" } else { "objects" };
-                        print(&format!("{source}: {count} {objects}, all accepted\n"));
+                        let accepted = format!("{source}: {count} {objects}, all accepted\n");
+                        if answer(&accepted) != Exit::Passed {
+                            exit = Exit::Error;
+                        }
                     }
                     continue;
                 }

@@ -4,7 +4,11 @@
 
 mod common;
 
-use std::io::{BufRead as _, BufReader};
+use std::{
+    io::{BufRead as _, BufReader, Write as _},
+    net::TcpListener,
+    thread,
+};
 
 use common::{Place, SECOND, Started, Target, manifest, scratch_of, stats};
 
@@ -76,9 +80,15 @@ fn setup_and_teardown_are_around_it() {
 fn secrets_are_not_shown_in_any_coding() {
     let (place, target) = (Place::new(), Target::start());
     let steps = "
+        - set: { both: me:$(secret.key) }
         - request:
             url: /anything/$(secret.key)
-            headers: { x-plain: $(secret.key), x-coded: $(base64 secret.key) }
+            headers:
+              authorization: Basic $(base64 both)
+              x-coded: $(base64 secret.key)
+              x-hex: $(hex secret.key)
+              x-plain: $(secret.key)
+              x-url: $(base64 secret.key url)
             body: { json: { key: $(secret.key) } }
             extract: [{ name: echoed, from: { jsonPath: $.json.key } }]";
     let yaml = format!(
@@ -98,20 +108,33 @@ spec:
         steps.replace('\n', "\n    ")
     );
     place.write("test.yaml", &yaml);
-    place.write("key", "hush \"/ hush\n");
+    // Of no length that fills the last group of base64.
+    place.write("key", "hush \"/ hushy\n");
     let args = ["try", "test.yaml", "--secret", "key=file:key"];
     let finished = place.finish(&args).exits(0);
     let shown = finished.stdout + &finished.stderr;
     has_in_order(
         &shown,
         &[
+            "both = me:[secret.key]",
             "/anything/[secret.key]",
+            "authorization: Basic [both]",
             "x-coded: [secret.key]",
+            "x-hex: [secret.key]",
             "x-plain: [secret.key]",
+            "x-url: [secret.key]",
         ],
     );
     assert!(shown.contains("echoed = [secret.key]"), "{shown}");
-    assert!(!shown.contains("hush"), "{shown}");
+    let codings = [
+        "hush",
+        "aHVzaCAiLyBodXNoe",
+        "6875736820222f20",
+        "bWU6aHVzaCAiLyBodXNoe",
+    ];
+    for coding in codings {
+        assert!(!shown.contains(coding), "{coding} in {shown}");
+    }
 }
 
 #[test]
@@ -127,6 +150,90 @@ fn a_failed_check_and_a_dead_target_are_exit_code_one() {
         &finished.stdout,
         &["✗ http://127.0.0.1:1: connection refused"],
     );
+}
+
+/// A manifest of one scenario with these steps, and more of the spec before it.
+fn test_of(target: &str, spec: &str, steps: &str) -> String {
+    format!(
+        "apiVersion: loadtest.dev/v1alpha1
+kind: LoadTest
+metadata: {{ name: tried }}
+spec:
+  target: {{ url: {target}, allowedHosts: [127.0.0.1] }}
+{spec}
+  scenarios:
+    - name: main
+      load: {{ constantUsers: {{ users: 1, duration: 1s }} }}
+      tasks:
+        - steps:
+{steps}
+"
+    )
+}
+
+#[test]
+fn a_check_that_is_waited_for_in_vain_is_exit_code_one() {
+    let (place, target) = (Place::new(), Target::start());
+    let steps = "
+            - request:
+                url: /json
+                checks: [{ name: done, jsonPath: { path: $.state, equals: done } }]
+                until: { check: done, every: 10ms, timeout: 30ms }";
+    place.write("test.yaml", &test_of(&target.url, "", steps));
+    let finished = place.finish(&["try", "test.yaml"]).exits(1);
+    has_in_order(&finished.stdout, &["< 200 in ", "✗ done"]);
+    let said = finished.stderr.trim_end();
+    assert_eq!(said, "not every request and check succeeded");
+}
+
+#[test]
+fn a_redirect_that_is_followed_is_not_judged() {
+    let (place, target) = (Place::new(), Target::start());
+    example(&place, "06-form-login.yaml", &target);
+    let shown = place.finish(&["try", "test.yaml"]).exits(0).stdout;
+    let lines = ["POST ", "< 303 in ", "GET ", "/shop/account", "✓ welcome"];
+    has_in_order(&shown, &lines);
+    assert!(!shown.contains('✗'), "{shown}");
+}
+
+#[test]
+fn a_redirect_that_leads_nowhere_is_named_with_where_it_leads() {
+    let place = Place::new();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let server = thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut lines = BufReader::new(stream.try_clone().unwrap()).lines();
+        while lines.next().is_some_and(|line| !line.unwrap().is_empty()) {}
+        let answer = b"HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:1/lost\r\n\
+                       Content-Length: 0\r\n\r\n";
+        stream.write_all(answer).unwrap();
+    });
+    let steps = "            - request: { url: /, followRedirects: 1 }";
+    place.write("test.yaml", &test_of(&url, "", steps));
+    let finished = place.finish(&["try", "test.yaml"]).exits(1);
+    server.join().unwrap();
+    let dead = "✗ http://127.0.0.1:1: connection refused";
+    has_in_order(&finished.stdout, &["GET ", "< 302 in ", dead]);
+}
+
+#[test]
+fn data_that_are_used_up_are_named() {
+    let (place, target) = (Place::new(), Target::start());
+    let spec = "
+  data:
+    - name: users
+      from: { inline: \"name\\nann\\n\" }
+      onExhausted: Stop
+  setup: prepare
+  flows:
+    - { name: prepare, steps: [{ request: { url: /anything/$(users.name) } }] }";
+    let steps = "            - request: { url: /anything/$(users.name) }";
+    place.write("test.yaml", &test_of(&target.url, spec, steps));
+    let finished = place.finish(&["try", "test.yaml"]).exits(3);
+    let said = "error: there was no row of users left for the iteration: give it more rows, or \
+                onExhausted: Recycle";
+    assert_eq!(finished.stderr.trim_end(), said);
 }
 
 #[test]
@@ -154,6 +261,19 @@ fn which_task_is_to_be_said_when_there_are_several() {
         .exits(0)
         .stdout;
     has_in_order(&shown, &["main, look", "GET ", "/shop/products/"]);
+}
+
+/// What a run takes to reach a target, a try takes as well.
+#[test]
+fn a_client_certificate_is_read_from_the_files_that_are_named() {
+    let place = Place::new();
+    place.write("test.yaml", &manifest(SECOND, "/get", &[]));
+    let target = ["try", "test.yaml", "--target", "https://127.0.0.1:1"];
+    let certificate = ["--target-cert", "absent.crt", "--target-key", "absent.key"];
+    place
+        .finish(&[target, certificate].concat())
+        .exits(2)
+        .says("--target-cert: cannot read absent.crt: ");
 }
 
 #[test]

@@ -9,6 +9,7 @@ use std::{
     net::TcpListener,
     os::unix::fs::symlink,
     process::{Command, Stdio},
+    sync::{Arc, Mutex},
     thread,
     time::Duration,
 };
@@ -129,6 +130,55 @@ fn a_cluster_without_the_operator_is_told_how_to_get_it() {
         let said = run(&place, "kubectl-loadtest", &args).exits(3).stderr;
         assert!(said.contains("does not know LoadTests (loadtest.dev/v1alpha1): install the operator with `helm install"), "{said}");
     }
+}
+
+/// A server that answers everything with this status; the methods that it was asked with.
+fn refusing(status: &'static str) -> (String, Arc<Mutex<Vec<String>>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let server = format!("http://{}", listener.local_addr().unwrap());
+    let asked = Arc::new(Mutex::new(Vec::new()));
+    let noted = Arc::clone(&asked);
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let mut bytes = [0; 8192];
+            let read = stream.read(&mut bytes).unwrap_or_default();
+            let text = String::from_utf8_lossy(&bytes[..read]);
+            let method = text.split(' ').next().unwrap().to_owned();
+            noted.lock().unwrap().push(method);
+            let head = format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\nconnection: close");
+            let _ = stream.write_all(format!("{head}\r\n\r\n").as_bytes());
+        }
+    });
+    (server, asked)
+}
+
+/// The run may have been made all the same: a second one would send its load as well.
+#[test]
+fn a_new_run_is_asked_for_once() {
+    let place = Place::new();
+    let (server, asked) = refusing("504 Gateway Timeout");
+    place.write("kubeconfig", &kubeconfig(&server));
+    place.write("test.yaml", &TEST.replace("/$(var.page)", "/"));
+    let args = ["--kubeconfig", "kubeconfig", "run", "-f", "test.yaml"];
+    let said = run(&place, "kubectl-loadtest", &args).exits(3).stderr;
+    assert!(
+        said.contains("did not say whether it made the run")
+            && said.contains("`kubectl loadtest history -n perf`"),
+        "{said}"
+    );
+    assert_eq!(*asked.lock().unwrap(), ["POST"]);
+}
+
+#[test]
+fn a_cluster_that_stays_busy_is_asked_for_seconds_and_no_longer() {
+    let place = Place::new();
+    let (server, asked) = refusing("503 Service Unavailable");
+    place.write("kubeconfig", &kubeconfig(&server));
+    let args = ["--kubeconfig", "kubeconfig", "history"];
+    let said = run(&place, "kubectl-loadtest", &args).exits(3).stderr;
+    assert!(said.contains("cannot list LoadTestRuns now"), "{said}");
+    assert_eq!(*asked.lock().unwrap(), ["GET"; 4]);
 }
 
 #[test]

@@ -48,6 +48,10 @@ fn the_search_servers_are_of_one_version_and_reachable_by_the_load_test() {
         for (name, service) in &services {
             assert_eq!(service["networks"], serde_json::json!(["search"]), "{name}");
             let image = service["image"].as_str().unwrap();
+            for port in service["ports"].as_array().into_iter().flatten() {
+                // No password: for nobody but this machine.
+                assert!(port.as_str().unwrap().starts_with("127.0.0.1:"), "{name}");
+            }
             versions.insert(image.rsplit(':').next().unwrap().to_owned());
             if let Some(needed) = service["depends_on"].as_object() {
                 assert!(

@@ -5,7 +5,7 @@
 
 mod common;
 
-use std::time::Duration;
+use std::{io::Read as _, process::Command, time::Duration};
 
 use common::{
     Place, Started, Target, eventually, manifest, process_of, processes_of, raw_count, run_args,
@@ -272,4 +272,42 @@ fn ctrl_c_while_results_are_stored_gives_up_only_when_it_comes_twice() {
     assert_eq!(status.export.as_ref().unwrap().lost, requests);
     assert_balanced(&status);
     assert_nothing_left(&place, &status);
+}
+
+/// Joining the files of a long run takes minutes; here it waits for ever, at a pipe among the parts.
+#[test]
+fn ctrl_c_ends_the_joining_of_files_and_says_where_they_are() {
+    let (place, target) = (Place::new(), Target::start());
+    let mut started = begin(&place, &target, &[]);
+    wait_for_engine(&place, &target);
+    let pipe = place.path().join("out/parts/0/dead-letters.ndjson");
+    assert!(
+        common::output(Command::new("mkfifo").arg(pipe))
+            .status
+            .success()
+    );
+    // Killed, so that the parts have to be read.
+    eventually("its processes end", Duration::from_secs(20), || {
+        started.signal("INT");
+        processes_of(&place).is_empty()
+    });
+    let mut stderr = started.child.as_mut().unwrap().stderr.take().unwrap();
+    eventually("the command ends", Duration::from_secs(20), || {
+        started.signal("TERM");
+        started
+            .child
+            .as_mut()
+            .unwrap()
+            .try_wait()
+            .unwrap()
+            .is_some()
+    });
+    let status = started.child.as_mut().unwrap().wait().unwrap();
+    let mut said = String::new();
+    stderr.read_to_string(&mut said).unwrap();
+    assert_eq!(status.code(), Some(130), "{said}");
+    let where_they_are = "stopped while the runners' files were joined: what is not joined yet is \
+                          in out/parts, and the verdict is in out/summary.json";
+    assert!(said.contains(where_they_are), "{said}");
+    assert_eq!(summary_file(&place).verdict.as_deref(), Some("Aborted"));
 }

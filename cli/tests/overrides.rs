@@ -120,6 +120,14 @@ fn validate_says_what_is_wrong_with_a_change() {
         "50%",
     ];
     place.finish(&right).exits(0);
+    // The beginning of a name is another name.
+    let path = "/get?in=$(var.region)";
+    place.write("region.yaml", &manifest(SECOND, path, &[]));
+    let with = |variable| place.finish(&["validate", "region.yaml", "--var", variable]);
+    with("region=eu").exits(0);
+    with("regio=eu")
+        .exits(2)
+        .says("--var regio: the test neither has such a variable nor uses $(var.regio)");
 }
 
 #[test]

@@ -5,23 +5,37 @@
 //! may go from 0% to 1% with `worseBy: 1%`, for which there is no share. What got better is never
 //! too much.
 
-use std::fmt::Write as _;
+use std::{fmt::Write as _, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
 use crate::{
     scalar::{format_latency, format_rate, format_ratio},
     verdict::{Judgement, Reason, Verdict},
-    view::{LatencyStats, RunView, Summary},
+    view::{LatencyStats, RequestStats, RunView, Summary},
 };
 
 /// A number that may not get worse by more than so much.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Tolerance {
     /// Which number.
     pub metric: Compared,
+    /// Of what.
+    pub of: Subject,
     /// By how much: a share of the baseline's, or percentage points (0.01 is one) of a ratio.
     pub worse_by: f64,
+}
+
+/// What of a run a number is of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Subject {
+    /// All of it.
+    Run,
+    /// Its requests of one name, which are in one scenario only: a summary has percentiles of each,
+    /// and percentiles cannot be merged.
+    Request(String),
+    /// Its passes through one group, which is in one scenario only.
+    Group(String),
 }
 
 /// A number that can be compared, as a summary has it.
@@ -31,6 +45,8 @@ pub enum Compared {
     Latency(Statistic),
     /// From the send; more is worse.
     ServiceTime(Statistic),
+    /// How long a group took; more is worse.
+    Group(Statistic),
     /// Failures over requests; more is worse.
     ErrorsRatio,
     /// Fulfilled checks over all checks; fewer are worse.
@@ -61,7 +77,7 @@ pub enum Statistic {
 /// Why a tolerance was refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "{0:?} cannot be compared with another run: use one of latency.{{p50,p75,p90,p95,p99,p999,mean,min,max}}, serviceTime.{{the same}}, errors.ratio, checks.ratio, requests.rate, iterations.rate, delivered.ratio"
+    "{0:?} cannot be compared with another run: use one of latency.{{p50,p75,p90,p95,p99,p999,mean,min,max}}, serviceTime.{{the same}}, group.{{the same}}, errors.ratio, checks.ratio, requests.rate, iterations.rate, delivered.ratio"
 )]
 pub struct UnknownMetric(pub String);
 
@@ -87,7 +103,7 @@ pub enum Comparison {
 /// A number of both runs.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Delta {
-    /// Which one, as in a threshold: `latency.p99`.
+    /// Which one, as in a threshold, and of what: `latency.p99`, `latency.p99 of GET /items`.
     pub metric: String,
     /// Of the baseline, in its unit; `None` when it observed nothing.
     pub before: Option<String>,
@@ -112,6 +128,7 @@ impl Compared {
         Ok(match (family, statistic) {
             ("latency", name) => Self::Latency(Statistic::parse(name).ok_or_else(unknown)?),
             ("serviceTime", name) => Self::ServiceTime(Statistic::parse(name).ok_or_else(unknown)?),
+            ("group", name) => Self::Group(Statistic::parse(name).ok_or_else(unknown)?),
             ("errors", "ratio") => Self::ErrorsRatio,
             ("checks", "ratio") => Self::ChecksRatio,
             ("requests", "rate") => Self::RequestsRate,
@@ -121,18 +138,56 @@ impl Compared {
         })
     }
 
+    /// Whether such a subject has such a number.
+    pub fn is_of(self, subject: &Subject) -> bool {
+        match subject {
+            Subject::Run => !matches!(self, Self::Group(_)),
+            Subject::Request(_) => matches!(
+                self,
+                Self::Latency(_) | Self::ServiceTime(_) | Self::ErrorsRatio | Self::RequestsRate
+            ),
+            Subject::Group(_) => matches!(self, Self::Group(_)),
+        }
+    }
+
     /// What a run observed; `None` when there was nothing to observe.
-    fn of(self, summary: &Summary) -> Option<f64> {
+    fn of(self, subject: &Subject, summary: &Summary) -> Option<f64> {
+        match subject {
+            Subject::Run => self.of_run(summary),
+            Subject::Request(name) => {
+                let row = summary.by_name.iter().find(|row| row.name == *name)?;
+                self.of_requests(&row.stats, summary.duration)
+            }
+            Subject::Group(name) => {
+                let row = summary.groups.iter().find(|row| row.name == *name)?;
+                match self {
+                    Self::Group(statistic) if row.count > 0 => Some(statistic.of(&row.duration)),
+                    _ => None,
+                }
+            }
+        }
+    }
+
+    fn of_run(self, summary: &Summary) -> Option<f64> {
         let seconds = summary.duration.as_secs_f64();
-        let any = summary.total.requests > 0;
         match self {
-            Self::Latency(statistic) => any.then(|| statistic.of(&summary.total.latency)),
-            Self::ServiceTime(statistic) => any.then(|| statistic.of(&summary.total.service_time)),
-            Self::ErrorsRatio => any.then(|| summary.total.error_ratio()),
             Self::ChecksRatio => summary.checks_ratio,
-            Self::RequestsRate => (seconds > 0.0).then_some(summary.total.rate),
             Self::IterationsRate => (seconds > 0.0).then(|| summary.iterations as f64 / seconds),
             Self::DeliveredRatio => Some(summary.delivered),
+            _ => self.of_requests(&summary.total, summary.duration),
+        }
+    }
+
+    fn of_requests(self, stats: &RequestStats, duration: Duration) -> Option<f64> {
+        let any = stats.requests > 0;
+        match self {
+            Self::Latency(statistic) => any.then(|| statistic.of(&stats.latency)),
+            Self::ServiceTime(statistic) => any.then(|| statistic.of(&stats.service_time)),
+            Self::ErrorsRatio => any.then(|| stats.error_ratio()),
+            Self::RequestsRate => (!duration.is_zero()).then_some(stats.rate),
+            Self::Group(_) | Self::ChecksRatio | Self::IterationsRate | Self::DeliveredRatio => {
+                None
+            }
         }
     }
 
@@ -152,7 +207,9 @@ impl Compared {
 
     fn format(self, value: f64) -> String {
         match self {
-            Self::Latency(_) | Self::ServiceTime(_) => format_latency(value.round() as u64),
+            Self::Latency(_) | Self::ServiceTime(_) | Self::Group(_) => {
+                format_latency(value.round() as u64)
+            }
             Self::ErrorsRatio | Self::ChecksRatio | Self::DeliveredRatio => format_ratio(value),
             Self::RequestsRate | Self::IterationsRate => format_rate(value),
         }
@@ -211,19 +268,22 @@ impl Statistic {
 /// Compares one number. `metric` and `worse_by` are as written.
 pub fn delta(
     (metric, worse_by): (&str, &str),
-    tolerance: Tolerance,
+    tolerance: &Tolerance,
     before: &Summary,
     after: &Summary,
 ) -> Delta {
     /// A hundred-thousandth of a percent: 110 is 10% more than 100, whatever binary fractions say.
     const ROUNDING: f64 = 1e-7;
     let of = tolerance.metric;
-    let (before, after) = (of.of(before), of.of(after));
+    let (before, after) = (of.of(&tolerance.of, before), of.of(&tolerance.of, after));
     let change = before.zip(after).and_then(|(b, a)| of.change(b, a));
     let worse = change.map(|change| if of.less_is_worse() { -change } else { change });
     let seen = |value: Option<f64>| value.map(|value| of.format(value));
     Delta {
-        metric: metric.to_owned(),
+        metric: match &tolerance.of {
+            Subject::Run => metric.to_owned(),
+            Subject::Request(name) | Subject::Group(name) => format!("{metric} of {name}"),
+        },
         before: seen(before),
         after: seen(after),
         change: change.map(|change| of.format_change(change)),
@@ -297,10 +357,8 @@ impl RunView {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
-    use crate::view::RequestStats;
+    use crate::view::{GroupStats, NamedStats};
 
     fn summary(p99: u64, rate: f64, failures: u64, delivered: f64) -> Summary {
         Summary {
@@ -326,9 +384,10 @@ mod tests {
     fn told(metric: &str, worse_by: f64, before: &Summary, after: &Summary) -> (String, bool) {
         let tolerance = Tolerance {
             metric: Compared::parse(metric).unwrap(),
+            of: Subject::Run,
             worse_by,
         };
-        let delta = delta((metric, ""), tolerance, before, after);
+        let delta = delta((metric, ""), &tolerance, before, after);
         (
             delta.change.unwrap_or_else(|| "–".to_owned()),
             delta.regressed,
@@ -407,6 +466,65 @@ mod tests {
         // A load without any rate cannot get slower.
         let still = summary(0, 0.0, 0, 1.0);
         assert!(!told("requests.rate", 0.0, &still, &still).1);
+    }
+
+    #[test]
+    fn one_request_and_one_group_have_numbers_of_their_own() {
+        let rows = |p99: u64, requests: u64| {
+            let latency = LatencyStats {
+                p99,
+                ..LatencyStats::default()
+            };
+            let mut all = summary(200_000, 100.0, 0, 1.0);
+            all.by_name = vec![NamedStats {
+                name: "GET /a".to_owned(),
+                stats: RequestStats {
+                    requests,
+                    rate: requests as f64 / 10.0,
+                    latency,
+                    ..RequestStats::default()
+                },
+                ..NamedStats::default()
+            }];
+            all.groups = vec![GroupStats {
+                name: "buy".to_owned(),
+                count: requests,
+                duration: latency,
+                ..GroupStats::default()
+            }];
+            all
+        };
+        let (before, slower, none) = (rows(100_000, 50), rows(150_000, 40), rows(0, 0));
+        let request = |name: &str| Subject::Request(name.to_owned());
+        let buy = || Subject::Group("buy".to_owned());
+        for (metric, of, after, expected) in [
+            ("latency.p99", request("GET /a"), &slower, Some("+50%")),
+            ("requests.rate", request("GET /a"), &slower, Some("-20%")),
+            ("group.p99", buy(), &slower, Some("+50%")),
+            ("latency.p99", request("GET /a"), &none, None),
+            ("group.p99", buy(), &none, None),
+        ] {
+            let tolerance = Tolerance {
+                metric: Compared::parse(metric).unwrap(),
+                of,
+                worse_by: 0.1,
+            };
+            assert!(tolerance.metric.is_of(&tolerance.of));
+            let delta = delta((metric, "10%"), &tolerance, &before, after);
+            let told = (delta.change.as_deref(), delta.regressed);
+            assert_eq!(told, (expected, true), "{}", delta.metric);
+        }
+        let tolerance = Tolerance {
+            metric: Compared::Latency(Statistic::P99),
+            of: request("GET /b"),
+            worse_by: 0.1,
+        };
+        let unknown = delta(("latency.p99", "10%"), &tolerance, &before, &slower);
+        assert_eq!(unknown.metric, "latency.p99 of GET /b");
+        assert_eq!((unknown.before, unknown.regressed), (None, false));
+        assert!(!Compared::ChecksRatio.is_of(&request("GET /a")));
+        assert!(!Compared::Latency(Statistic::P99).is_of(&buy()));
+        assert!(!Compared::Group(Statistic::P99).is_of(&Subject::Run));
     }
 
     #[test]

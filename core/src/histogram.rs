@@ -69,6 +69,11 @@ impl Histogram {
         (self.sum, self.min, self.max) = (0, 0, 0);
     }
 
+    /// Its precision, in significant digits; `None` before the first value.
+    pub fn digits(&self) -> Option<u8> {
+        self.inner.as_ref().map(|inner| inner.sigfig())
+    }
+
     /// How many values.
     pub fn count(&self) -> u64 {
         self.inner.as_ref().map_or(0, |h| h.len())
@@ -179,16 +184,15 @@ impl<'de> Deserialize<'de> for Histogram {
         if bytes.is_empty() {
             return Ok(Self::default());
         }
+        // Only our own two shapes: a report with another one could make a merge fail or grow. Asked
+        // before there is memory for it: the header alone says how much that is.
+        let ours = [TOTAL_DIGITS, NAME_DIGITS].map(|digits| header(digits, bytes.len()));
+        if !ours.iter().any(|header| bytes.starts_with(header)) || min > max {
+            return Err(D::Error::custom("histogram has bounds that no runner uses"));
+        }
         let inner: hdrhistogram::Histogram<u64> = Deserializer::new()
             .deserialize(&mut bytes.as_slice())
             .map_err(D::Error::custom)?;
-        // Only our own two shapes: a report with another one could make a merge fail or grow.
-        let ours = inner.low() == 1
-            && inner.high() == MAX_MICROS
-            && [TOTAL_DIGITS, NAME_DIGITS].contains(&inner.sigfig());
-        if !ours || min > max {
-            return Err(D::Error::custom("histogram has bounds that no runner uses"));
-        }
         Ok(Self {
             inner: Some(Box::new(inner)),
             sum,
@@ -196,4 +200,15 @@ impl<'de> Deserialize<'de> for Histogram {
             max,
         })
     }
+}
+
+/// What the V2 form of one of ours begins with when it is so long, all big-endian: cookie, length of
+/// the counts, offset of the counts, digits, lowest and highest value, ratio of the values.
+fn header(digits: u8, length: usize) -> Vec<u8> {
+    const COOKIE: u32 = 0x1c84_9313;
+    const LENGTH: usize = 40;
+    let counts = u32::try_from(length.saturating_sub(LENGTH)).unwrap_or(u32::MAX);
+    let words = [COOKIE, counts, 0, u32::from(digits)].map(u32::to_be_bytes);
+    let values = [1, MAX_MICROS, 1.0_f64.to_bits()].map(u64::to_be_bytes);
+    [words.as_flattened(), values.as_flattened()].concat()
 }

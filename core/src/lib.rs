@@ -10,6 +10,7 @@
 //! enters as a parameter, so every behaviour can be tested without waiting.
 
 pub mod baseline;
+mod bounded;
 pub mod coordinator;
 pub mod data;
 pub mod histogram;

@@ -13,6 +13,7 @@ use std::{collections::BTreeMap, time::Duration};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::{
+    bounded,
     series::{Series, SeriesSet},
     view::RunView,
 };
@@ -98,10 +99,12 @@ pub struct EngineReport {
     /// Why it cannot go on, in a sentence; with state `Finished`.
     pub failure: Option<String>,
     /// What the setup left, from its end on; only of runner 0, which does it.
+    #[serde(default, deserialize_with = "bounded::optional_map")]
     pub setup: Option<BTreeMap<String, String>>,
     /// Why the teardown did not go well, in a sentence: worth telling, but the run was what it was.
     pub teardown_failure: Option<String>,
     /// Feeders that ran out of rows and stopped a scenario, by index.
+    #[serde(deserialize_with = "bounded::list")]
     pub exhausted: Vec<u32>,
 }
 
@@ -189,12 +192,26 @@ pub struct ExportCounts {
     pub pending: u64,
     /// Requests to the server that were repeated.
     pub retries: u64,
-    /// `Some(true)` when the server's own count says the same as `indexed`.
+    /// Whether the server's own count says the same as `indexed`; `None` when nobody knows.
     pub verified: Option<bool>,
 }
 
 impl ExportCounts {
-    /// Adds another exporter's counts.
+    /// Of no exporter: what merging begins with, and what leaves nothing to verify.
+    pub const NOTHING: Self = Self {
+        produced: 0,
+        indexed: 0,
+        rejected: 0,
+        sampled_out: 0,
+        dropped: 0,
+        lost: 0,
+        pending: 0,
+        retries: 0,
+        verified: Some(true),
+    };
+
+    /// Adds another exporter's counts. One that nobody verified leaves the sum unverified; one that
+    /// is wrong makes the sum wrong.
     pub fn merge(&mut self, other: &Self) {
         self.produced += other.produced;
         self.indexed += other.indexed;
@@ -205,8 +222,9 @@ impl ExportCounts {
         self.pending += other.pending;
         self.retries += other.retries;
         self.verified = match (self.verified, other.verified) {
-            (Some(a), Some(b)) => Some(a && b),
-            (known, None) | (None, known) => known,
+            (Some(false), _) | (_, Some(false)) => Some(false),
+            (Some(true), Some(true)) => Some(true),
+            (None, _) | (_, None) => None,
         };
     }
 

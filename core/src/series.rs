@@ -5,9 +5,12 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
-use crate::histogram::Histogram;
+use crate::{
+    bounded,
+    histogram::{Histogram, NAME_DIGITS},
+};
 
 /// How a request ended. Closed: every way has its name, and only these.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -246,6 +249,17 @@ pub struct ErrorKey {
     pub message: String,
 }
 
+impl ErrorKey {
+    /// The kind under which those of an outcome are counted that are of too many kinds.
+    pub fn other(outcome: Outcome) -> Self {
+        Self {
+            outcome,
+            series: u32::MAX,
+            message: "(other)".to_owned(),
+        }
+    }
+}
+
 /// Errors of more kinds than this are counted as one kind "(other)" per outcome.
 pub const MAX_ERROR_KINDS: usize = 64;
 
@@ -255,14 +269,18 @@ pub struct SeriesSet {
     /// Over all requests, with [`TOTAL_DIGITS`](crate::histogram::TOTAL_DIGITS).
     pub total: Series,
     /// By index of [`Plan::series`](crate::plan::Plan::series); names that had no request may be
-    /// missing at the end.
+    /// missing at the end. With [`NAME_DIGITS`].
+    #[serde(deserialize_with = "names")]
     pub by_name: Vec<Series>,
     /// Passed and failed, by index of [`Plan::checks`](crate::plan::Plan::checks).
+    #[serde(deserialize_with = "bounded::list")]
     pub checks: Vec<(u64, u64)>,
     /// By index of [`Plan::groups`](crate::plan::Plan::groups); those that were never done may be
-    /// missing at the end.
+    /// missing at the end. With [`NAME_DIGITS`].
+    #[serde(deserialize_with = "groups")]
     pub groups: Vec<GroupSeries>,
     /// Failures by kind.
+    #[serde(deserialize_with = "kinds")]
     pub errors: BTreeMap<ErrorKey, u64>,
     /// Iterations that ended.
     pub iterations: u64,
@@ -288,16 +306,35 @@ pub struct SeriesSet {
     pub resent: u64,
 }
 
+fn names<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<Series>, D::Error> {
+    bounded::checked_list(from, |series: &Series| {
+        of_a_name(&series.latency).and(of_a_name(&series.service_time))
+    })
+}
+
+fn groups<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<GroupSeries>, D::Error> {
+    bounded::checked_list(from, |group: &GroupSeries| of_a_name(&group.duration))
+}
+
+/// One with the precision of totals is seven times as large, and there may be hundreds.
+fn of_a_name(histogram: &Histogram) -> Result<(), &'static str> {
+    match histogram.digits() {
+        None | Some(NAME_DIGITS) => Ok(()),
+        Some(_) => Err("a histogram of a name has the precision of totals"),
+    }
+}
+
+/// As many as [`SeriesSet::count_error`] makes.
+fn kinds<'de, D: Deserializer<'de>>(from: D) -> Result<BTreeMap<ErrorKey, u64>, D::Error> {
+    bounded::map(from, MAX_ERROR_KINDS + Outcome::ALL.len())
+}
+
 impl SeriesSet {
     /// Counts a failure of a kind, `(other)` when there are too many kinds.
     pub fn count_error(&mut self, key: ErrorKey, count: u64) {
         let full = self.errors.len() >= MAX_ERROR_KINDS && !self.errors.contains_key(&key);
         let key = if full {
-            ErrorKey {
-                outcome: key.outcome,
-                series: u32::MAX,
-                message: "(other)".to_owned(),
-            }
+            ErrorKey::other(key.outcome)
         } else {
             key
         };
@@ -376,11 +413,39 @@ impl SeriesSet {
 
     /// Whether nothing at all was counted; a connection without a request is something, too.
     pub fn is_nothing(&self) -> bool {
-        self.total.requests == 0
-            && self.scheduled == 0
-            && self.started == 0
-            && self.iterations == 0
-            && self.connections == 0
-            && self.groups.iter().all(|group| group.count == 0)
+        // Each by its name: one that is forgotten here would not be told when it is alone.
+        let Self {
+            total,
+            by_name,
+            checks,
+            groups,
+            errors,
+            iterations,
+            iterations_failed,
+            scheduled,
+            started,
+            late_by_generator,
+            late_by_target,
+            worst_lateness_us,
+            connections,
+            resent,
+        } = self;
+        let numbers = [
+            total.requests,
+            *iterations,
+            *iterations_failed,
+            *scheduled,
+            *started,
+            *late_by_generator,
+            *late_by_target,
+            *worst_lateness_us,
+            *connections,
+            *resent,
+        ];
+        numbers == [0; 10]
+            && by_name.iter().all(|series| series.requests == 0)
+            && checks.iter().all(|check| *check == (0, 0))
+            && groups.iter().all(|group| group.count == 0)
+            && errors.is_empty()
     }
 }

@@ -131,17 +131,20 @@ pub enum ThresholdError {
     #[error("{0:?} is not a comparison: use one of < <= > >= == !=")]
     Op(String),
     /// The value has the wrong form for the metric.
-    #[error("the value of {metric} has no unit: {source}")]
+    #[error("the value of {metric} does not fit: {source}")]
     Value {
         /// The metric.
         metric: String,
         /// What would be right.
         source: ScalarError,
     },
-    /// The value is not a whole number.
-    #[error("{0:?} is not a whole number")]
+    /// The value is not a whole number, or too large to be compared exactly.
+    #[error("{0:?} is not a whole number from 0 to {LARGEST_COUNT}")]
     Count(String),
 }
+
+/// 2^53: up to here every whole number is an `f64`.
+const LARGEST_COUNT: u64 = 1 << 53;
 
 const METRICS: &str = "latency.{p50,p75,p90,p95,p99,p999,mean,min,max}, serviceTime.{the same}, group.{the same}, errors.{ratio,count}, requests.{rate,count}, checks.ratio, iterations.{count,rate}, delivered.ratio, bytes.{sent,received}";
 
@@ -415,9 +418,11 @@ fn parse_value(metric: Metric, name: &str, text: &str) -> Result<f64, ThresholdE
         | Metric::BytesSent
         | Metric::BytesReceived => {
             return text
-                .parse::<u32>()
-                .map(f64::from)
-                .map_err(|_| ThresholdError::Count(text.to_owned()));
+                .parse::<u64>()
+                .ok()
+                .filter(|count| *count <= LARGEST_COUNT)
+                .map(|count| count as f64)
+                .ok_or_else(|| ThresholdError::Count(text.to_owned()));
         }
     };
     value.map_err(|source| ThresholdError::Value {

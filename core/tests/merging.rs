@@ -3,8 +3,8 @@
 
 use loadtest_core::{
     histogram::{Histogram, MAX_MICROS, NAME_DIGITS, TOTAL_DIGITS},
-    report,
-    series::{ErrorKey, MAX_ERROR_KINDS, Outcome, Sample, SeriesSet},
+    report::{self, ExportCounts},
+    series::{ErrorKey, GroupSeries, MAX_ERROR_KINDS, Outcome, Sample, Series, SeriesSet},
 };
 use proptest::prelude::*;
 
@@ -120,6 +120,58 @@ fn more_kinds_of_errors_than_are_kept_are_still_counted() {
     assert_eq!(set.errors.values().sum::<u64>(), 400);
 }
 
+type Count = fn(&mut SeriesSet);
+
+/// A delta, an interval or a warm-up with nothing in it is never told: whatever is counted alone
+/// must be something.
+#[test]
+fn every_counter_alone_is_something() {
+    let counters: [(&str, Count); 14] = [
+        ("total", |set| set.total.requests = 1),
+        ("by_name", |set| {
+            set.by_name = vec![Series::default(); 2];
+            set.by_name[1].requests = 1;
+        }),
+        ("checks passed", |set| set.checks = vec![(0, 0), (1, 0)]),
+        ("checks failed", |set| set.checks = vec![(0, 1)]),
+        ("groups", |set| {
+            set.groups = vec![GroupSeries::default(); 2];
+            set.groups[1].count = 1;
+        }),
+        ("errors", |set| {
+            let key = ErrorKey {
+                outcome: Outcome::Status,
+                series: 0,
+                message: String::new(),
+            };
+            set.count_error(key, 1);
+        }),
+        ("iterations", |set| set.iterations = 1),
+        ("iterations_failed", |set| set.iterations_failed = 1),
+        ("scheduled", |set| set.scheduled = 1),
+        ("started", |set| set.started = 1),
+        ("late_by_generator", |set| set.late_by_generator = 1),
+        ("late_by_target", |set| set.late_by_target = 1),
+        ("connections", |set| set.connections = 1),
+        ("resent", |set| set.resent = 1),
+    ];
+    let forgotten = counters.iter().filter(|(_, count)| {
+        let mut set = SeriesSet::default();
+        count(&mut set);
+        set.is_nothing()
+    });
+    let forgotten: Vec<_> = forgotten.map(|(name, _)| *name).collect();
+    assert_eq!(forgotten, [""; 0]);
+    // Rows without a count are nothing.
+    let empty = SeriesSet {
+        by_name: vec![Series::default(); 3],
+        checks: vec![(0, 0); 3],
+        groups: vec![GroupSeries::default(); 3],
+        ..SeriesSet::default()
+    };
+    assert!(empty.is_nothing());
+}
+
 #[test]
 fn hostile_bytes_are_refused_and_do_not_panic() {
     let mut histogram = Histogram::default();
@@ -136,5 +188,30 @@ fn hostile_bytes_are_refused_and_do_not_panic() {
                 assert_eq!(merged.count(), 1 + read.count(), "byte {index} bit {bit}");
             }
         }
+    }
+}
+
+#[test]
+fn a_sum_is_verified_when_each_part_is() {
+    let of = |verified| ExportCounts {
+        produced: 2,
+        indexed: 2,
+        verified,
+        ..ExportCounts::default()
+    };
+    for (parts, sum) in [
+        (vec![Some(true)], Some(true)),
+        (vec![Some(true), Some(true)], Some(true)),
+        (vec![Some(true), None], None),
+        (vec![None, Some(true)], None),
+        (vec![None, Some(false)], Some(false)),
+        (vec![Some(false), Some(true), None], Some(false)),
+    ] {
+        let mut all = ExportCounts::NOTHING;
+        for part in &parts {
+            all.merge(&of(*part));
+        }
+        assert_eq!(all.verified, sum, "{parts:?}");
+        assert_eq!(all.indexed, 2 * parts.len() as u64);
     }
 }

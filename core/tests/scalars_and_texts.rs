@@ -140,7 +140,7 @@ fn templates_put_variables_in_and_keep_slots() {
             Segment::Slot(Slot::UserIndex)
         ]
     );
-    let json = parse("say \\\"$(var.q)\\\"", Position::Json).unwrap();
+    let json = parse("say \"$(var.q)\"", Position::Json).unwrap();
     assert_eq!(json.to_display(), "say \\\"a b&\\\"c\\\"");
     assert_eq!(
         parse("cost $$(5)", Position::Text).unwrap(),
@@ -174,6 +174,8 @@ fn thresholds_say_what_is_wrong_with_them() {
         "requests.rate > 100/s",
         "delivered.ratio >= 99%",
         "bytes.received > 0",
+        "bytes.sent < 4294967296",
+        "bytes.sent < 9007199254740992",
     ] {
         assert_eq!(Threshold::parse(None, good).unwrap().name, good);
     }
@@ -185,6 +187,11 @@ fn thresholds_say_what_is_wrong_with_them() {
         ("latency.p99<250ms", "not a threshold"),
         ("errors.ratio < 0.01", "not a percentage"),
         ("errors.count < 1.5", "not a whole number"),
+        ("errors.count < -1", "not a whole number"),
+        (
+            "bytes.sent < 9007199254740993",
+            "\"9007199254740993\" is not a whole number from 0 to 9007199254740992",
+        ),
         ("requests.rate > 100", "not a rate"),
         ("", "not a threshold"),
     ] {

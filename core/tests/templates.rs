@@ -6,7 +6,7 @@
     reason = "in a test, a panic is the report"
 )]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use loadtest_core::template::{
     Argument, Call, DataNames, Escape, Expression, Function, Names, Position, Segment, Slot,
@@ -29,6 +29,7 @@ fn names() -> Names {
         ],
         secrets: vec!["key".to_owned()],
         setup: vec!["tenant".to_owned()],
+        made: BTreeSet::from(["token", "payload", "cart"].map(str::to_owned)),
     }
 }
 
@@ -76,12 +77,33 @@ fn values_are_escaped_by_where_they_stand_unless_raw() {
     };
     assert_eq!(escape("$(token)", Position::Url), Escape::Url);
     assert_eq!(escape("$(token)", Position::Json), Escape::Json);
+    assert_eq!(escape("$(token)", Position::Form), Escape::Url);
+    assert_eq!(escape("$(token:raw)", Position::Form), Escape::None);
     assert_eq!(escape("$(token)", Position::Header), Escape::None);
     assert_eq!(escape("$(token:raw)", Position::Url), Escape::None);
     assert_eq!(escape("$(token :raw)", Position::Json), Escape::None);
     let constant = |text| parse(text, Position::Url).to_display();
     assert_eq!(constant("$(var.region)"), "eu%20west");
     assert_eq!(constant("$(var.region:raw)"), "eu west");
+}
+
+#[test]
+fn what_stands_around_values_is_escaped_where_all_of_it_is_a_text() {
+    let display = |text, position| parse(text, position).to_display();
+    let text = "a \"\\\" $$(b) é $(sha256 'c \"\\')";
+    assert_eq!(
+        display(text, Position::Json),
+        r#"a \"\\\" $(b) é $(sha256 "c \"\\")"#
+    );
+    assert_eq!(
+        display(text, Position::Form),
+        r#"a%20%22%5C%22%20%24%28b%29%20%C3%A9%20$(sha256 "c \"\\")"#
+    );
+    for position in [Position::Url, Position::Header, Position::Text] {
+        let expected = r#"a "\" $(b) é $(sha256 "c \"\\")"#;
+        assert_eq!(display(text, position), expected, "{position:?}");
+    }
+    assert_eq!(parse(text, Position::Json).segments.len(), 2);
 }
 
 #[test]
@@ -148,6 +170,12 @@ fn functions_take_words_texts_and_names() {
         "$(hex token)",
         "$(urlEncode token)",
         "$(jwt HS256 secret.key payload)",
+        "$(jwt HS256 secret.key '{\"sub\": \"a b\"}')",
+        "$(sha256 abc)",
+        "$(sha256 \"product.id\")",
+        "$(sha256 'uuid')",
+        "$(base64 'cart' url)",
+        "$(randomChoice uuid product.id cart it's)",
     ] {
         source(good);
     }
@@ -203,7 +231,36 @@ fn refusals_say_what_there_is() {
             "$(jwt none secret.key payload)",
             "\"none\" is not one of HS256, RS256, ES256",
         ),
+        (
+            "$(jwt HS256 secret.key '{\"sub\": }')",
+            "the claims are no JSON object",
+        ),
+        (
+            "$(jwt HS256 secret.key var.region)",
+            "the claims are no JSON object",
+        ),
         ("$(base64 secret.other)", "spec.secrets has no \"other\""),
+        (
+            "$(base64 uuid)",
+            "$(base64 uuid): uuid is a function, and functions do not nest: set a value to it first, or put it in quotes if it is a text; it is written $(base64 TEXT [standard|url])",
+        ),
+        (
+            "$(sha256 product.id)",
+            "$(sha256 product.id): product.id is no name that is known here: put it in quotes if it is a text; it is written $(sha256 TEXT [hex|base64|base64url])",
+        ),
+        ("$(hmacSha256 key.key payload)", "key.key is no name"),
+        (
+            "$(hex cart)",
+            "$(hex cart): cart is no name that is known here: put it in quotes if it is a text",
+        ),
+        (
+            "$(randomChoice 'light blue' 'dark red)",
+            "'dark begins with a quote that is not closed; it is written $(randomChoice A B …)",
+        ),
+        (
+            "$(now \"unix)",
+            "\"unix begins with a quote that is not closed",
+        ),
         ("$(it's", "close it"),
         ("$(it's)", "$(it's) is not known"),
     ] {

@@ -19,7 +19,7 @@ pub mod validate;
 pub mod yaml;
 
 pub use names::run_key_of;
-pub use plan::{Overrides, accept};
+pub use plan::{Overrides, SearchServer, accept};
 pub use problem::{Place, Problem, Problems, Stage};
 pub use spec::{LoadTest, LoadTestRun, LoadTestRunSpec, LoadTestSpec, TestSpec};
 pub use status::{LoadTestRunStatus, LoadTestStatus};

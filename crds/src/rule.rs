@@ -108,6 +108,11 @@ pub const SELECTOR: Declared = Declared {
     form: Form::ExactlyOne(&["request", "scenario", "group"]),
     message: "set exactly one of request, scenario, group",
 };
+/// What a tolerance is of.
+pub const TOLERANCE_SELECTOR: Declared = Declared {
+    form: Form::ExactlyOne(&["request", "group"]),
+    message: "set exactly one of request, group",
+};
 /// Requests prove who they are in one way.
 pub const TARGET_AUTH: Declared = Declared {
     form: Form::ExactlyOne(&["basic", "bearer", "oauth2ClientCredentials"]),
@@ -189,7 +194,7 @@ pub const RUN_TEST: Declared = Declared {
     message: "test cannot be changed: create another LoadTestRun",
 };
 
-const ALL: [Declared; 28] = [
+const ALL: [Declared; 29] = [
     LOAD,
     TASK,
     STEP,
@@ -203,6 +208,7 @@ const ALL: [Declared; 28] = [
     PART,
     DATA_FROM,
     SELECTOR,
+    TOLERANCE_SELECTOR,
     TARGET_AUTH,
     TOKEN_URL,
     AUTH,

@@ -5,10 +5,11 @@ use croner::{
     parser::{CronParser, Seconds, Year},
 };
 use jiff::{Timestamp, Zoned, tz::TimeZone};
-use loadtest_core::report::UnixMicros;
+use loadtest_core::{plan::RunIdentity, report::UnixMicros};
 
 use crate::{
-    baseline, plan,
+    baseline,
+    plan::{self, Overrides},
     problem::{Problem, Stage},
     spec::{LoadTestSpec, Schedule},
 };
@@ -50,7 +51,11 @@ pub enum ScheduleError {
 /// # Errors
 /// Every problem.
 pub fn accept(spec: &LoadTestSpec) -> Result<(), Vec<Problem>> {
-    let mut problems = plan::accept(&spec.test, "spec").err().unwrap_or_default();
+    let nobody = RunIdentity::nobody();
+    let (plan, mut problems) = match plan::build(&spec.test, nobody, &Overrides::default()) {
+        Ok(plan) => (Some(plan), Vec::new()),
+        Err(problems) => (None, problems),
+    };
     if let Some(Err(error)) = spec.schedule.as_ref().map(Times::parse) {
         let field = match error {
             ScheduleError::Zone(_) => "spec.schedule.timeZone",
@@ -59,7 +64,7 @@ pub fn accept(spec: &LoadTestSpec) -> Result<(), Vec<Problem>> {
         problems.push(Problem::new(Stage::Acceptance, field, error.to_string()));
     }
     if let Some(baseline) = &spec.baseline {
-        problems.extend(baseline::accept(baseline));
+        problems.extend(baseline::accept(baseline, plan.as_ref()));
     }
     if problems.is_empty() {
         Ok(())

@@ -11,7 +11,7 @@ use loadtest_core::{
     threshold::Abort,
 };
 use loadtest_crds::{
-    Manifest, Overrides, TestSpec,
+    Manifest, Overrides, SearchServer, TestSpec,
     plan::{self, build},
     validate::load,
 };
@@ -262,7 +262,10 @@ fn the_command_line_wins() {
         raw: Some(RawMode::All),
         local: true,
         files: true,
-        elasticsearch_url: Some("http://127.0.0.1:9200/".to_owned()),
+        elasticsearch: Some(SearchServer {
+            url: "http://127.0.0.1:9200/".to_owned(),
+            ..SearchServer::default()
+        }),
         ..Overrides::default()
     };
     let plan = build(&spec, identity(), &overrides).unwrap();

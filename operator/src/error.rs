@@ -87,6 +87,14 @@ impl Error {
 }
 
 impl Error {
+    /// What the API server said if it refuses for good, see [`refusal`].
+    pub fn refusal(&self) -> Option<&str> {
+        match self {
+            Self::Api { source, .. } => refusal(source),
+            _ => None,
+        }
+    }
+
     /// Whether trying again cannot help and nobody need be told: what the reconcile was about is gone,
     /// or goes with its namespace.
     ///
@@ -121,6 +129,15 @@ pub fn is_namespace_ending(error: &kube::Error) -> bool {
         && causes
             .into_iter()
             .any(|cause| cause.reason == "NamespaceTerminating")
+}
+
+/// What the API server said if it refuses for good: trying the same again will not change it, or only
+/// when somebody changes something else.
+pub fn refusal(error: &kube::Error) -> Option<&str> {
+    match error {
+        kube::Error::Api(status) if matches!(status.code, 400 | 403 | 422) => Some(&status.message),
+        _ => None,
+    }
 }
 
 /// What the API server said, without the rest of its answer.

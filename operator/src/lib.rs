@@ -22,3 +22,6 @@ pub mod process;
 pub mod rails;
 pub mod run;
 pub mod settings;
+
+#[cfg(test)]
+pub(crate) mod scripted;

@@ -20,6 +20,11 @@ pub const RUN_ID: &str = "loadtest.dev/run-id";
 /// Annotation of runs: the moment of the start that runners were told, microseconds since 1970.
 /// `status.run.startTime` has whole seconds only.
 pub const START: &str = "loadtest.dev/start";
+/// Annotation of runs: the decision to end the load early, as JSON.
+pub const EARLY_END: &str = "loadtest.dev/early-end";
+/// Annotation of a `LoadTest`: the number of the run whose key is noted beside it, so that one that
+/// is left when that was deleted is known to be older.
+pub const LAST_RUN_NUMBER: &str = "loadtest.dev/last-run-number";
 /// Annotation that the Job controller gives each pod.
 pub const COMPLETION_INDEX: &str = "batch.kubernetes.io/job-completion-index";
 

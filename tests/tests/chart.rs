@@ -100,6 +100,7 @@ fn everything() -> Value {
             "tls": {"caRef": {"configMap": {"name": "es-ca", "key": "ca.crt"}}},
             "raw": {"mode": "ErrorsAndSlow", "slowerThan": "1s"},
             "drainTimeout": "1m", "spoolLimit": "1Gi",
+            "dataStreamPrefix": "perf", "manageTemplates": false,
         }},
         "dashboards": {
             "grafana": {
@@ -123,6 +124,27 @@ fn everything() -> Value {
         }],
         "priorityClassName": "system-cluster-critical",
     })
+}
+
+/// A search server is described by the same fields in a test and in the chart.
+#[test]
+fn result_profiles_have_every_field_of_a_search_server() {
+    let read = |path: &str| fs::read_to_string(root().join(path)).unwrap();
+    let values: Value =
+        serde_json::from_str(&read("charts/loadtest-operator/values.schema.json")).unwrap();
+    let profile = &values["properties"]["resultProfiles"]["additionalProperties"]["properties"];
+    let definition = loadtest_crds::crd::load_test();
+    let spec = &loadtest_crds::crd::schema(&definition)["properties"]["spec"]["properties"];
+    let server = &spec["results"]["properties"]["elasticsearch"]["properties"];
+    let names = |of: &Value| -> BTreeSet<String> {
+        let members = of.as_object().unwrap();
+        members
+            .keys()
+            .filter(|name| *name != "profile")
+            .cloned()
+            .collect()
+    };
+    assert_eq!(names(profile), names(server));
 }
 
 #[test]

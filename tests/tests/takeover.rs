@@ -3,9 +3,10 @@
 //! Run by `make e2e`, after the tests of one replica.
 #![allow(clippy::unwrap_used, reason = "in a test, a panic is the report")]
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, Result, ensure};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, Time};
 use loadtest_tests::{
     cluster::{self, Namespace, OPERATOR, OPERATOR_NAMESPACE},
     root, wait,
@@ -14,8 +15,13 @@ use serde_json::{Value, json};
 
 /// Of a takeover from a leader that was killed: docs and design promise it.
 const TAKEOVER: Duration = Duration::from_secs(20);
-/// Of one that gave the lease back: candidates look every 2.5 s at most; the rest is the machine's.
-const HANDOVER: Duration = Duration::from_secs(8);
+/// Of one that gave the lease back: it ends its work in 5 s at most, candidates look every 2.5 s at most; the
+/// rest is the machine's.
+const HANDOVER: Duration = Duration::from_secs(20);
+/// So long others wait for one that does not renew.
+const LEASE_DURATION: Duration = Duration::from_secs(15);
+/// What is waited for whatever is promised: promises are compared with the times in the Lease.
+const LIMIT: Duration = Duration::from_mins(1);
 
 const LEASE: &str = "lease/loadtest-operator";
 const SLICE: &str = "endpointslice/loadtest-operator-leader";
@@ -78,16 +84,24 @@ fn led_to() -> Result<(String, String)> {
     ))
 }
 
-/// Waits until another than `before` holds the lease and runners are led to it.
-fn taken_over_from(before: &str, limit: Duration) -> Result<(String, Duration)> {
-    let begun = Instant::now();
-    let now = wait::until("another leader", limit, || {
-        let holder = holder()?;
-        Ok((!holder.is_empty() && holder != before).then_some(holder))
+/// A time that the holder wrote into the Lease; its clock is this machine's.
+fn time(lease: &Value, field: &str) -> Result<SystemTime> {
+    let time: MicroTime = serde_json::from_value(lease["spec"][field].clone())?;
+    Ok(SystemTime::from(time.0))
+}
+
+/// Waits until another than `before` holds the lease and runners are led to it; who, and when it took it.
+fn taken_over_from(before: &str) -> Result<(String, SystemTime)> {
+    let (now, acquired) = wait::until("another leader", LIMIT, || {
+        let lease = get(LEASE)?;
+        let holder = lease["spec"]["holderIdentity"].as_str().unwrap_or_default();
+        if holder.is_empty() || holder == before {
+            return Ok(None);
+        }
+        Ok(Some((holder.to_owned(), time(&lease, "acquireTime")?)))
     })?;
-    let left = limit.saturating_sub(begun.elapsed());
     let pod = pod_of(&now)?;
-    wait::until("runners to be led to it", left, || {
+    wait::until("runners to be led to it", LIMIT, || {
         // The kubelet tells the address of a pod that has just begun a moment later.
         let address = operator(&["get", "pod", &pod, "-o", "jsonpath={.status.podIP}"])?;
         // Between two leaders there may be no slice at all.
@@ -96,7 +110,16 @@ fn taken_over_from(before: &str, limit: Duration) -> Result<(String, Duration)> 
         };
         Ok((!address.is_empty() && leads_to == address && leads_whom == pod).then_some(()))
     })?;
-    Ok((now, begun.elapsed()))
+    Ok((now, acquired))
+}
+
+/// The next leader after `cause`, which ended the one `before`, if it came within `promised`.
+fn next_leader(before: &str, cause: SystemTime, promised: Duration) -> Result<String> {
+    let (now, acquired) = taken_over_from(before)?;
+    let took = acquired.duration_since(cause)?;
+    ensure!(took <= promised, "taken over in {took:?}");
+    println!("taken over in {took:?}");
+    Ok(now)
 }
 
 const ROLE: &str = "role/loadtest-operator-own";
@@ -152,8 +175,8 @@ fn under_way(namespace: &Namespace) -> bool {
 #[ignore = "needs a cluster with the operator: make e2e"]
 fn a_run_does_not_notice_who_leads() -> Result<()> {
     let _two = TwoReplicas::new()?;
-    Namespace::with_target("takeover")?.explain(|namespace| {
-        let first = wait::until("a leader", TAKEOVER, || {
+    Namespace::delivered("takeover", |namespace| {
+        let first = wait::until("a leader", LIMIT, || {
             let holder = holder()?;
             Ok((!holder.is_empty()).then_some(holder))
         })?;
@@ -164,21 +187,21 @@ fn a_run_does_not_notice_who_leads() -> Result<()> {
         })?;
 
         // Killed: nothing is given back.
+        let cause = SystemTime::now();
         let killed = std::process::Command::new(root().join("tests/cluster/kill-container"))
             .args([OPERATOR_NAMESPACE, &pod_of(&first)?])
             .status()?;
         ensure!(killed.success(), "the leader could not be killed");
-        let (second, took) = taken_over_from(&first, TAKEOVER)?;
-        println!("taken over from a leader that was killed in {took:?}");
+        let second = next_leader(&first, cause, TAKEOVER)?;
 
         // Deleted as a rollout does it: it gives the lease back.
+        let cause = SystemTime::now();
         operator(&["delete", "pod", &pod_of(&second)?, "--wait=false"])?;
-        let (third, took) = taken_over_from(&second, HANDOVER)?;
-        println!("taken over from a leader that was told to end in {took:?}");
+        let third = next_leader(&second, cause, HANDOVER)?;
 
         // Without its Lease the leader stays, and makes it anew.
         operator(&["delete", LEASE])?;
-        wait::until("the Lease to be made anew", Duration::from_secs(8), || {
+        wait::until("the Lease to be made anew", LIMIT, || {
             let lease = get(LEASE).unwrap_or_default();
             Ok((lease["spec"]["holderIdentity"] == third.as_str()).then_some(()))
         })?;
@@ -208,7 +231,7 @@ fn a_run_does_not_notice_who_leads() -> Result<()> {
 #[ignore = "needs a cluster with the operator: make e2e"]
 fn a_leader_that_cannot_renew_ends_before_another_may_act() -> Result<()> {
     // One that is there: a rollout may have ended the last one a moment ago.
-    let before = wait::until("a leader", TAKEOVER, || {
+    let before = wait::until("a leader", LIMIT, || {
         let holder = holder()?;
         let there = || get(&format!("pod/{}", pod_of(&holder)?)).map(drop);
         Ok((!holder.is_empty() && there().is_ok()).then_some(holder))
@@ -221,16 +244,23 @@ fn a_leader_that_cannot_renew_ends_before_another_may_act() -> Result<()> {
     };
     let counted = restarts()?;
     let read_only = ReadOnly::new()?;
-    // The renew deadline, which is less than the lease duration that others wait.
-    let begun = Instant::now();
-    wait::until("the process to end", Duration::from_secs(14), || {
+    wait::until("the process to end", LIMIT, || {
         Ok((restarts()? > counted).then_some(()))
     })?;
-    println!("ended after {:?}", begun.elapsed());
     let said = operator(&["logs", &pod, "--previous", "--tail=5"])?;
     ensure!(said.contains("the lease is lost"), "{said}");
     ensure!(holder()? == before, "it gave back what it had lost");
+    let finished = "/status/containerStatuses/0/lastState/terminated/finishedAt";
+    let finished = get(&format!("pod/{pod}"))?.pointer(finished).cloned();
+    let finished: Time = serde_json::from_value(finished.context("no finishedAt")?)?;
+    // Its fraction is cut off.
+    let ended = SystemTime::from(finished.0) + Duration::from_secs(1);
+    let took = ended.duration_since(time(&get(LEASE)?, "renewTime")?)?;
+    ensure!(
+        took < LEASE_DURATION,
+        "ended {took:?} after its last renewal"
+    );
     drop(read_only);
-    taken_over_from(&before, Duration::from_mins(1))?;
+    taken_over_from(&before)?;
     operator(&["rollout", "status", OPERATOR, "--timeout=30s"]).map(drop)
 }

@@ -76,14 +76,14 @@ impl Orders {
 
 /// What came of it; `None` if the runner did not say.
 fn listen(child: &mut Child, mut look: impl FnMut(&Seen)) -> Option<Result<bool, String>> {
-    let lines = BufReader::new(child.stdout.take()?).lines();
+    let lines = BufReader::new(child.stdout.take()?).split(b'\n');
     for line in lines.map_while(Result::ok) {
-        match serde_json::from_str(&line) {
+        match serde_json::from_slice(&line) {
             Ok(Told::Seen(seen)) => look(&seen),
             Ok(Told::Done(whole)) => return Some(Ok(whole)),
             Ok(Told::Problem(problem)) => return Some(Err(problem)),
             // The code of a step kind may print what it wants.
-            Err(_) => say(&line),
+            Err(_) => say(&String::from_utf8_lossy(&line)),
         }
     }
     None

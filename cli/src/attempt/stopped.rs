@@ -1,13 +1,11 @@
 //! An iteration that somebody stops: what is private is removed first, since secrets are in it.
 
 use std::{
-    io, process,
+    io,
     sync::{Arc, Mutex, PoisonError},
-    thread,
 };
 
 use crate::{
-    exit::Exit,
     output::terminal::say,
     run::{scratch::Scratch, signals::Signals},
 };
@@ -26,18 +24,16 @@ pub(super) fn tidied(scratch: Scratch) -> io::Result<Tidied> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    let mut signals = {
+    let signals = {
         let _inside = runtime.enter();
         Signals::new()?
     };
-    thread::Builder::new()
-        .name("signals".to_owned())
-        .spawn(move || {
-            runtime.block_on(signals.next());
-            remove(&watched);
-            say("stopped in the middle of the iteration: what was to come, a teardown too, is not done");
-            process::exit(i32::from(Exit::Aborted.code()));
-        })?;
+    signals.end_process(runtime, move || {
+        remove(&watched);
+        say(
+            "stopped in the middle of the iteration: what was to come, a teardown too, is not done",
+        );
+    })?;
     Ok(Tidied(scratch))
 }
 

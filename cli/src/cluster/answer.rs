@@ -43,10 +43,10 @@ pub async fn give(cluster: &Cluster, run: &Run, form: OutputForm) -> Result<Exit
             text(&run.status, view),
             cluster.namespace,
             run.name()
-        ));
+        ))?;
     } else {
         let status = serde_json::to_value(&run.status).unwrap_or_default();
-        print(&formatted(&status, form));
+        print(&formatted(&status, form))?;
     }
     Ok(exit_of(run))
 }
@@ -130,6 +130,7 @@ fn counts(export: &Export) -> ExportCounts {
         dropped: count(export.dropped),
         lost: count(export.lost),
         pending: count(export.pending),
+        verified: export.verified,
         ..ExportCounts::default()
     }
 }
@@ -291,9 +292,12 @@ fn exported(export: &Export) -> String {
             let _ = write!(line, " + {} {name}", count(number));
         }
     }
-    let problem = export.problem.as_ref();
-    let problem = problem.map(|problem| format!("          {problem}\n"));
-    format!("{line}\n{}", problem.unwrap_or_default())
+    line.push('\n');
+    let miscounted = (export.verified == Some(false)).then_some(table::MISCOUNTED);
+    for problem in export.problem.as_deref().into_iter().chain(miscounted) {
+        let _ = writeln!(line, "          {problem}");
+    }
+    line
 }
 
 /// As in the table of a local run: the share beside the count, if there is one.

@@ -47,7 +47,7 @@ pub async fn compare(cluster: &Cluster, args: &Args) -> Result<Exit, ClusterErro
             &serde_json::json!({"a": side(&before), "b": side(&after), "rows": rows}),
             form,
         ),
-    });
+    })?;
     Ok(Exit::Passed)
 }
 

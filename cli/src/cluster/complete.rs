@@ -7,7 +7,7 @@ use std::{env, time::Duration};
 use clap::{Arg, CommandFactory as _};
 
 use super::{ClusterError, Connection, plugin::Plugin};
-use crate::{exit::Exit, output::terminal::print};
+use crate::{exit::Exit, output::terminal::answer};
 
 /// How `kubectl` finds it.
 pub const NAME: &str = "kubectl_complete-loadtest";
@@ -31,11 +31,8 @@ pub fn run() -> Exit {
         Wanted::Names(kinds) => (names(&line.connection, kinds), NO_FILES),
     };
     words.retain(|word| word.starts_with(&last));
-    for word in words {
-        print(&format!("{word}\n"));
-    }
-    print(&format!("{files}\n"));
-    Exit::Passed
+    words.push(files.to_owned());
+    answer(&(words.join("\n") + "\n"))
 }
 
 /// What could stand next.

@@ -63,6 +63,8 @@ impl Connection {
         }
         let mut config = self.config().await?;
         config.connect_timeout = Some(CONNECT);
+        // The client's own would send everything up to 16 times, a new run as well.
+        config.default_retry = false;
         if let Some(user) = &self.user {
             config.auth_info.impersonate = Some(user.clone());
             config.auth_info.impersonate_groups =

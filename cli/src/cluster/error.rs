@@ -5,7 +5,11 @@ use std::error::Error;
 use kube::{client::AuthError, config::KubeconfigError, core::Status};
 use loadtest_crds::Problem;
 
-use crate::{exit::Exit, manifest, output::terminal::say};
+use crate::{
+    exit::Exit,
+    manifest,
+    output::terminal::{Unprinted, say},
+};
 
 /// Why a command did not do what was asked.
 #[derive(Debug, thiserror::Error)]
@@ -59,6 +63,18 @@ pub enum ClusterError {
         /// What it said.
         message: String,
     },
+    /// Nobody knows whether the run was made.
+    #[error(
+        "the cluster at {server} did not say whether it made the run: {message}; before you try again see `kubectl loadtest history -n {namespace}`: two runs would send load at once"
+    )]
+    Unsure {
+        /// Its address.
+        server: String,
+        /// What it said.
+        message: String,
+        /// Where the run would be.
+        namespace: String,
+    },
     /// The credentials are none.
     #[error(
         "the cluster at {server} does not take the credentials of the kubeconfig: {message}; log in again, or choose another context with --context"
@@ -81,7 +97,8 @@ pub enum ClusterError {
     },
     /// The API is unknown.
     #[error(
-        "the cluster at {server} does not know LoadTests (loadtest.dev/v1alpha1): install the operator with `helm install loadtest charts/loadtest-operator --namespace loadtest-system --create-namespace`"
+        "the cluster at {server} does not know LoadTests (loadtest.dev/v1alpha1): install the operator with `helm install loadtest oci://ghcr.io/loadtest-dev/charts/loadtest-operator --version {version} --namespace loadtest-system --create-namespace`",
+        version = env!("CARGO_PKG_VERSION")
     )]
     NotInstalled {
         /// Its address.
@@ -119,6 +136,9 @@ pub enum ClusterError {
     /// It takes longer than was allowed.
     #[error("{0}")]
     Timeout(String),
+    /// What was found out cannot be printed.
+    #[error(transparent)]
+    Print(#[from] Unprinted),
     /// Anything else.
     #[error("cannot {doing}: {message}")]
     Other {

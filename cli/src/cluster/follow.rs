@@ -81,7 +81,8 @@ pub async fn follow(
         patience,
         began: Instant::now(),
         said: String::new(),
-        stopping: false,
+        stop: Stop::No,
+        refused: String::new(),
         unseen_said: false,
         away_since: None,
     };
@@ -100,18 +101,22 @@ pub async fn follow(
                 if following.is_left_by_interrupt() {
                     return Ok(None);
                 }
-                // A cluster that does not answer must not keep anybody from leaving.
-                tokio::select! {
-                    () = signals.next() => {
-                        following.is_left_by_interrupt();
-                        return Ok(None);
-                    }
-                    () = following.stop() => {}
-                }
+                look.reset_immediately();
             }
             looked = following.next(&mut look) => last = looked?.unwrap_or(last),
         }
     }
+}
+
+/// Whether the run is to stop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stop {
+    /// Nobody wants that.
+    No,
+    /// Somebody does; the cluster has not taken it yet.
+    Asked,
+    /// The cluster knows.
+    Told,
 }
 
 /// A run and what was said of it.
@@ -121,7 +126,9 @@ struct Following<'a> {
     patience: Patience,
     began: Instant,
     said: String,
-    stopping: bool,
+    stop: Stop,
+    /// Why it could not be told to stop, as it was said.
+    refused: String,
     unseen_said: bool,
     away_since: Option<Instant>,
 }
@@ -155,14 +162,10 @@ impl Following<'_> {
     async fn next(&mut self, look: &mut Interval) -> Result<Option<Run>, ClusterError> {
         look.tick().await;
         self.check_time().await?;
-        let looked = tokio::time::timeout(ANSWER, self.cluster.run(&self.name)).await;
-        let looked = looked.unwrap_or_else(|_| {
-            Err(ClusterError::Unreachable {
-                server: self.cluster.server.clone(),
-                reason: format!("no answer within {} s", ANSWER.as_secs()),
-            })
-        });
-        match looked {
+        if self.stop == Stop::Asked {
+            self.tell().await;
+        }
+        match self.answer(self.cluster.run(&self.name)).await {
             Ok(Some(run)) => {
                 if self.away_since.take().is_some() {
                     self.note("the cluster answers again");
@@ -188,11 +191,11 @@ impl Following<'_> {
 
     /// After Ctrl-C: whether it leaves. If not, it stops the run.
     fn is_left_by_interrupt(&mut self) -> bool {
-        if self.patience.stops && !self.stopping {
-            self.stopping = true;
+        if self.patience.stops && self.stop == Stop::No {
+            self.stop = Stop::Asked;
             return false;
         }
-        let on = if self.stopping {
+        let on = if self.stop == Stop::Told {
             "is stopping"
         } else {
             "goes on"
@@ -204,22 +207,46 @@ impl Following<'_> {
         true
     }
 
-    async fn stop(&self) {
-        match self.cluster.cancel(&self.name).await {
-            Ok(()) => self.note("the run is told to stop; once more Ctrl-C leaves at once"),
-            Err(error) => say(&format!(
-                "error: the run goes on: {error}\nonce more Ctrl-C leaves it to itself"
-            )),
+    /// Tells the run to stop; what does not work is tried again at the next look.
+    async fn tell(&mut self) {
+        match self.answer(self.cluster.cancel(&self.name)).await {
+            Ok(()) => {
+                self.stop = Stop::Told;
+                self.note("the run is told to stop; once more Ctrl-C leaves at once");
+            }
+            Err(error) => {
+                let refused = error.to_string();
+                if refused != self.refused {
+                    say(&format!(
+                        "error: the run goes on: {refused}\nit is tried again; once more Ctrl-C leaves the run to itself"
+                    ));
+                    self.refused = refused;
+                }
+            }
         }
+    }
+
+    /// What the cluster says, if it says it soon.
+    async fn answer<T>(
+        &self,
+        asked: impl Future<Output = Result<T, ClusterError>>,
+    ) -> Result<T, ClusterError> {
+        let answered = tokio::time::timeout(ANSWER, asked).await;
+        answered.unwrap_or_else(|_| {
+            Err(ClusterError::Unreachable {
+                server: self.cluster.server.clone(),
+                reason: format!("no answer within {} s", ANSWER.as_secs()),
+            })
+        })
     }
 
     async fn check_time(&self) -> Result<(), ClusterError> {
         let Some(limit) = self.patience.timeout else {
             return Ok(());
         };
-        if self.began.elapsed() < limit {
+        let Some(late) = self.began.elapsed().checked_sub(limit) else {
             return Ok(());
-        }
+        };
         let limit = loadtest_core::scalar::format_duration(limit);
         let name = &self.name;
         if !self.patience.stops {
@@ -227,13 +254,15 @@ impl Following<'_> {
                 "the run {name} is not over after {limit}, and goes on"
             )));
         }
-        let told = self.cluster.cancel(name).await;
-        Err(ClusterError::Timeout(match told {
-            Ok(()) => format!("the run {name} is not over after {limit}, and was told to stop"),
-            Err(error) => {
-                format!("the run {name} is not over after {limit}, and goes on: {error}")
-            }
-        }))
+        Err(ClusterError::Timeout(
+            match self.answer(self.cluster.cancel(name)).await {
+                Ok(()) => format!("the run {name} is not over after {limit}, and was told to stop"),
+                Err(error) if error.is_passing() && late < GIVE_UP => return Ok(()),
+                Err(error) => {
+                    format!("the run {name} is not over after {limit}, and goes on: {error}")
+                }
+            },
+        ))
     }
 }
 

@@ -10,7 +10,7 @@ use kube::{
 };
 use loadtest_crds::names;
 
-use super::{Cluster, ClusterError};
+use super::{Cluster, ClusterError, objects::patiently};
 use crate::{
     exit::Exit,
     output::terminal::{print, say},
@@ -70,14 +70,15 @@ pub async fn logs(cluster: &Cluster, args: &Args) -> Result<Exit, ClusterError> 
     });
     let sources: Vec<_> = sources.collect();
     if args.follow {
-        let all = sources.iter().map(|source| source.print(&api, args));
+        let all = sources
+            .iter()
+            .map(|source| source.print(cluster, &api, args));
         for printed in join_all(all).await {
-            printed.map_err(cluster.failed("read the runners' logs"))?;
+            printed?;
         }
     } else {
         for source in &sources {
-            let printed = source.print(&api, args).await;
-            printed.map_err(cluster.failed("read the runners' logs"))?;
+            source.print(cluster, &api, args).await?;
         }
     }
     Ok(Exit::Passed)
@@ -100,7 +101,7 @@ async fn pods(
 ) -> Result<BTreeMap<u32, Pod>, ClusterError> {
     let api: Api<Pod> = Api::namespaced(cluster.client.clone(), &cluster.namespace);
     let of_run = ListParams::default().labels(&format!("{}={run}", names::LABEL_RUN));
-    let list = api.list(&of_run).await;
+    let list = patiently(|| api.list(&of_run)).await;
     let list = list.map_err(cluster.failed("list the run's pods"))?;
     let index = |pod: &Pod| pod.annotations().get(COMPLETION_INDEX)?.parse().ok();
     let by_index = list
@@ -119,32 +120,39 @@ struct Source {
 }
 
 impl Source {
-    async fn print(&self, api: &Api<Pod>, args: &Args) -> kube::Result<()> {
+    async fn print(
+        &self,
+        cluster: &Cluster,
+        api: &Api<Pod>,
+        args: &Args,
+    ) -> Result<(), ClusterError> {
+        let unread = || cluster.failed("read the runners' logs");
         let params = LogParams {
             container: Some(self.container.to_owned()),
             follow: args.follow,
             tail_lines: args.tail.map(i64::from),
             ..LogParams::default()
         };
-        let stream = match api.log_stream(&self.pod, &params).await {
+        let stream = match patiently(|| api.log_stream(&self.pod, &params)).await {
             Ok(stream) => stream,
             // A container that has not begun yet has no log.
             Err(kube::Error::Api(status)) if status.code == 400 => {
                 say(&format!("{}{}", self.prefix, status.message));
                 return Ok(());
             }
-            Err(error) => return Err(error),
+            Err(error) => return Err(unread()(error)),
         };
         pin_mut!(stream);
         let mut line = Vec::new();
         loop {
             line.clear();
             let read = stream.read_until(b'\n', &mut line).await;
-            if read.map_err(kube::Error::ReadEvents)? == 0 {
+            let read = read.map_err(kube::Error::ReadEvents);
+            if read.map_err(unread())? == 0 {
                 return Ok(());
             }
             let text = String::from_utf8_lossy(&line);
-            print(&format!("{}{}\n", self.prefix, text.trim_end_matches('\n')));
+            print(&format!("{}{}\n", self.prefix, text.trim_end_matches('\n')))?;
         }
     }
 }

@@ -3,6 +3,8 @@
 //! They are read without their types: one object that a newer operator wrote must not keep all
 //! others from being listed.
 
+use std::time::Duration;
+
 use k8s_openapi::{api::core::v1::ConfigMap, jiff::Timestamp};
 use kube::{
     Api, Client, ResourceExt,
@@ -20,6 +22,13 @@ use super::ClusterError;
 
 /// Objects that are asked for at once.
 const PAGE: u32 = 500;
+
+/// Before a busy server is asked again: an API server that throttles says "in a second".
+const PAUSES: [Duration; 3] = [
+    Duration::from_millis(250),
+    Duration::from_millis(500),
+    Duration::from_secs(1),
+];
 
 /// A namespace of a cluster.
 #[derive(Clone)]
@@ -123,6 +132,16 @@ impl Cluster {
         move |error| ClusterError::api(doing, &self.server, error)
     }
 
+    /// The same cluster, in another namespace if there is one.
+    #[must_use]
+    pub fn or_in(&self, namespace: Option<&str>) -> Self {
+        let mut there = self.clone();
+        if let Some(namespace) = namespace {
+            namespace.clone_into(&mut there.namespace);
+        }
+        there
+    }
+
     fn test_api(&self) -> Api<DynamicObject> {
         Api::namespaced_with(self.client.clone(), &self.namespace, &self.tests)
     }
@@ -151,7 +170,8 @@ impl Cluster {
     /// # Errors
     /// When they cannot be read.
     pub async fn test_names(&self) -> Result<Vec<String>, ClusterError> {
-        let list = self.test_api().list_metadata(&ListParams::default()).await;
+        let (api, all) = (self.test_api(), ListParams::default());
+        let list = patiently(|| api.list_metadata(&all)).await;
         let list = list.map_err(self.failed("list LoadTests"))?;
         Ok(list.items.iter().map(ResourceExt::name_any).collect())
     }
@@ -173,14 +193,27 @@ impl Cluster {
     /// When there is none, or it cannot be read.
     pub async fn find(&self, name: &str) -> Result<Run, ClusterError> {
         let all = self.find_all(name).await?;
-        all.into_iter()
-            .next()
-            .ok_or_else(|| ClusterError::NotFound {
-                kind: RUN_OR_TEST,
-                name: name.to_owned(),
-                namespace: self.namespace.clone(),
-                mend: RUN_OR_TEST_MEND,
-            })
+        all.into_iter().next().ok_or_else(|| self.nothing(name))
+    }
+
+    fn nothing(&self, name: &str) -> ClusterError {
+        ClusterError::NotFound {
+            kind: RUN_OR_TEST,
+            name: name.to_owned(),
+            namespace: self.namespace.clone(),
+            mend: RUN_OR_TEST_MEND,
+        }
+    }
+
+    /// Whether a name without runs is no mistake: a `LoadTest` may have none yet.
+    ///
+    /// # Errors
+    /// When it is one, or cannot be looked for.
+    pub async fn may_have_no_runs(&self, name: &str) -> Result<(), ClusterError> {
+        match split(name)? {
+            (Some(Kind::Run), _) => Err(self.nothing(name)),
+            (_, test) => self.test(test).await.map(drop),
+        }
     }
 
     /// All runs that a name stands for, the newest first: see [`Self::find`].
@@ -188,10 +221,7 @@ impl Cluster {
     /// # Errors
     /// When they cannot be read.
     pub async fn find_all(&self, name: &str) -> Result<Vec<Run>, ClusterError> {
-        let (of_kind, name) = match name.split_once('/') {
-            Some((kind, name)) => (Some(kind_of(kind)?), name),
-            None => (None, name),
-        };
+        let (of_kind, name) = split(name)?;
         if of_kind != Some(Kind::Test)
             && let Some(run) = self.run(name).await?
         {
@@ -210,10 +240,11 @@ impl Cluster {
     /// # Errors
     /// When they cannot be read.
     pub async fn runs(&self) -> Result<Vec<Run>, ClusterError> {
+        let api = self.run_api();
         let mut page = ListParams::default().limit(PAGE);
         let mut runs = Vec::new();
         loop {
-            let list = self.run_api().list(&page).await;
+            let list = patiently(|| api.list(&page)).await;
             let list = list.map_err(self.failed("list LoadTestRuns"))?;
             runs.extend(list.items.into_iter().map(Run::new));
             match list.metadata.continue_ {
@@ -227,13 +258,23 @@ impl Cluster {
         Ok(runs)
     }
 
-    /// Makes a run.
+    /// Makes a run. It is asked for once: a cluster whose answer was lost may have made it, and a
+    /// second one would send its load beside the first.
     ///
     /// # Errors
-    /// When the cluster refuses it.
+    /// When the cluster refuses it, or does not say whether it made it.
     pub async fn create(&self, run: &DynamicObject) -> Result<Run, ClusterError> {
         let created = self.run_api().create(&PostParams::default(), run).await;
-        created.map(Run::new).map_err(self.failed("start a run"))
+        created.map(Run::new).map_err(|error| match error {
+            kube::Error::Api(status) if matches!(status.code, 500 | 502 | 504) => {
+                ClusterError::Unsure {
+                    server: self.server.clone(),
+                    message: status.message,
+                    namespace: self.namespace.clone(),
+                }
+            }
+            error => ClusterError::api("start a run", &self.server, error),
+        })
     }
 
     /// A new run of a test, without a name of its own yet, with the label that all objects of a
@@ -254,11 +295,9 @@ impl Cluster {
     /// # Errors
     /// When it cannot be told.
     pub async fn cancel(&self, name: &str) -> Result<(), ClusterError> {
+        let (api, params) = (self.run_api(), PatchParams::default());
         let cancel = Patch::Merge(json!({"spec": {"cancel": true}}));
-        let patched = self
-            .run_api()
-            .patch(name, &PatchParams::default(), &cancel)
-            .await;
+        let patched = patiently(|| api.patch(name, &params, &cancel)).await;
         patched.map(drop).map_err(self.failed("stop the run"))
     }
 
@@ -268,7 +307,7 @@ impl Cluster {
     /// When it cannot be read.
     pub async fn config_map(&self, name: &str) -> Result<Option<ConfigMap>, ClusterError> {
         let maps: Api<ConfigMap> = Api::namespaced(self.client.clone(), &self.namespace);
-        let found = maps.get_opt(name).await;
+        let found = patiently(|| maps.get_opt(name)).await;
         found.map_err(self.failed("read the run's ConfigMaps"))
     }
 }
@@ -277,6 +316,14 @@ impl Cluster {
 enum Kind {
     Test,
     Run,
+}
+
+/// A name, and the kind that stands before it.
+fn split(name: &str) -> Result<(Option<Kind>, &str), ClusterError> {
+    match name.split_once('/') {
+        Some((kind, name)) => Ok((Some(kind_of(kind)?), name)),
+        None => Ok((None, name)),
+    }
 }
 
 /// A kind as `kubectl` takes it before a name.
@@ -292,9 +339,25 @@ fn kind_of(text: &str) -> Result<Kind, ClusterError> {
     }
 }
 
+/// Asks again, for seconds, while the server is busy: only for what may be done twice.
+pub async fn patiently<T, Asked>(ask: impl Fn() -> Asked) -> kube::Result<T>
+where
+    Asked: Future<Output = kube::Result<T>>,
+{
+    for pause in PAUSES {
+        match ask().await {
+            Err(kube::Error::Api(status)) if matches!(status.code, 429 | 503 | 504) => {
+                tokio::time::sleep(pause).await;
+            }
+            answered => return answered,
+        }
+    }
+    ask().await
+}
+
 /// That an object is not there is an answer; that its kind is not there is none.
 async fn get(api: &Api<DynamicObject>, name: &str) -> kube::Result<Option<DynamicObject>> {
-    match api.get(name).await {
+    match patiently(|| api.get(name)).await {
         Ok(object) => Ok(Some(object)),
         Err(kube::Error::Api(status))
             if status.code == 404 && status.details.as_ref().is_some_and(|of| of.name == name) =>

@@ -27,6 +27,7 @@ use crate::{
 /// Arguments of `run` in a cluster.
 #[allow(clippy::doc_markdown)]
 #[derive(Debug, clap::Args)]
+#[command(mut_arg("secrets", |secrets| secrets.hide(true)))] // refused in words: the cluster has them
 pub struct Args {
     /// Name of a LoadTest in the cluster.
     #[arg(required_unless_present = "file", conflicts_with = "file")]
@@ -91,10 +92,28 @@ fn duration(text: &str) -> Result<Duration, String> {
 pub enum Request {
     /// A `LoadTest` that the cluster has.
     Named(String),
-    /// One that the file has: name and spec, as the command line changed it.
-    Inline(String, Value),
+    /// One that the file has.
+    Inline {
+        /// Its name.
+        name: String,
+        /// Where the file says that it is.
+        namespace: Option<String>,
+        /// As the command line changed it.
+        spec: Value,
+    },
     /// A whole run.
     Whole(Box<LoadTestRun>),
+}
+
+impl Request {
+    /// Where a file says that it is.
+    fn namespace(&self) -> Option<&str> {
+        match self {
+            Self::Named(_) => None,
+            Self::Inline { namespace, .. } => namespace.as_deref(),
+            Self::Whole(run) => run.metadata.namespace.as_deref(),
+        }
+    }
 }
 
 /// Reads and checks what can be, before a cluster is asked.
@@ -148,9 +167,13 @@ fn from_text(
         // None, or more than one, is refused there.
         let test = manifest::one_changed_test(manifest, &args.all_changes())?;
         test.plan(RunIdentity::nobody(), &Overrides::default())?;
-        same_namespace(test.object.metadata.namespace.as_deref(), namespace)?;
-        let spec = json_of(&test.object.spec.test);
-        return Ok(Request::Inline(test.name().to_owned(), spec));
+        let written = test.object.metadata.namespace.clone();
+        same_namespace(written.as_deref(), namespace)?;
+        return Ok(Request::Inline {
+            name: test.name().to_owned(),
+            namespace: written,
+            spec: json_of(&test.object.spec.test),
+        });
     }
     let loaded = validate::load(manifest)?;
     let mut whole = loaded.into_iter().filter_map(|manifest| match manifest {
@@ -258,9 +281,10 @@ fn json_of(value: &impl serde::Serialize) -> Value {
 /// # Errors
 /// When the run cannot be made or followed.
 pub async fn run(cluster: &Cluster, request: Request, args: &Args) -> Result<Exit, ClusterError> {
+    let cluster = &cluster.or_in(request.namespace());
     let object = match request {
         Request::Named(name) => named(cluster, &name, args).await?,
-        Request::Inline(name, spec) => cluster.new_run(&name, &json!({ "test": spec })),
+        Request::Inline { name, spec, .. } => cluster.new_run(&name, &json!({ "test": spec })),
         Request::Whole(run) => {
             let mut object = match (&run.spec.test, &run.spec.load_test_ref) {
                 (None, Some(of)) if args.changes_anything() => {
@@ -275,20 +299,32 @@ pub async fn run(cluster: &Cluster, request: Request, args: &Args) -> Result<Exi
     started(cluster, &object, &args.waiting).await
 }
 
-/// A run of a `LoadTest`: of the test as it is when the run starts, or with changes of a copy of it
-/// that has them.
+/// A run of a `LoadTest` as it is now, with the changes of the command line. Like the operator's own
+/// runs it has a copy of the test, so that `rerun` does the same once more.
 async fn named(cluster: &Cluster, name: &str, args: &Args) -> Result<DynamicObject, ClusterError> {
     let test = cluster.test(name).await?;
-    let mut spec = json!({"loadTestRef": {"name": name}});
-    if args.changes_anything() {
-        let written = test.data.get("spec").cloned().unwrap_or_default();
+    let written = test.data.get("spec").cloned().unwrap_or_default();
+    let test = if args.changes_anything() {
         let changed = changed(name, &written, args).map_err(|problems| ClusterError::Manifest {
             source_name: format!("loadtest/{name}"),
             problems,
         })?;
-        set(&mut spec, "test", json_of(&changed));
-    }
+        json_of(&changed)
+    } else {
+        of_a_run(written)
+    };
+    let spec = json!({"loadTestRef": {"name": name}, "test": test});
     Ok(cluster.new_run(name, &spec))
+}
+
+/// What a run does, without what says when one starts; fields of a newer version stay.
+fn of_a_run(mut spec: Value) -> Value {
+    if let Some(fields) = spec.as_object_mut() {
+        fields.retain(|field, _| {
+            field != "runToken" && !names::NOT_RUN_RELEVANT.contains(&field.as_str())
+        });
+    }
+    spec
 }
 
 /// Does a run once more: what it was made from is copied.
@@ -312,20 +348,16 @@ async fn started(
     object: &DynamicObject,
     waiting: &Waiting,
 ) -> Result<Exit, ClusterError> {
-    let mut there = cluster.clone();
-    if let Some(namespace) = &object.metadata.namespace {
-        there.namespace.clone_from(namespace);
-    }
-    let run = there.create(object).await?;
+    let run = cluster.create(object).await?;
     if !waiting.wait {
-        created(&there, &run, waiting);
+        created(cluster, &run, waiting)?;
         return Ok(Exit::Passed);
     }
     if !waiting.quiet {
         say(&format!(
             "loadtestrun/{} created in {}",
             run.name(),
-            there.namespace
+            cluster.namespace
         ));
     }
     let patience = Patience {
@@ -333,21 +365,21 @@ async fn started(
         timeout: waiting.timeout,
         quiet: waiting.quiet,
     };
-    match follow::follow(&there, run, patience).await? {
-        Some(run) => answer::give(&there, &run, waiting.output).await,
+    match follow::follow(cluster, run, patience).await? {
+        Some(run) => answer::give(cluster, &run, waiting.output).await,
         None => Ok(Exit::Aborted),
     }
 }
 
-fn created(cluster: &Cluster, run: &Run, waiting: &Waiting) {
+fn created(cluster: &Cluster, run: &Run, waiting: &Waiting) -> Result<(), ClusterError> {
     if waiting.output != OutputForm::Table {
-        print(&answer::formatted(&json_of(&run.object), waiting.output));
-        return;
+        let made = answer::formatted(&json_of(&run.object), waiting.output);
+        return Ok(print(&made)?);
     }
     print(&format!(
         "loadtestrun.loadtest.dev/{} created\n",
         run.name()
-    ));
+    ))?;
     if !waiting.quiet {
         say(&format!(
             "follow it with: kubectl loadtest watch {} -n {}",
@@ -355,4 +387,5 @@ fn created(cluster: &Cluster, run: &Run, waiting: &Waiting) {
             cluster.namespace
         ));
     }
+    Ok(())
 }

@@ -28,14 +28,17 @@ pub async fn stop(cluster: &Cluster, args: &Args) -> Result<Exit, ClusterError> 
         let name = newest.name();
         print(&format!(
             "loadtestrun.loadtest.dev/{name} is over already: {verdict}\n"
-        ));
+        ))?;
     }
+    // Whoever cannot be told of one run still wants the others stopped.
+    let mut printed = Ok(());
     for run in active {
         let name = run.name();
         cluster.cancel(&name).await?;
-        print(&format!(
+        printed = printed.and(print(&format!(
             "loadtestrun.loadtest.dev/{name} is told to stop\n"
-        ));
+        )));
     }
+    printed?;
     Ok(Exit::Passed)
 }

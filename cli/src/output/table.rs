@@ -268,7 +268,14 @@ fn export_line(out: &mut String, export: &ExportCounts, problem: &str) {
     if !export.complete() && !problem.is_empty() {
         let _ = writeln!(out, "          {problem}");
     }
+    if export.verified == Some(false) {
+        let _ = writeln!(out, "          {MISCOUNTED}");
+    }
 }
+
+/// What is said of documents that a server confirmed and does not count.
+pub const MISCOUNTED: &str =
+    "the server itself counts another number of documents than it confirmed";
 
 fn verdict(out: &mut String, view: &RunView) {
     let Some(judgement) = &view.judgement else {

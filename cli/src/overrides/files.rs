@@ -7,6 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use loadtest_core::plan::ClientCertificate;
 use loadtest_crds::{Problem, Stage, TestSpec};
 
 use super::{
@@ -125,8 +126,12 @@ impl PrivateFiles {
     /// Writes the files.
     ///
     /// # Errors
-    /// As of the system calls.
+    /// As of the system calls; and when secrets would lie on a disk, which may keep them.
     pub fn write(&self, scratch: &Scratch) -> io::Result<Written> {
+        if let (Some(why), false) = (scratch.not_in_memory(), self.secrets.is_empty()) {
+            let message = format!("secrets are kept in memory only; {why}");
+            return Err(io::Error::other(message));
+        }
         Ok(Written {
             secrets: write_all(scratch, "secrets", &self.secrets)?,
             data: write_all(scratch, "data", &self.data)?,
@@ -223,5 +228,83 @@ pub fn anchor(spec: &mut TestSpec, directory: &Path) {
         body.file.iter_mut().for_each(anchored);
         let parts = body.multipart.iter_mut().flatten();
         parts.for_each(|part| part.file.iter_mut().for_each(anchored));
+    }
+}
+
+/// A client certificate of the options `<prefix>-cert` and `<prefix>-key`, which need each other.
+///
+/// # Errors
+/// A file that cannot be read, by its option.
+pub fn client_certificate(
+    prefix: &str,
+    certificate: Option<&Path>,
+    key: Option<&Path>,
+) -> Result<Option<ClientCertificate>, Vec<Problem>> {
+    let certificate = readable(&format!("{prefix}-cert"), certificate)?;
+    let key = readable(&format!("{prefix}-key"), key)?;
+    let both = certificate.zip(key);
+    Ok(both.map(|(certificate_file, key_file)| ClientCertificate {
+        certificate_file,
+        key_file,
+    }))
+}
+
+/// The whole path of a file that can be read, since engines have a directory of their own.
+///
+/// # Errors
+/// Why it cannot, by option.
+pub fn readable(option: &str, path: Option<&Path>) -> Result<Option<String>, Vec<Problem>> {
+    let refused = |message: String| vec![Problem::new(Stage::Acceptance, option, message)];
+    let Some(path) = path else { return Ok(None) };
+    let shown = path.display();
+    std::fs::read_to_string(path)
+        .map_err(|error| refused(format!("cannot read {shown}: {error}")))?;
+    std::path::absolute(path)
+        .ok()
+        .and_then(|path| path.to_str().map(str::to_owned))
+        .ok_or_else(|| {
+            refused(format!(
+                "{shown} is no name of a file that can be written down"
+            ))
+        })
+        .map(Some)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_are_never_put_where_a_disk_may_keep_them() {
+        let root = std::env::temp_dir().join(format!("loadtest-instead-{}", std::process::id()));
+        std::fs::create_dir_all(&root).unwrap();
+        let absent = root.join("absent");
+        let scratch = Scratch::in_one_of(&absent, &root, "a").unwrap();
+        let absent = absent.display();
+        let why = format!(
+            "{absent} cannot be written (No such file or directory (os error 2)), and {} may lie on a disk: mount a tmpfs at {absent}",
+            root.display()
+        );
+        assert_eq!(scratch.not_in_memory(), Some(why.as_str()));
+        let of = |text: &str| BTreeMap::from([("key".to_owned(), text.as_bytes().to_vec())]);
+        let secret = PrivateFiles {
+            secrets: of("hush"),
+            data: of("rows"),
+        };
+        let refused = secret.write(&scratch).unwrap_err();
+        assert_eq!(
+            refused.to_string(),
+            format!("secrets are kept in memory only; {why}")
+        );
+        let data = PrivateFiles {
+            secrets: BTreeMap::new(),
+            ..secret
+        };
+        assert_eq!(data.write(&scratch).unwrap().data.len(), 1);
+        drop(scratch);
+        let in_memory = Scratch::in_one_of(&root, Path::new("/absent"), "b").unwrap();
+        assert_eq!(in_memory.not_in_memory(), None);
+        drop(in_memory);
+        std::fs::remove_dir_all(&root).unwrap();
     }
 }

@@ -13,7 +13,7 @@ use std::path::PathBuf;
 
 use loadtest_crds::{Place, Problem, Stage, yaml};
 
-pub use files::{PrivateFiles, SecretSource, anchor};
+pub use files::{PrivateFiles, SecretSource, anchor, client_certificate, readable};
 pub use objects::Objects;
 
 use crate::{manifest, run::options::name_and_value};
@@ -111,7 +111,15 @@ impl Variables {
 
     /// A slip of the pen would change nothing, and nobody would know.
     fn has(&self, name: &str) -> Result<(), String> {
-        let is_used = || self.text.contains(&format!("var.{name}"));
+        let written = format!("var.{name}");
+        let is_used = || {
+            let mut found = self.text.match_indices(&written);
+            // The beginning of another name is another name.
+            found.any(|(at, _)| {
+                let behind = self.text.get(at + written.len()..).unwrap_or_default();
+                !behind.starts_with(|next: char| next.is_alphanumeric() || next == '_')
+            })
+        };
         if self.declared.iter().any(|declared| declared == name) || is_used() {
             return Ok(());
         }

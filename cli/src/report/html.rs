@@ -439,7 +439,11 @@ fn health(generator: &Generator, status: &LoadTestRunStatus) -> List {
 }
 
 fn accounting(export: &Export) -> List {
-    let verified = if export.verified { "yes" } else { "not asked" };
+    let verified = match export.verified {
+        Some(true) => "yes",
+        Some(false) => "no: the server counts another number",
+        None => "not known",
+    };
     let mut facts = vec![
         fact("Produced", count(export.produced)),
         fact("Indexed", count(export.indexed)),

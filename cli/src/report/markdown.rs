@@ -4,6 +4,8 @@ use std::fmt::Write as _;
 
 use loadtest_crds::status::{ErrorRow, Export, Summary};
 
+use crate::output::table::MISCOUNTED;
+
 use super::{files::RunFiles, html::subtitle, samples::Sample};
 
 /// The whole text.
@@ -189,6 +191,9 @@ fn accounting(out: &mut String, export: &Export) {
     );
     if let Some(problem) = &export.problem {
         let _ = writeln!(out, "\n> {}", escaped(problem));
+    }
+    if export.verified == Some(false) {
+        let _ = writeln!(out, "\n> {MISCOUNTED}");
     }
 }
 

@@ -20,7 +20,7 @@ use clap::ValueEnum;
 
 use crate::{
     exit::Exit,
-    output::terminal::{print, say},
+    output::terminal::{Unprinted, print, say},
 };
 use files::{FilesError, RunFiles};
 
@@ -77,6 +77,9 @@ pub enum ReportError {
         /// What the system said.
         error: std::io::Error,
     },
+    /// The report cannot be printed.
+    #[error(transparent)]
+    Print(#[from] Unprinted),
     /// The report cannot be written.
     #[error("cannot write {path}: {error}; choose another file with --out FILE")]
     Write {
@@ -117,8 +120,7 @@ fn report(args: &Args) -> Result<(), ReportError> {
         (Some(path), _) => path.clone(),
         (None, Form::Html) => args.dir.join(PAGE),
         (None, _) => {
-            print(&text);
-            return Ok(());
+            return Ok(print(&text)?);
         }
     };
     write(&to, &text)?;

@@ -51,6 +51,8 @@ struct Document {
     error: Error,
     http: Http,
     loadtest: LoadTest,
+    /// A step kind of somebody's own may have none.
+    #[serde(default)]
     url: Url,
     trace: Trace,
 }
@@ -118,7 +120,7 @@ struct OfSample {
     note: String,
 }
 
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
 struct Url {
     full: String,
 }
@@ -131,10 +133,14 @@ struct Trace {
 impl Document {
     /// Whether it is one of those that a row counts; the warm-up is in no row.
     fn is_of(&self, row: &ErrorRow) -> bool {
+        let Error { kind, message } = &self.error;
         self.loadtest.stage == "load"
-            && self.error.kind == row.kind
-            && self.error.message == row.message
-            && self.loadtest.request.name == row.request
+            && row.is_like(&ErrorRow::new(
+                kind,
+                &self.loadtest.request.name,
+                message,
+                0,
+            ))
     }
 
     fn sample(&self) -> Sample {
@@ -160,7 +166,9 @@ impl Document {
         ]);
         let response = self.http.response.as_ref();
         Sample {
-            request: format!("{} {}", self.http.request.method, self.url.full),
+            request: format!("{} {}", self.http.request.method, self.url.full)
+                .trim_end()
+                .to_owned(),
             circumstances: parts.join(", "),
             body: response
                 .map(|response| response.body.content.clone())

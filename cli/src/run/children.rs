@@ -193,12 +193,21 @@ async fn wait(mut child: Child, log: PathBuf, mut kill: watch::Receiver<bool>) -
     describe(&status, &last.ok().and_then(Result::ok).unwrap_or_default())
 }
 
-/// Copies what a child says into its log file and returns its last line.
+/// Copies what a child says into its log file and returns its last line. All is read, also what is
+/// no text: whoever writes into a pipe that nobody reads ends.
 async fn keep_log(stderr: ChildStderr, path: &Path) -> String {
-    let mut lines = BufReader::new(stderr).lines();
+    let mut stderr = BufReader::new(stderr);
     let mut file: Option<File> = None;
     let mut last = String::new();
-    while let Ok(Some(line)) = lines.next_line().await {
+    let mut bytes = Vec::new();
+    while stderr
+        .read_until(b'\n', &mut bytes)
+        .await
+        .is_ok_and(|read| read > 0)
+    {
+        let line =
+            String::from_utf8_lossy(bytes.strip_suffix(b"\n").unwrap_or(&bytes)).into_owned();
+        bytes.clear();
         if file.is_none() {
             let directory = path.parent().unwrap_or(Path::new("."));
             file = std::fs::create_dir_all(directory)

@@ -140,7 +140,7 @@ fn encoded(answer: &Answer) -> Response {
 fn refusal(refused: &Refused) -> Response {
     let status = match refused {
         Refused::UnknownRunner(_) => StatusCode::NOT_FOUND,
-        Refused::OtherPlan { .. } => StatusCode::CONFLICT,
+        Refused::OtherPlan { .. } | Refused::TooManyRows { .. } => StatusCode::CONFLICT,
     };
     (status, refused.to_string()).into_response()
 }

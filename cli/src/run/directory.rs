@@ -22,6 +22,9 @@ pub const DEAD_LETTERS: &str = "dead-letters.ndjson";
 /// Exactly what `.status` of a run is in a cluster.
 pub const SUMMARY: &str = "summary.json";
 
+/// What the runners wrote, until it is joined: a directory for each.
+pub const PARTS: &str = "parts";
+
 /// Where default directories are made, in the working directory.
 const DEFAULT_PARENT: &str = "loadtest-runs";
 
@@ -100,7 +103,7 @@ impl RunDirectory {
     /// # Errors
     /// As of the system call.
     pub fn part(&self, index: u32) -> io::Result<PathBuf> {
-        let path = self.path.join("parts").join(index.to_string());
+        let path = self.path.join(PARTS).join(index.to_string());
         fs::create_dir_all(&path)?;
         Ok(path)
     }
@@ -144,7 +147,7 @@ impl RunDirectory {
         if plan.results.files.is_none() {
             return Ok(());
         }
-        let parts = self.path.join("parts");
+        let parts = self.path.join(PARTS);
         let directories: Vec<_> = (0..plan.runners)
             .map(|index| parts.join(index.to_string()))
             .collect();

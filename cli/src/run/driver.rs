@@ -94,12 +94,9 @@ struct State {
 }
 
 impl Driver<'_> {
-    /// Starts the runners and stays until the run is complete and every process has ended.
-    ///
-    /// # Errors
-    /// When signals cannot be received; runners that cannot be started become the run's verdict.
-    pub async fn drive(mut self) -> io::Result<Driven> {
-        let mut signals = Signals::new()?;
+    /// Starts the runners and stays until the run is complete and every process has ended. Runners
+    /// that cannot be started become the run's verdict.
+    pub async fn drive(mut self, signals: &mut Signals) -> Driven {
         let mut state = State {
             restarts: vec![0; self.plan.runners as usize],
             ..State::default()
@@ -114,7 +111,7 @@ impl Driver<'_> {
                 () = signals.next() => self.interrupted(&mut state),
             }
             if self.step(&mut state) {
-                return Ok(self.finish(&state));
+                return self.finish(&state);
             }
         }
     }
@@ -181,6 +178,8 @@ impl Driver<'_> {
             self.make_durable(&view);
             coordinator.confirm_start();
         }
+        // Nobody succeeds this driver.
+        coordinator.confirm_early_end();
         if coordinator.unconfirmed_judgement().is_some() {
             self.make_durable(&completed(coordinator.view(now), state));
             coordinator.confirm_judgement();

@@ -9,7 +9,7 @@ use std::{
 use loadtest_core::{
     coordinator::{Coordinator, Refused},
     report::{Answer, EngineReport, UnixMicros},
-    series::{ErrorKey, Series},
+    series::{ErrorKey, Series, SeriesSet},
 };
 
 /// Locust's own window of its current percentiles.
@@ -49,12 +49,22 @@ impl History {
         if coordinator.merged().total.requests > before
             && let Some((total, errors)) = delta
         {
-            for key in errors {
-                self.seen.entry(key).or_insert((now, now)).1 = now;
-            }
+            self.see(errors, coordinator.merged(), now);
             self.remember(total, now);
         }
         Ok(answer)
+    }
+
+    /// Failures are seen as the kinds under which the run counts them.
+    fn see(&mut self, errors: Vec<ErrorKey>, merged: &SeriesSet, now: UnixMicros) {
+        for key in errors {
+            let key = if merged.errors.contains_key(&key) {
+                key
+            } else {
+                ErrorKey::other(key.outcome)
+            };
+            self.seen.entry(key).or_insert((now, now)).1 = now;
+        }
     }
 
     /// One series for each second, however many runners report in it.
@@ -99,5 +109,37 @@ impl History {
     /// When each kind of failure was first and last reported.
     pub fn seen(&self) -> &BTreeMap<ErrorKey, (UnixMicros, UnixMicros)> {
         &self.seen
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use loadtest_core::series::{MAX_ERROR_KINDS, Outcome};
+
+    use super::*;
+
+    /// Two runners together have more kinds of failures than are counted apart.
+    #[test]
+    fn what_is_counted_as_other_was_seen_as_other() {
+        let of_runner = |runner: u32| {
+            let kinds = (0..40).map(|number| ErrorKey {
+                outcome: Outcome::Check,
+                series: 0,
+                message: format!("runner {runner}, kind {number}"),
+            });
+            let mut set = SeriesSet::default();
+            kinds.for_each(|kind| set.count_error(kind, 1));
+            set
+        };
+        let (mut history, mut merged) = (History::default(), SeriesSet::default());
+        for (runner, now) in [(0, 7 * SECOND), (1, 9 * SECOND), (1, 11 * SECOND)] {
+            let set = of_runner(runner);
+            merged.merge(&set);
+            history.see(set.errors.into_keys().collect(), &merged, now);
+        }
+        assert_eq!(merged.errors.len(), MAX_ERROR_KINDS + 1);
+        assert!(history.seen().keys().eq(merged.errors.keys()));
+        let other = ErrorKey::other(Outcome::Check);
+        assert_eq!(history.seen()[&other], (9 * SECOND, 11 * SECOND));
     }
 }

@@ -1,11 +1,11 @@
 //! A plan becomes a run: directory, server, processes, driver, files, answer.
 
-use std::{io, path::Path, time::Duration};
+use std::{io, path::Path};
 
 use loadtest_core::{coordinator::Coordinator, identity, plan::Plan, scalar::format_duration};
 
 use loadtest_crds::yaml;
-use loadtest_runner::export::push::run_documents;
+use tokio::runtime::Runtime;
 
 use super::{
     Options, OutputForm,
@@ -14,17 +14,17 @@ use super::{
     control::Control,
     directory::{self, DirectoryError, RunDirectory},
     driver::{Driven, Driver},
-    history::History,
+    leave::{self, Leave, Unwritten},
     progress::Progress,
     recorder::Recorder,
     scratch::Scratch,
+    signals::Signals,
 };
 use crate::{
     exit::Exit,
     output::{
-        locust::{self, HistoryWriter, Moment},
         table,
-        terminal::{print, say},
+        terminal::{Unprinted, print, say},
     },
     report,
 };
@@ -34,8 +34,8 @@ use crate::{
 enum LocalError {
     #[error(transparent)]
     Directory(#[from] DirectoryError),
-    #[error("cannot write {0}: {1}")]
-    Csv(String, csv::Error),
+    #[error(transparent)]
+    Unwritten(#[from] Unwritten),
     #[error("cannot make a memory-backed directory for the runners: {0}")]
     Scratch(io::Error),
     #[error("cannot write the run directory: {0}")]
@@ -46,6 +46,15 @@ enum LocalError {
     Serve(io::Error),
     #[error("the run cannot be driven: {0}")]
     Drive(io::Error),
+}
+
+/// Why a run that was carried out has no answer on standard output.
+#[derive(Debug, thiserror::Error)]
+enum Unanswered {
+    #[error("the status cannot be written as JSON: {0}")]
+    Json(#[from] serde_json::Error),
+    #[error(transparent)]
+    Print(#[from] Unprinted),
 }
 
 /// Carries out a plan and answers; `scratch` is gone when it returns.
@@ -71,12 +80,7 @@ fn carry_out(
     scratch: Scratch,
 ) -> Result<Exit, LocalError> {
     if let Some(prefix) = &options.csv {
-        // Found out now, not after the load.
-        for name in locust::FILES {
-            let path = with_prefix(prefix, name);
-            std::fs::File::create(&path)
-                .map_err(|error| LocalError::Csv(path.clone(), error.into()))?;
-        }
+        leave::begin_tables(prefix)?;
     }
     let bytes = plan.to_bytes()?;
     let hash = identity::plan_hash(&bytes);
@@ -93,7 +97,8 @@ fn carry_out(
     );
     let token = random_hex().map_err(LocalError::Scratch)?;
     let control = Control::new(coordinator, clock, &token);
-    let driven = runtime.block_on(async {
+    let (driven, signals) = runtime.block_on(async {
+        let mut signals = Signals::new().map_err(LocalError::Drive)?;
         let orders = Orders {
             plan: directory.write_plan(&bytes).map_err(LocalError::Write)?,
             plan_hash: hash.clone(),
@@ -117,27 +122,45 @@ fn carry_out(
             clock,
             progress: Progress::new(options.quiet, plan),
             record: &|view| recorder.record(view),
-            rows: Some(history(directory)?),
+            rows: Some(leave::begin_history(directory)?),
             plan,
         };
         if !options.quiet {
             say(&announcement(plan, directory.path()));
         }
-        driver.drive().await.map_err(LocalError::Drive)
+        Ok::<_, LocalError>((driver.drive(&mut signals).await, signals))
     })?;
     drop(scratch);
-    write_files(plan, options, directory, &control, clock, &driven)?;
-    recorder.record(&driven.view).map_err(LocalError::Write)?;
-    if plan.results.files.is_some() {
-        let lines = run_documents(plan, &hash, &driven.view, clock.now());
-        directory.write_runs(&lines).map_err(LocalError::Write)?;
-    }
-    if let Err(error) = report::leave_page(directory.path()) {
-        // The run is what it is, and the page can be made at any time.
-        say(&format!("warning: {error}"));
-    }
-    answer(options, directory, &recorder, &driven);
-    Ok(exit_of(&driven))
+    end_while_joining(directory, runtime, signals)?;
+    let leave = Leave {
+        plan,
+        plan_hash: &hash,
+        directory,
+        csv: options.csv.as_deref(),
+        control: &control,
+        recorder: &recorder,
+        clock,
+    };
+    let unwritten = leave.files(&driven);
+    let answered = answer(options, directory, &recorder, &driven);
+    Ok(exit_of(&driven, &unwritten, answered.err().as_ref()))
+}
+
+/// From now on a signal ends this process: the runners have ended, and files of many gigabytes take
+/// minutes.
+fn end_while_joining(
+    directory: &RunDirectory,
+    runtime: Runtime,
+    signals: Signals,
+) -> Result<(), LocalError> {
+    let told = format!(
+        "stopped while the runners' files were joined: what is not joined yet is in {}, and the verdict is in {}",
+        directory.file(directory::PARTS).display(),
+        directory.file(directory::SUMMARY).display()
+    );
+    signals
+        .end_process(runtime, move || say(&told))
+        .map_err(LocalError::Drive)
 }
 
 fn places(
@@ -157,11 +180,6 @@ fn places(
         .collect()
 }
 
-fn history(directory: &RunDirectory) -> Result<HistoryWriter, LocalError> {
-    let path = own_csv(directory, "stats_history.csv");
-    HistoryWriter::create(Path::new(&path)).map_err(|error| LocalError::Csv(path, error))
-}
-
 fn announcement(plan: &Plan, directory: &Path) -> String {
     let runners = if plan.runners == 1 {
         "1 runner".to_owned()
@@ -177,85 +195,17 @@ fn announcement(plan: &Plan, directory: &Path) -> String {
     )
 }
 
-fn write_files(
-    plan: &Plan,
+fn answer(
     options: &Options,
     directory: &RunDirectory,
-    control: &Control,
-    clock: Clock,
+    recorder: &Recorder<'_>,
     driven: &Driven,
-) -> Result<(), LocalError> {
-    directory
-        .join_parts(plan, driven.files_whole)
-        .map_err(LocalError::Write)?;
-    let duration = driven
-        .view
-        .summary
-        .as_ref()
-        .map(|s| s.duration)
-        .unwrap_or_default();
-    let [stats, history, failures] = locust::FILES.map(|name| own_csv(directory, name));
-    let shared = control.lock();
-    let failed = |path: &str, error| LocalError::Csv(path.to_owned(), error);
-    locust::write_stats(Path::new(&stats), &plan.series, &driven.merged, duration)
-        .map_err(|error| failed(&stats, error))?;
-    locust::write_failures(
-        Path::new(&failures),
-        &plan.series,
-        &driven.merged,
-        shared.history.seen(),
-    )
-    .map_err(|error| failed(&failures, error))?;
-    last_row(Path::new(&history), clock, duration, driven)
-        .map_err(|error| failed(&history, error))?;
-    if let Some(prefix) = &options.csv {
-        for name in locust::FILES {
-            let to = with_prefix(prefix, name);
-            std::fs::copy(own_csv(directory, name), &to)
-                .map_err(|error| failed(&to, error.into()))?;
-        }
-    }
-    Ok(())
-}
-
-/// The history ends with all requests, as the other files do.
-fn last_row(path: &Path, clock: Clock, duration: Duration, driven: &Driven) -> csv::Result<()> {
-    if driven.merged.is_nothing() {
-        return Ok(());
-    }
-    HistoryWriter::append(path)?.write(&Moment {
-        at: clock.now(),
-        users: 0,
-        window: &driven.last_window,
-        window_length: History::window_length(duration),
-        total: &driven.merged.total,
-    })
-}
-
-fn own_csv(directory: &RunDirectory, name: &str) -> String {
-    with_prefix(&directory.file("loadtest"), name)
-}
-
-fn with_prefix(prefix: &Path, name: &str) -> String {
-    format!("{}_{name}", prefix.display())
-}
-
-fn answer(options: &Options, directory: &RunDirectory, recorder: &Recorder<'_>, driven: &Driven) {
+) -> Result<(), Unanswered> {
     let status = recorder.status(&driven.view);
-    match options.output {
-        OutputForm::Json => match serde_json::to_string_pretty(&status) {
-            Ok(text) => print(&format!("{text}\n")),
-            Err(error) => say(&format!(
-                "error: the status cannot be written as JSON: {error}"
-            )),
-        },
-        OutputForm::Yaml => match serde_json::to_value(&status) {
-            Ok(status) => print(&yaml::to_string(&status)),
-            Err(error) => say(&format!(
-                "error: the status cannot be written as YAML: {error}"
-            )),
-        },
-        OutputForm::Table => print(&format!(
+    let text = match options.output {
+        OutputForm::Json => serde_json::to_string_pretty(&status)? + "\n",
+        OutputForm::Yaml => yaml::to_string(&serde_json::to_value(&status)?),
+        OutputForm::Table => format!(
             "\n{}Files     {}: {}\n",
             table::render(&driven.view),
             directory.path().display(),
@@ -271,12 +221,20 @@ fn answer(options: &Options, directory: &RunDirectory, recorder: &Recorder<'_>, 
             .filter(|name| name.contains('*') || directory.file(name).exists())
             .collect::<Vec<_>>()
             .join(", ")
-        )),
-    }
+        ),
+    };
+    Ok(print(&text)?)
 }
 
-fn exit_of(driven: &Driven) -> Exit {
+/// The verdict, if all of it is where it belongs; says what is not.
+fn exit_of(driven: &Driven, unwritten: &[Unwritten], unanswered: Option<&Unanswered>) -> Exit {
+    let files = unwritten.iter().map(ToString::to_string);
+    let missing: Vec<_> = files.chain(unanswered.map(ToString::to_string)).collect();
+    for error in &missing {
+        say(&format!("error: {error}"));
+    }
     match &driven.view.judgement {
+        _ if !missing.is_empty() => Exit::Error,
         _ if driven.killed => Exit::Aborted,
         Some(judgement) => judgement.verdict.into(),
         None => Exit::Error,

@@ -9,6 +9,7 @@ pub mod control;
 pub mod directory;
 pub mod driver;
 pub mod history;
+pub mod leave;
 pub mod live;
 pub mod local;
 pub mod options;

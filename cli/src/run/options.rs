@@ -9,7 +9,7 @@ use std::{
 use clap::ValueEnum;
 use loadtest_core::{
     identity,
-    plan::{ClientCertificate, Plan, RawMode, RunIdentity},
+    plan::{Plan, RawMode, RunIdentity},
 };
 use loadtest_crds::{Overrides, Problem, Stage};
 
@@ -20,7 +20,8 @@ use super::{
 use crate::{
     manifest::Test,
     output::terminal::say,
-    overrides::{Changes, PrivateFiles, anchor},
+    overrides::{Changes, PrivateFiles, anchor, client_certificate, readable},
+    search_server::Access,
 };
 
 /// Options of `loadtest run`.
@@ -45,6 +46,9 @@ pub struct Options {
     /// Send results to this Elasticsearch or OpenSearch instead of the manifest's.
     #[arg(long, value_name = "URL")]
     pub elasticsearch: Option<String>,
+    /// How to reach it.
+    #[command(flatten)]
+    pub access: Access,
     /// Test this base url instead of the manifest's target.url.
     #[arg(long, value_name = "URL")]
     pub target: Option<String>,
@@ -92,7 +96,7 @@ impl From<RawChoice> for RawMode {
 pub enum OutputForm {
     /// Tables for people.
     Table,
-    /// Exactly the `.status` of a run, as JSON.
+    /// As JSON: of a run that is over, exactly its `.status`.
     Json,
     /// The same as YAML.
     Yaml,
@@ -118,6 +122,9 @@ impl Options {
         };
         let scratch = Scratch::new(&identity.id).map_err(unwritable)?;
         let written = given.write(&scratch).map_err(unwritable)?;
+        if let (Some(why), false) = (scratch.not_in_memory(), self.quiet) {
+            say(&format!("note: the runners' buffers are slower: {why}"));
+        }
         let overrides = Overrides {
             data_files: written.data,
             secret_files: written.secrets,
@@ -135,22 +142,19 @@ impl Options {
             executable("--runner-binary", runner)?;
         }
         let ca = readable("--target-ca", self.target_ca.as_deref())?;
-        let certificate = readable("--target-cert", self.target_cert.as_deref())?;
-        let key = readable("--target-key", self.target_key.as_deref())?;
+        let (certificate, key) = (self.target_cert.as_deref(), self.target_key.as_deref());
+        let certificate = client_certificate("--target", certificate, key)?;
+        let search = self.elasticsearch.as_deref();
+        let search = search.map(|url| self.access.to(url)).transpose()?;
         Ok(Overrides {
             target: self.target.clone(),
             target_ca_file: ca,
-            target_certificate: certificate.zip(key).map(|(certificate_file, key_file)| {
-                ClientCertificate {
-                    certificate_file,
-                    key_file,
-                }
-            }),
+            target_certificate: certificate,
             runners: Some(self.runners.unwrap_or(1)),
             raw: self.raw.map(RawMode::from),
             local: true,
             files: true,
-            elasticsearch_url: self.elasticsearch.clone(),
+            elasticsearch: search,
             ..Overrides::default()
         })
     }
@@ -187,24 +191,6 @@ impl Options {
 /// Up to here a local run has an interval each second, unless the manifest says otherwise: the charts
 /// of a run of a minute need more points than a cluster's interval gives.
 const SHORT: Duration = Duration::from_mins(10);
-
-/// The whole path of a file that can be read, since engines have a directory of their own.
-fn readable(option: &str, path: Option<&Path>) -> Result<Option<String>, Vec<Problem>> {
-    let refused = |message: String| vec![Problem::new(Stage::Acceptance, option, message)];
-    let Some(path) = path else { return Ok(None) };
-    let shown = path.display();
-    std::fs::read_to_string(path)
-        .map_err(|error| refused(format!("cannot read {shown}: {error}")))?;
-    std::path::absolute(path)
-        .ok()
-        .and_then(|path| path.to_str().map(str::to_owned))
-        .ok_or_else(|| {
-            refused(format!(
-                "{shown} is no name of a file that can be written down"
-            ))
-        })
-        .map(Some)
-}
 
 /// # Errors
 /// When a file cannot be started.

@@ -1,6 +1,6 @@
 //! Memory-backed private directories for the pools of the runner processes.
 //!
-//! Invariant: a directory under [`ROOTS`] with our prefix belongs to a living process exactly if its
+//! Invariant: a directory under [`MEMORY`] or [`INSTEAD`] with our prefix belongs to a living process exactly if its
 //! `lock` file is locked. So a run that was killed with SIGKILL, which could not tidy up, is tidied up
 //! by the next one, and a living run is never touched.
 
@@ -11,9 +11,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Where memory-backed files are; the first that can be written is used. The second is for
-/// machines without the first and may lie on a disk.
-const ROOTS: [&str; 2] = ["/dev/shm", "/tmp"];
+/// Where files are in memory.
+const MEMORY: &str = "/dev/shm";
+
+/// For machines without it; may lie on a disk, so no secret is put there.
+const INSTEAD: &str = "/tmp";
 
 const PREFIX: &str = "loadtest-run-";
 
@@ -21,6 +23,8 @@ const PREFIX: &str = "loadtest-run-";
 #[derive(Debug)]
 pub struct Scratch {
     path: PathBuf,
+    /// Why it may be on a disk.
+    not_in_memory: Option<String>,
     /// Locked for as long as the directory is in use.
     _lock: File,
 }
@@ -29,17 +33,27 @@ impl Scratch {
     /// Makes one, after removing those that dead runs have left.
     ///
     /// # Errors
-    /// When no root can be written.
+    /// When it can be made nowhere.
     pub fn new(id: &str) -> io::Result<Self> {
-        let mut last = io::Error::from(io::ErrorKind::NotFound);
-        for root in ROOTS.map(Path::new) {
-            remove_stale(root);
-            match Self::in_root(root, id) {
-                Ok(scratch) => return Ok(scratch),
-                Err(error) => last = error,
-            }
-        }
-        Err(last)
+        Self::in_one_of(Path::new(MEMORY), Path::new(INSTEAD), id)
+    }
+
+    pub(crate) fn in_one_of(memory: &Path, instead: &Path, id: &str) -> io::Result<Self> {
+        remove_stale(memory);
+        remove_stale(instead);
+        Self::in_root(memory, id).or_else(|error| {
+            let mut scratch = Self::in_root(instead, id)?;
+            let (memory, instead) = (memory.display(), instead.display());
+            scratch.not_in_memory = Some(format!(
+                "{memory} cannot be written ({error}), and {instead} may lie on a disk: mount a tmpfs at {memory}"
+            ));
+            Ok(scratch)
+        })
+    }
+
+    /// Why its files may lie on a disk, and what to do; `None` if they are in memory.
+    pub fn not_in_memory(&self) -> Option<&str> {
+        self.not_in_memory.as_deref()
     }
 
     fn in_root(root: &Path, id: &str) -> io::Result<Self> {
@@ -53,7 +67,11 @@ impl Scratch {
             Ok(lock)
         });
         match lock {
-            Ok(lock) => Ok(Self { path, _lock: lock }),
+            Ok(lock) => Ok(Self {
+                path,
+                not_in_memory: None,
+                _lock: lock,
+            }),
             Err(error) => {
                 let _ = fs::remove_dir_all(&path);
                 Err(error)

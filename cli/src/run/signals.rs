@@ -1,8 +1,13 @@
 //! What asks a process of ours to stop.
 
-use std::io;
+use std::{io, process, thread};
 
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::{
+    runtime::Runtime,
+    signal::unix::{Signal, SignalKind, signal},
+};
+
+use crate::exit::Exit;
 
 /// Ctrl-C, `kill`, a closed terminal.
 #[derive(Debug)]
@@ -40,6 +45,25 @@ impl Signals {
             _ = self.terminate.recv() => {}
             _ = hangup => {}
         }
+    }
+
+    /// From now on the next one, also one that was not waited for, ends the process once `last` is
+    /// done. `runtime`: the one that they were made in.
+    ///
+    /// # Errors
+    /// When the system has no thread for that.
+    pub fn end_process(
+        mut self,
+        runtime: Runtime,
+        last: impl FnOnce() + Send + 'static,
+    ) -> io::Result<()> {
+        let waiting = move || {
+            runtime.block_on(self.next());
+            last();
+            process::exit(i32::from(Exit::Aborted.code()));
+        };
+        let named = thread::Builder::new().name("signals".to_owned());
+        named.spawn(waiting).map(drop)
     }
 }
 

@@ -54,7 +54,7 @@ const PROOFS: [Proof; 22] = [
     },
     Proof {
         command: "kubectl loadtest",
-        by: ("cli/tests/cluster_api.rs", "kubectl_finds_the_plugin"),
+        by: ("cli/tests/cluster_api/main.rs", "kubectl_finds_the_plugin"),
         says: &["bin/kubectl", "\"loadtest\""],
     },
     Proof {

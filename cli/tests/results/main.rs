@@ -8,8 +8,12 @@
 mod answers;
 #[path = "../common/mod.rs"]
 mod common;
+#[path = "../../../runner/tests/search/launched.rs"]
+#[allow(dead_code, reason = "shared with the exporter's tests")]
+mod launched;
 mod page;
 mod panels;
+mod secured;
 mod server;
 mod truth;
 

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use super::Coordinator;
-use crate::report::{Desired, EngineState};
+use super::{Coordinator, STOP_PATIENCE};
+use crate::report::{Desired, EngineState, UnixMicros, micros};
 
 impl Coordinator {
-    pub(super) fn desired_of_engine(&self, index: u32) -> Desired {
+    pub(super) fn desired_of_engine(&self, index: u32, now: UnixMicros) -> Desired {
         if index == 0 && self.teardown_is_due() {
             return Desired::TearDown;
         }
@@ -15,11 +15,18 @@ impl Coordinator {
             return Desired::Exit;
         }
         match self.start {
-            _ if self.ending.is_some() => Desired::Stop,
+            _ if self.is_to_stop(now) => Desired::Stop,
             Some(start) if self.may_begin(index) => Desired::StartAt(start),
             None if index == 0 && self.is_setting_up() => Desired::SetUp,
             _ => Desired::Wait,
         }
+    }
+
+    /// Whether engines may hear of an early end. Before the start there is nothing to lose by it.
+    fn is_to_stop(&self, now: UnixMicros) -> bool {
+        self.ending.as_ref().is_some_and(|(_, at)| {
+            self.ending_durable || self.start.is_none() || now >= at + micros(STOP_PATIENCE)
+        })
     }
 
     /// Whether a runner has what it needs to begin: a successor may know of the start before it

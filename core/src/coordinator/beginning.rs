@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Coordinator, LONE_START_LEAD, SETUP_GRACE, START_LEAD};
+use super::{Coordinator, END_GRACE, LONE_START_LEAD, SETUP_GRACE, START_LEAD};
 use crate::{
     report::{UnixMicros, micros},
     scalar::format_duration,
@@ -34,8 +34,23 @@ impl Coordinator {
         }
     }
 
+    /// Of a successor: runners have been awaited since then, and `startTimeout` counts from it.
+    #[must_use]
+    pub fn awaiting_since(mut self, since: UnixMicros) -> Self {
+        self.awaited_since = since.min(self.created);
+        self
+    }
+
+    /// Until when all runners must have registered. Those that are there have a while to find a
+    /// successor.
+    pub fn registers_until(&self) -> UnixMicros {
+        let timeout = self.plan.start_timeout;
+        let grace = self.created + micros(timeout.min(END_GRACE));
+        grace.max(self.awaited_since + micros(timeout))
+    }
+
     fn check_registration(&mut self, now: UnixMicros) {
-        if now - self.created <= micros(self.plan.start_timeout) {
+        if now <= self.registers_until() {
             return;
         }
         let missing: Vec<_> = (0..)

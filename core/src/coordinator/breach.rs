@@ -52,6 +52,13 @@ impl LastSeconds {
         }
     }
 
+    /// Takes what a predecessor saw.
+    pub(super) fn resume(&mut self, first_breach: Vec<Option<UnixMicros>>) {
+        if first_breach.len() == self.first_breach.len() {
+            self.first_breach = first_breach;
+        }
+    }
+
     /// More was measured.
     pub(super) fn add(&mut self, set: &SeriesSet) {
         if self.length > 0 {
@@ -103,7 +110,10 @@ impl Coordinator {
             return;
         }
         let plan = std::sync::Arc::clone(&self.plan);
-        let measured_for = now - start - micros(plan.warm_up);
+        let Some(since) = self.measured_since(start) else {
+            return;
+        };
+        let measured_for = now - since;
         // Most thresholds look at the same time: its pieces are put together once.
         let mut windows = BTreeMap::new();
         for (index, threshold) in plan.thresholds.iter().enumerate() {
@@ -130,5 +140,20 @@ impl Coordinator {
             );
             self.end_early(Verdict::Failed, Reason::ThresholdBreached, &message, now);
         }
+    }
+
+    /// From when on the last seconds hold what all live runners measure, if they do: a window that
+    /// is filled in part would be taken for a slow load. An engine that heard of the start late
+    /// began late, and what a runner measured before it found this coordinator is in no window.
+    fn measured_since(&self, start: UnixMicros) -> Option<UnixMicros> {
+        let warm_up = micros(self.plan.warm_up);
+        let mut measured = start + warm_up;
+        for (index, runner) in (0..).zip(&self.runners) {
+            if !runner.is_gone() {
+                let warm = self.began(index, start) + warm_up;
+                measured = measured.max(warm).max(runner.seen_since?);
+            }
+        }
+        Some(measured)
     }
 }

@@ -1,5 +1,7 @@
 //! From the end of the load to the end of the run: deadlines, runners that are lost, the teardown.
 
+use serde::{Deserialize, Serialize};
+
 use super::{Coordinator, DRAIN_GRACE, END_GRACE, Runner, TEARDOWN_GRACE};
 use crate::{
     plan::OnLost,
@@ -7,6 +9,17 @@ use crate::{
     scalar::format_duration,
     verdict::{Judgement, Reason, Verdict},
 };
+
+/// The decision to end before the load is done, as a driver makes it durable.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EarlyEnd {
+    /// What the run came to by it.
+    pub judgement: Judgement,
+    /// When it was made.
+    pub at: UnixMicros,
+    /// By threshold of the plan: when it was first seen breached.
+    pub first_breach: Vec<Option<UnixMicros>>,
+}
 
 impl Coordinator {
     pub(super) fn check_deadlines(&mut self, now: UnixMicros) {
@@ -28,21 +41,33 @@ impl Coordinator {
             );
             self.end_early(Verdict::Error, Reason::DeadlineExceeded, &message, now);
         }
-        let ended = self.ending.as_ref().map_or(i64::MAX, |(_, at)| *at);
-        let latest = (start + micros(self.plan.load_duration())).min(ended)
-            + micros(self.plan.graceful_stop() + END_GRACE);
-        // A successor gives runners the same time to find it.
-        let latest = latest.max(self.created + micros(END_GRACE));
         for index in 0..self.plan.runners {
-            let more = match index {
-                0 if self.has_teardown() => micros(TEARDOWN_GRACE),
-                _ => 0,
-            };
-            if now > latest + more {
+            if now > self.awaited_until(index, start) {
                 let message = format!("runner {index} made no final report");
                 self.mark_lost(index, Reason::RunnerLost, &message, now);
             }
         }
+    }
+
+    /// Until when an engine's final report is awaited. An engine that hears of the start late begins
+    /// late, with the whole load before it.
+    fn awaited_until(&self, index: u32, start: UnixMicros) -> UnixMicros {
+        let ended = self.ending.as_ref().map_or(i64::MAX, |(_, at)| *at);
+        let load_end = self.began(index, start) + micros(self.plan.load_duration());
+        let latest = load_end.min(ended) + micros(self.plan.graceful_stop() + END_GRACE);
+        let more = match index {
+            0 if self.has_teardown() => micros(TEARDOWN_GRACE),
+            _ => 0,
+        };
+        // A successor gives runners the same time to find it.
+        latest.max(self.created + micros(END_GRACE)) + more
+    }
+
+    /// When a runner began its load, the start as long as it has not said.
+    pub(super) fn began(&self, index: u32, start: UnixMicros) -> UnixMicros {
+        let runner = self.runners.get(index as usize);
+        let said = runner.and_then(|runner| runner.began);
+        said.map_or(start, |began| began.max(start))
     }
 
     pub(super) fn mark_lost(&mut self, index: u32, reason: Reason, message: &str, now: UnixMicros) {

@@ -25,14 +25,15 @@ impl Coordinator {
             return;
         }
         self.load_ended = Some(now);
+        // A generator is judged by what was due on the runners that were there.
+        let (delivery, due) = (self.delivery(), self.merged.scheduled);
         self.count_what_was_lost();
         let mut view = self.view_under_way(now);
-        let delivery = self.delivery();
         view.progress = None;
         view.delivery = Some(delivery);
         let mut judgement = match &self.ending {
             Some((judgement, _)) => judgement.clone(),
-            None => self.judge_load(&view, delivery),
+            None => self.judge_load(&view, delivery, due),
         };
         for note in &view.notes {
             let _ = write!(judgement.message, "; {note}");
@@ -41,7 +42,7 @@ impl Coordinator {
         self.judged = Some(Box::new(view));
     }
 
-    fn judge_load(&self, view: &RunView, delivery: Delivery) -> Judgement {
+    fn judge_load(&self, view: &RunView, delivery: Delivery, due: u64) -> Judgement {
         let set = &self.merged;
         let breached: Vec<_> = view.thresholds.iter().filter(|t| !t.passed).collect();
         let about_errors = self.plan.thresholds.iter().any(Threshold::is_about_errors);
@@ -51,7 +52,7 @@ impl Coordinator {
         } else if delivery == Delivery::GeneratorLate {
             let message = format!(
                 "{} of {} arrivals began late because of the generator: give the runners more CPU or use more of them",
-                set.late_by_generator, set.scheduled
+                set.late_by_generator, due
             );
             (Verdict::Invalid, Reason::LoadNotDelivered, message)
         } else if delivery == Delivery::GeneratorExhausted {
@@ -106,12 +107,16 @@ impl Coordinator {
 
     fn delivery(&self) -> Delivery {
         let set = &self.merged;
-        if self.ending.is_some() || self.runners.iter().any(Runner::is_gone) {
+        if self.ending.is_some() {
             Delivery::Incomplete
         } else if generator_late(set) {
+            // Also of a run that went on without a runner: what the others measured is judged, and
+            // it is not the target's.
             Delivery::GeneratorLate
         } else if generator_exhausted(set) {
             Delivery::GeneratorExhausted
+        } else if self.runners.iter().any(Runner::is_gone) {
+            Delivery::Incomplete
         } else if set.late_by_target > 0 {
             Delivery::TargetSaturated
         } else if delivered(set) < 1.0 && !self.ran_out_of_data() {

@@ -6,7 +6,9 @@
 //! 1. engines register; when all are here, and runner 0 has done the setup if there is one, a start
 //!    is *proposed*; the driver makes it durable and [confirms](Coordinator::confirm_start) it; only
 //!    then runners are told;
-//! 2. deltas are merged, each sequence of each runner once;
+//! 2. deltas are merged, each sequence of each runner once; an early end, when a threshold or a
+//!    person stops the load, is made durable and [confirmed](Coordinator::confirm_early_end) before
+//!    engines hear of it, for a successor would find nothing of what they no longer send;
 //! 3. when all engines have ended (or are lost), runner 0 after its teardown if there is one, the
 //!    run is *judged*; the driver makes the judgement
 //!    durable and [confirms](Coordinator::confirm_judgement) it; only then engines may exit and
@@ -21,6 +23,7 @@ mod answers;
 mod beginning;
 mod breach;
 mod ending;
+mod intake;
 mod judge;
 mod notes;
 mod observe;
@@ -28,13 +31,12 @@ mod recent;
 
 use std::{sync::Arc, time::Duration};
 
+pub use self::ending::EarlyEnd;
 use self::{breach::LastSeconds, recent::Recent};
 use crate::{
     baseline::Comparison,
     plan::Plan,
-    report::{
-        Answer, EngineReport, EngineState, ExporterReport, ExporterState, UnixMicros, micros,
-    },
+    report::{Answer, EngineReport, EngineState, ExporterReport, ExporterState, UnixMicros},
     series::{Series, SeriesSet},
     verdict::{Judgement, Reason, Verdict},
     view::RunView,
@@ -58,6 +60,10 @@ pub const SETUP_GRACE: Duration = Duration::from_secs(5);
 /// and must hear of it and report.
 pub const TEARDOWN_GRACE: Duration = Duration::from_secs(75);
 
+/// How long engines that are to stop are not told while that cannot be made durable: a load that
+/// does harm must end also when nobody can write down why.
+pub const STOP_PATIENCE: Duration = Duration::from_secs(5);
+
 /// How long past the drain deadline an exporter's final report is awaited.
 pub const DRAIN_GRACE: Duration = Duration::from_secs(5);
 
@@ -77,6 +83,18 @@ pub enum Refused {
         /// The run's.
         expected: String,
     },
+    /// The runner reports rows that the plan does not have.
+    #[error("runner {runner} reports {found} {rows}, the plan has {most}")]
+    TooManyRows {
+        /// Which runner.
+        runner: u32,
+        /// Rows of what.
+        rows: &'static str,
+        /// How many there are.
+        found: usize,
+        /// How many the plan has.
+        most: usize,
+    },
 }
 
 /// What a successor knows of a run that was under way.
@@ -84,6 +102,8 @@ pub enum Refused {
 pub struct Resume {
     /// The start that runners may have been told.
     pub start: Option<UnixMicros>,
+    /// The decision to end early that runners may have been told.
+    pub early_end: Option<EarlyEnd>,
     /// The view that was made durable with the judgement.
     pub judged: Option<Box<RunView>>,
 }
@@ -95,6 +115,8 @@ pub struct Coordinator {
     plan_hash: String,
     epoch: u64,
     created: UnixMicros,
+    /// Since when runners are awaited: longer than there is this coordinator, if it is a successor.
+    awaited_since: UnixMicros,
     runners: Vec<Runner>,
     merged: SeriesSet,
     warm_up: Series,
@@ -106,6 +128,7 @@ pub struct Coordinator {
     last_seconds: LastSeconds,
     /// The first reason to end early, and when it came.
     ending: Option<(Judgement, UnixMicros)>,
+    ending_durable: bool,
     load_ended: Option<UnixMicros>,
     judged: Option<Box<RunView>>,
     judgement_durable: bool,
@@ -119,6 +142,11 @@ struct Runner {
     engine: Option<EngineReport>,
     merged_sequence: Option<u64>,
     merged_at: Option<UnixMicros>,
+    /// From when on all that it measures is in the last seconds; `None` while its past may be
+    /// missing there.
+    seen_since: Option<UnixMicros>,
+    /// When it began, as it first said: it begins once.
+    began: Option<UnixMicros>,
     lost: bool,
     /// A signal ended it before the load was done; its final report still comes.
     interrupted: bool,
@@ -163,13 +191,18 @@ impl Coordinator {
         known: Resume,
     ) -> Self {
         let runners = (0..plan.runners).map(|_| Runner::default()).collect();
-        let last_seconds = LastSeconds::new(&plan);
+        let mut last_seconds = LastSeconds::new(&plan);
+        let ending = known.early_end.map(|end| {
+            last_seconds.resume(end.first_breach);
+            (end.judgement, end.at)
+        });
         let judgement_durable = known.judged.is_some();
         Self {
             plan,
             plan_hash,
             epoch,
             created: now,
+            awaited_since: now,
             runners,
             merged: SeriesSet::default(),
             last_seconds,
@@ -178,7 +211,8 @@ impl Coordinator {
             setup_began: None,
             proposed: None,
             start: known.start,
-            ending: None,
+            ending_durable: ending.is_some(),
+            ending,
             load_ended: judgement_durable.then_some(now),
             judged: known.judged,
             judgement_durable,
@@ -197,37 +231,19 @@ impl Coordinator {
         mut report: EngineReport,
         now: UnixMicros,
     ) -> Result<Answer, Refused> {
-        if report.plan_hash != self.plan_hash {
-            return Err(Refused::OtherPlan {
-                runner: index,
-                found: report.plan_hash,
-                expected: self.plan_hash.clone(),
-            });
-        }
+        self.admit(index, &report)?;
         let epoch = self.epoch;
+        let delta = report.delta.take();
+        if report.epoch == epoch {
+            self.take_delta(index, delta, now);
+        }
         let runner = self
             .runners
             .get_mut(index as usize)
             .ok_or(Refused::UnknownRunner(index))?;
-        if let Some(delta) = report.delta.take().filter(|_| report.epoch == epoch) {
-            // A delta that is not full needs the ones before it; a full one must be the first.
-            let fresh = runner
-                .merged_sequence
-                .map_or(delta.full, |last| delta.sequence > last);
-            if fresh {
-                runner.merged_sequence = Some(delta.sequence);
-                self.merged.merge(&delta.set);
-                self.warm_up.merge(&delta.warm_up);
-                // A successor's first delta of a runner is its whole past, not the last second.
-                let since = runner.merged_at.replace(now).or(self.start).unwrap_or(now);
-                if !(delta.full && now - since > micros(recent::WINDOW)) {
-                    self.last_seconds.add(&delta.set);
-                    let mut total = delta.set.total;
-                    total.merge(&delta.warm_up);
-                    self.recent.add(&total, since, now);
-                }
-            }
-        }
+        report.began = report.began.map(|at| intake::has_come(at, now));
+        report.load_ended = report.load_ended.map(|at| intake::has_come(at, now));
+        runner.began = runner.began.or(report.began);
         let final_and_merged = report.epoch == epoch || report.state != EngineState::Finished;
         let (failure, interrupted) = (report.failure.clone(), report.interrupted);
         if !final_and_merged {
@@ -247,7 +263,7 @@ impl Coordinator {
             epoch,
             acknowledged,
             clock: now,
-            desired: self.desired_of_engine(index),
+            desired: self.desired_of_engine(index, now),
             setup: self.setup_for(index),
         })
     }
@@ -295,6 +311,27 @@ impl Coordinator {
     pub fn confirm_start(&mut self) {
         self.start = self.start.or(self.proposed.take());
         self.proposed = None;
+    }
+
+    /// When the load starts, or started, once that is durable.
+    pub fn start(&self) -> Option<UnixMicros> {
+        self.start
+    }
+
+    /// The early end of a load that waits to be made durable, if any.
+    pub fn unconfirmed_early_end(&self) -> Option<EarlyEnd> {
+        let waits = self.start.is_some() && !self.ending_durable && self.judged.is_none();
+        let (judgement, at) = self.ending.as_ref().filter(|_| waits)?;
+        Some(EarlyEnd {
+            judgement: judgement.clone(),
+            at: *at,
+            first_breach: self.last_seconds.first_breach.clone(),
+        })
+    }
+
+    /// The early end is durable: engines may be told to stop.
+    pub fn confirm_early_end(&mut self) {
+        self.ending_durable = self.ending.is_some();
     }
 
     /// The judged view that waits to be made durable, if any.

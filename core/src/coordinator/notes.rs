@@ -1,14 +1,29 @@
 //! What is worth telling of a run beside its verdict.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt::Write as _};
 
 use super::{Coordinator, Runner};
 use crate::plan::Uses;
 
-/// Longest words of a runner in a note, in bytes; the message of a run has room for a few.
+/// Longest words of a runner or a driver in a note, in bytes; the message of a run has room for a few.
 const LONGEST: usize = 200;
 
 impl Coordinator {
+    /// Takes what the driver has to tell of the judged run, which the message of the judgement ends
+    /// with. Only before the judgement is durable.
+    pub fn note(&mut self, note: &str) {
+        let note = cut(note);
+        let judged = self.judged.as_mut().filter(|_| !self.judgement_durable);
+        if let Some(view) = judged
+            && !view.notes.iter().any(|told| told == note)
+        {
+            if let Some(judgement) = &mut view.judgement {
+                let _ = write!(judgement.message, "; {note}");
+            }
+            view.notes.push(note.to_owned());
+        }
+    }
+
     /// In the order in which things happen.
     pub(super) fn notes(&self) -> Vec<String> {
         let mut notes = Vec::new();

@@ -206,7 +206,7 @@ impl Coordinator {
         if !self.plan.results.exports() {
             return (None, None);
         }
-        let (mut requests, mut aggregates) = (ExportCounts::default(), ExportCounts::default());
+        let (mut requests, mut aggregates) = (ExportCounts::NOTHING, ExportCounts::NOTHING);
         for runner in &self.runners {
             let mut counts = runner
                 .exporter
@@ -229,9 +229,8 @@ impl Coordinator {
                 counts.lost += std::mem::take(&mut counts.pending);
             }
             requests.merge(&counts);
-            if let Some(exporter) = &runner.exporter {
-                aggregates.merge(&exporter.aggregates);
-            }
+            let exporter = runner.exporter.as_ref();
+            aggregates.merge(&exporter.map(|e| e.aggregates).unwrap_or_default());
         }
         (Some(requests), Some(aggregates))
     }

@@ -4,6 +4,7 @@
 //! runners. It holds no secrets, only the paths where they are mounted.
 
 mod inputs;
+mod lane;
 mod load;
 mod results;
 mod step;
@@ -18,6 +19,7 @@ pub use inputs::{
     DataFormat, DataOrder, DataScope, DataShare, DataSource, Feeder, Inputs, OnExhausted,
     SecretFile, TargetAuth, ValueKey, ValueScope,
 };
+pub use lane::{Lane, MAX_LANES};
 pub use load::{Arrivals, Load, RateStage, UserStage};
 pub use results::{
     Auth, DEFAULT_DATA_STREAM_PREFIX, DEFAULT_SPOOL_LIMIT, Elasticsearch, Files, Flavor, RawMode,

@@ -51,9 +51,9 @@ pub enum Position {
     Header,
     /// In a text body: values are taken as they are.
     Text,
-    /// In a form field: values are taken as they are, the whole field is encoded afterwards.
+    /// In a form field: values and the text around them are percent-encoded.
     Form,
-    /// Inside a JSON string: values are escaped as JSON text.
+    /// Inside a JSON string: values and the text around them are escaped as JSON text.
     Json,
 }
 
@@ -71,22 +71,23 @@ impl Template {
     /// [`TemplateError`] names the first thing that is not known or not closed.
     pub fn parse(text: &str, position: Position, names: &Names) -> Result<Self, TemplateError> {
         let mut template = Self::default();
+        let around = position.around();
         let mut rest = text;
         while let Some(at) = rest.find("$(") {
             let (before, slot) = rest.split_at(at);
             if let Some(before) = before.strip_suffix('$') {
-                template.push_text(before);
-                template.push_text("$(");
+                template.push_text(&around.apply(before));
+                template.push_text(&around.apply("$("));
                 rest = slot.get(2..).unwrap_or_default();
                 continue;
             }
-            template.push_text(before);
+            template.push_text(&around.apply(before));
             let (inside, after) = parse::closed(slot.get(2..).unwrap_or_default())
                 .ok_or_else(|| TemplateError::Unclosed(text.to_owned()))?;
             template.push_inside(inside, position, names)?;
             rest = after;
         }
-        template.push_text(rest);
+        template.push_text(&around.apply(rest));
         Ok(template)
     }
 
@@ -177,10 +178,17 @@ impl Position {
     /// How values are escaped there.
     pub fn escape(self) -> Escape {
         match self {
-            Self::Url => Escape::Url,
+            Self::Url | Self::Form => Escape::Url,
             Self::Json => Escape::Json,
-            // Of a form the whole field is encoded afterwards.
-            Self::Header | Self::Text | Self::Form => Escape::None,
+            Self::Header | Self::Text => Escape::None,
+        }
+    }
+
+    /// How the literal text around them is: a url is written as it is sent.
+    fn around(self) -> Escape {
+        match self {
+            Self::Url => Escape::None,
+            other => other.escape(),
         }
     }
 }

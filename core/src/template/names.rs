@@ -1,6 +1,6 @@
 //! Which names a template may use.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The names that exist where a template stands.
 #[derive(Debug, Clone, Default)]
@@ -17,6 +17,9 @@ pub struct Names {
     /// `$(setup.NAME)`, in the order of
     /// [`Inputs::setup_values`](crate::plan::Inputs::setup_values).
     pub setup: Vec<String>,
+    /// What the test extracts or sets anywhere, so that a name that stands in the wrong place is
+    /// not taken for a text.
+    pub made: BTreeSet<String>,
 }
 
 /// A feeder and its columns.

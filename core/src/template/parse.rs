@@ -98,6 +98,13 @@ struct Word {
     quoted: bool,
 }
 
+impl Word {
+    /// Whether its quote has no end.
+    fn is_open(&self) -> bool {
+        !self.quoted && self.text.starts_with(['"', '\''])
+    }
+}
+
 fn words(inside: &str) -> Vec<Word> {
     let mut words = Vec::new();
     let mut rest = inside.trim_start();
@@ -222,16 +229,25 @@ fn call(
         problem,
         usage: function.usage(),
     };
+    if let Some(open) = words.iter().find(|word| word.is_open()) {
+        let problem = format!("{} begins with a quote that is not closed", open.text);
+        return Err(refused(problem));
+    }
     let (least, most) = function.arity();
     if words.len() < least || words.len() > most {
         return Err(refused(format!("it has {} arguments", words.len())));
     }
     let mut arguments = Vec::with_capacity(words.len());
     for (place, word) in words.iter().enumerate() {
-        arguments.push(if word.quoted || function.is_literal(place) {
-            Argument::Text(word.text.clone())
+        let is_text = word.quoted || function.is_literal(place);
+        arguments.push(if !is_text && is_name(&word.text, names) {
+            name(&word.text, names)?
         } else {
-            argument(&word.text, names)?
+            // Of a choice nobody wants quotes: `$(randomChoice v1.2 red)`.
+            if !is_text && function != Function::RandomChoice {
+                refuse_lost_name(&word.text, names).map_err(refused)?;
+            }
+            Argument::Text(word.text.clone())
         });
     }
     check(function, &arguments).map_err(refused)?;
@@ -241,19 +257,29 @@ fn call(
     }))))
 }
 
-/// A name if it looks like one of something that exists, a text otherwise: in
-/// `$(randomChoice red green)` nobody wants quotes. What has a dot and a known space is a name.
-fn argument(text: &str, names: &Names) -> Result<Argument, TemplateError> {
+/// Whether a word without quotes looks like the name of something that exists: it is a text
+/// otherwise. What has a dot and a known space is a name.
+fn is_name(text: &str, names: &Names) -> bool {
     let space = text.split_once('.').map(|(space, _)| space);
-    let is_name = match space {
+    match space {
         Some("var" | "secret" | "setup" | "user" | "run" | "runner" | "response") => true,
         Some(space) => names.data.iter().any(|data| data.name == space),
         None => names.values.contains_key(text),
-    };
-    if is_name {
-        name(text, names)
+    }
+}
+
+/// Refuses what was meant as a name and would be signed or coded as a text.
+fn refuse_lost_name(text: &str, names: &Names) -> Result<(), String> {
+    if Function::ALL.iter().any(|function| function.name() == text) {
+        Err(format!(
+            "{text} is a function, and functions do not nest: set a value to it first, or put it in quotes if it is a text"
+        ))
+    } else if text.contains('.') || names.made.contains(text) {
+        Err(format!(
+            "{text} is no name that is known here: put it in quotes if it is a text"
+        ))
     } else {
-        Ok(Argument::Text(text.to_owned()))
+        Ok(())
     }
 }
 
@@ -327,9 +353,19 @@ fn check(function: Function, arguments: &[Argument]) -> Result<(), String> {
         Function::Base64 => one_of(1, &["standard", "url"]),
         Function::Sha256 => one_of(1, &["hex", "base64", "base64url"]),
         Function::HmacSha256 => one_of(2, &["hex", "base64", "base64url"]),
-        Function::Jwt => one_of(0, &["HS256", "RS256", "ES256"]),
+        Function::Jwt => {
+            one_of(0, &["HS256", "RS256", "ES256"])?;
+            literal(2).map_or(Ok(()), claims)
+        }
         Function::Uuid | Function::RandomChoice | Function::Hex | Function::UrlEncode => Ok(()),
     }
+}
+
+/// RFC 7519, 7.1: claims are a JSON object.
+fn claims(text: &str) -> Result<(), String> {
+    serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(text)
+        .map(drop)
+        .map_err(|_| "the claims are no JSON object".to_owned())
 }
 
 fn now_argument(text: &str, place: usize) -> Result<(), String> {

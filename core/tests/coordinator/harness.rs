@@ -145,7 +145,7 @@ impl Engine {
     }
 
     pub fn tell(&mut self, to: &mut Coordinator, report: EngineReport, now: i64) -> Answer {
-        let answer = to.engine_report(self.index, report, now).unwrap();
+        let answer = report_to(to, self.index, report, now);
         self.epoch = answer.epoch;
         answer
     }
@@ -157,18 +157,33 @@ impl Engine {
         state: EngineState,
         now: i64,
     ) -> Answer {
+        let delta = self.delta(set);
+        report_to(to, self.index, self.report(state, Some(delta)), now)
+    }
+
+    /// What was measured since the last one.
+    pub fn delta(&mut self, set: SeriesSet) -> Delta {
         self.sequence += 1;
         self.produced += set.total.requests;
-        let delta = Delta {
+        let full = std::mem::take(&mut self.full);
+        Delta {
             sequence: self.sequence,
-            full: self.full,
+            full,
             set,
             warm_up: Series::default(),
-        };
-        self.full = false;
-        to.engine_report(self.index, self.report(state, Some(delta)), now)
-            .unwrap()
+        }
     }
+}
+
+/// Reports to a driver that makes an early end durable at once: what it came to is in the answer to
+/// the same report, repeated.
+fn report_to(to: &mut Coordinator, index: u32, report: EngineReport, now: i64) -> Answer {
+    let answer = to.engine_report(index, report.clone(), now).unwrap();
+    if to.unconfirmed_early_end().is_none() {
+        return answer;
+    }
+    to.confirm_early_end();
+    to.engine_report(index, report, now).unwrap()
 }
 
 pub fn requests(count: u64, latency_us: u64, outcome: Outcome) -> SeriesSet {

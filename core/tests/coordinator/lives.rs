@@ -184,7 +184,7 @@ fn a_successor_asks_for_everything_and_keeps_the_start() {
     let start = 5 * SECOND;
     let known = Resume {
         start: Some(start),
-        judged: None,
+        ..Resume::default()
     };
     let mut successor = Coordinator::resume(
         Arc::new(plan(1, &[], false)),
@@ -235,6 +235,7 @@ fn a_successor_after_the_judgement_keeps_it() {
     let known = Resume {
         start: Some(start),
         judged: Some(Box::new(judged.clone())),
+        ..Resume::default()
     };
     let mut successor = Coordinator::resume(
         Arc::new(plan(1, &[], true)),

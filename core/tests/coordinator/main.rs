@@ -5,6 +5,8 @@ mod baseline;
 mod ends;
 mod groups;
 mod harness;
+mod hostile;
 mod lives;
 mod once;
+mod successors;
 mod verdicts;

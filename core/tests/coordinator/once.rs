@@ -132,7 +132,7 @@ fn a_successor_works_from_what_reports_say() {
     let successor = |now, start| {
         let known = Resume {
             start,
-            judged: None,
+            ..Resume::default()
         };
         Coordinator::resume(Arc::clone(&plan), HASH.into(), 8, now, known)
     };

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use loadtest_core::{
     coordinator::Coordinator,
-    plan::{Load, Plan},
+    plan::{Load, OnLost, Plan},
     report::{Delta, EngineReport, EngineState},
     series::{ErrorKey, Outcome, Series, SeriesSet},
     verdict::{Reason, Verdict},
@@ -203,4 +203,73 @@ fn a_throttled_generator_is_said_to_be_saturated() {
     assert!(!saturated(&mut coordinator, &report));
     report.health.throttled_max = 0.1;
     assert!(saturated(&mut coordinator, &report));
+}
+
+/// A run of two that goes on without the second, which was lost before its first report; what the
+/// first one measured.
+fn without_one(set: SeriesSet) -> Coordinator {
+    let mut plan = plan(2, &["latency.p99 < 250ms"], false);
+    plan.on_lost = OnLost::Continue;
+    let mut coordinator = new(plan);
+    let mut engines = [Engine::new(0), Engine::new(1)];
+    let start = started(&mut coordinator, &mut engines, 0);
+    coordinator.lose_engine(1, Reason::RunnerLost, "runner 1 was evicted", start);
+    let end = start + 10 * SECOND;
+    engines[0].send(&mut coordinator, set, EngineState::Finished, end);
+    coordinator
+}
+
+#[test]
+fn a_lost_runner_hides_no_generator_that_was_late() {
+    let late = |by_generator| SeriesSet {
+        late_by_generator: by_generator,
+        ..requests(500, 5_000, Outcome::Ok)
+    };
+    let exhausted = || {
+        let mut set = failing(11);
+        set.late_by_target = 7;
+        set
+    };
+    let invalid = (Verdict::Invalid, Reason::LoadNotDelivered);
+    let passed = (Verdict::Passed, Reason::ThresholdsMet);
+    let cases = [
+        (late(150), &invalid, Delivery::GeneratorLate),
+        // Of what was due on the runner that is left, not of what the plan asked of both.
+        (late(6), &invalid, Delivery::GeneratorLate),
+        (late(5), &passed, Delivery::Incomplete),
+        (exhausted(), &invalid, Delivery::GeneratorExhausted),
+    ];
+    for (set, (verdict, reason), delivery) in cases {
+        let late = set.late_by_generator;
+        let coordinator = without_one(set);
+        let view = coordinator.unconfirmed_judgement().unwrap();
+        let judgement = judgement(&coordinator);
+        assert_eq!(
+            (judgement.verdict, &judgement.reason, view.delivery),
+            (*verdict, reason, Some(delivery)),
+            "{late} late: {}",
+            judgement.message
+        );
+        if delivery == Delivery::GeneratorLate {
+            let said = format!("{late} of 500 arrivals began late because of the generator");
+            assert!(
+                judgement.message.starts_with(&said),
+                "{}",
+                judgement.message
+            );
+        }
+    }
+}
+
+#[test]
+fn a_load_that_somebody_ended_is_incomplete_whatever_its_generator_did() {
+    let mut coordinator = new(plan(1, &[], false));
+    let mut engine = Engine::new(0);
+    let start = started(&mut coordinator, std::slice::from_mut(&mut engine), 0);
+    coordinator.cancel(start + 5 * SECOND);
+    let end = start + 6 * SECOND;
+    engine.send(&mut coordinator, late(900, 0), EngineState::Finished, end);
+    let view = coordinator.unconfirmed_judgement().unwrap();
+    assert_eq!(view.delivery, Some(Delivery::Incomplete));
+    assert_eq!(judgement(&coordinator).verdict, Verdict::Aborted);
 }

@@ -76,14 +76,22 @@ impl Builder<'_> {
     }
 
     fn pattern(&mut self, path: &str, pattern: &str) {
-        if let Err(reason) = check_pattern(pattern) {
+        if looks_templated(pattern) {
+            self.problem(
+                path,
+                "a template cannot stand in a regular expression: compare with equals or contains, or write the text itself",
+            );
+        } else if let Err(reason) = check_pattern(pattern) {
             let message = format!("{pattern:?} is no regular expression: {reason}");
             self.problem(path, message);
         }
     }
 
     fn json_path(&mut self, path: &str, text: &str) {
-        if let Err(error) = JsonPath::parse(text) {
+        let instead = "in a JSON path: compare with equals, or write the text itself";
+        if self.no_template(path, text, instead)
+            && let Err(error) = JsonPath::parse(text)
+        {
             let message = format!(
                 "{text:?} is no JSON path (RFC 9535): {}, at character {}; it is written like $.items[0].id",
                 error.message(),
@@ -292,6 +300,18 @@ pub(super) fn holds(test: &Test, value: &str) -> Option<bool> {
         Test::Contains(other) => value.contains(&known(other)?),
         Test::Matches(pattern) => regex::Regex::new(pattern).ok()?.is_match(value),
         Test::Exists(exists) => value.is_empty() != *exists,
+    })
+}
+
+/// Whether a pattern has what can only be meant as a template. `\$(` is a dollar before a group, and
+/// what begins with no letter, as in `$(?:\r\n)`, may be the end of a line before one.
+fn looks_templated(pattern: &str) -> bool {
+    pattern.match_indices("$(").any(|(at, _)| {
+        let (before, from) = pattern.split_at(at);
+        let escapes = before.bytes().rev().take_while(|byte| *byte == b'\\');
+        let inside = from.trim_start_matches("$(").trim_start();
+        escapes.count() % 2 == 0
+            && inside.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_')
     })
 }
 

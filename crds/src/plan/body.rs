@@ -1,6 +1,6 @@
 //! Request bodies. Templates are put together here once; the engine only fills in its slots.
 
-use loadtest_core::template::{Escape, Position, Segment, Template, percent_encode};
+use loadtest_core::template::{Position, Segment, Template};
 use serde_json::Value;
 
 use super::Builder;
@@ -133,10 +133,10 @@ impl Builder<'_> {
     }
 
     fn json_text(&mut self, path: &str, text: &str, to: &mut Template) {
-        // The literal parts are escaped before they are parsed: quoting leaves `$(name)` as it is.
-        let quoted = Value::String(text.to_owned()).to_string();
-        let template = self.template(path, &quoted, Position::Json);
+        to.push_text("\"");
+        let template = self.template(path, text, Position::Json);
         to.push_template(template);
+        to.push_text("\"");
     }
 
     fn form(&mut self, path: &str, fields: &[spec::FormField]) -> Template {
@@ -147,11 +147,11 @@ impl Builder<'_> {
                 form.push_text("&");
             }
             let name = self.template(&format!("{path}.name"), &field.name, Position::Form);
-            form.push_template(encoded(name));
+            form.push_template(name);
             form.push_text("=");
             let value = field.value.to_string();
             let value = self.template(&format!("{path}.value"), &value, Position::Form);
-            form.push_template(encoded(value));
+            form.push_template(value);
         }
         form
     }
@@ -181,16 +181,18 @@ impl Builder<'_> {
             self.problem(path, rule::PART.message());
             return;
         }
+        for (field, text) in [
+            ("name", Some(name.as_str())),
+            ("fileName", file_name.as_deref()),
+            ("contentType", content_type.as_deref()),
+        ] {
+            let (path, text) = (format!("{path}.{field}"), text.unwrap_or_default());
+            self.plain_text(&path, text);
+            self.no_template(&path, text, "here, only in value: write the text itself");
+        }
         let last = file.as_deref().and_then(|file| file.rsplit('/').next());
         let file_name = file_name.as_deref().or(last);
         let content_type = content_type.as_deref().or(last.map(|_| OCTETS));
-        for (field, text) in [
-            ("name", Some(name.as_str())),
-            ("fileName", file_name),
-            ("contentType", content_type),
-        ] {
-            self.plain_text(&format!("{path}.{field}"), text.unwrap_or_default());
-        }
         let quoted = |text: &str| text.replace('"', "%22");
         to.push_text(&format!(
             "content-disposition: form-data; name=\"{}\"",
@@ -217,20 +219,3 @@ impl Builder<'_> {
 
 /// Media type of what is not known.
 const OCTETS: &str = "application/octet-stream";
-
-/// Percent-encodes a field: its texts here, what only a run knows there. Slots are digits and hex,
-/// which stay as they are.
-fn encoded(template: Template) -> Template {
-    let mut out = Template::default();
-    for segment in template.segments {
-        match segment {
-            Segment::Text(text) => out.push_text(&percent_encode(&text)),
-            Segment::Expression(mut expression) => {
-                expression.escape = Escape::Url;
-                out.segments.push(Segment::Expression(expression));
-            }
-            other => out.segments.push(other),
-        }
-    }
-    out
-}

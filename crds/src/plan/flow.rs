@@ -17,6 +17,8 @@ pub(super) struct Place {
     pub once: bool,
     /// Which flows of the test are used, in the order of their copies.
     pub flows: Vec<usize>,
+    /// How many copies of others come before those.
+    pub first: usize,
     /// Names of its groups.
     pub groups: BTreeSet<String>,
 }
@@ -131,12 +133,13 @@ impl Builder<'_> {
             flows.push(found);
             flows.len() - 1
         });
-        u32::try_from(copy).ok()
+        u32::try_from(self.place.first + copy).ok()
     }
 
     /// Adds all flows that are used by now, and those that they use.
     pub(super) fn copy_flows(&mut self, copies: &mut Vec<Flow>) {
-        while let Some(index) = self.place.flows.get(copies.len()).copied() {
+        let first = self.place.first;
+        while let Some(index) = self.place.flows.get(copies.len() - first).copied() {
             let Some(flow) = self.spec.flows.get(index) else {
                 break;
             };
@@ -169,11 +172,6 @@ impl Builder<'_> {
         if spec.setup.is_none() && spec.teardown.is_none() {
             return None;
         }
-        self.place = Place {
-            scenario: "setup and teardown".to_owned(),
-            once: true,
-            ..Place::default()
-        };
         let mut once = Once::default();
         let checks = std::mem::take(&mut self.made.checks);
         let groups = std::mem::take(&mut self.made.groups);
@@ -185,6 +183,7 @@ impl Builder<'_> {
         Some(Box::new(once))
     }
 
+    /// Each has copies of its own: what the setup knows, the teardown does not.
     fn once_flow(
         &mut self,
         field: &str,
@@ -192,7 +191,13 @@ impl Builder<'_> {
         copies: &mut Vec<Flow>,
     ) -> Option<u32> {
         let flow = flow?;
-        self.enter(&self.reachable_from(flow), &[]);
+        self.place = Place {
+            scenario: "setup and teardown".to_owned(),
+            once: true,
+            first: copies.len(),
+            ..Place::default()
+        };
+        self.enter(&self.reachable_from(flow), &[], None);
         if field == "setup" {
             // What it makes is its own until it is done.
             self.names.setup.clear();
@@ -208,37 +213,63 @@ impl Builder<'_> {
         let unused: Vec<usize> = (0..spec.flows.len())
             .filter(|index| !used.contains(index))
             .collect();
-        if unused.is_empty() {
-            return;
-        }
         let before = self.made.clone();
-        self.place = Place {
-            flows: unused,
-            ..Place::default()
-        };
         // Which scenario will use them is not known, so any of its values may be meant.
         self.names = self.everybodys.clone();
         let values = (0..).zip(&self.values);
         self.names.values = values
             .map(|(index, value)| (value.name.clone(), index))
             .collect();
-        self.copy_flows(&mut Vec::new());
+        let mut done = BTreeSet::new();
+        for index in unused {
+            // One that another does was looked at in its place.
+            if !done.contains(&index) {
+                self.place = Place {
+                    flows: vec![index],
+                    ..Place::default()
+                };
+                self.copy_flows(&mut Vec::new());
+                done.extend(self.place.flows.iter().copied());
+            }
+        }
         self.leave();
         self.made = before;
     }
 
-    /// From here on templates have the values of these flows and steps.
-    pub(super) fn enter(&mut self, flows: &BTreeSet<usize>, steps: &[&[spec::Step]]) {
-        let flows = flows.iter().filter_map(|index| self.spec.flows.get(*index));
-        let flows = flows.flat_map(|flow| value::names_made(&flow.steps));
-        let steps = steps.iter().flat_map(|steps| value::names_made(steps));
-        let known: BTreeSet<&str> = flows.chain(steps).collect();
+    /// From here on templates have the values of these flows and steps. Those that `on_start` makes
+    /// are kept for the user's life, unless they say otherwise.
+    pub(super) fn enter(
+        &mut self,
+        flows: &BTreeSet<usize>,
+        steps: &[&[spec::Step]],
+        on_start: Option<&str>,
+    ) {
+        let begin = on_start.map(|flow| self.reachable_from(flow));
+        let begin = self.names_made_in(begin.iter().flatten());
+        let mut known = self.names_made_in(flows);
+        known.extend(steps.iter().flat_map(|steps| value::names_made(steps)));
+        let index = |name: &str| {
+            let keys = (0..).zip(&self.values);
+            let mut keys = keys.filter(|(_, key)| key.name == name);
+            let (first, second) = (keys.next()?, keys.next());
+            let kept = second.filter(|_| begin.contains(name));
+            Some((name.to_owned(), kept.unwrap_or(first).0))
+        };
+        let values = known.into_iter().filter_map(index).collect();
         self.names = self.everybodys.clone();
-        self.names.values = (0..)
-            .zip(&self.values)
-            .filter(|(_, value)| known.contains(value.name.as_str()))
-            .map(|(index, value)| (value.name.clone(), index))
-            .collect();
+        self.names.values = values;
+    }
+
+    /// Names that flows make known.
+    pub(super) fn names_made_in<'f>(
+        &self,
+        flows: impl IntoIterator<Item = &'f usize>,
+    ) -> BTreeSet<&'_ str> {
+        let spec = self.spec;
+        let flows = flows.into_iter().filter_map(|index| spec.flows.get(*index));
+        flows
+            .flat_map(|flow| value::names_made(&flow.steps))
+            .collect()
     }
 
     /// From here on templates have what everybody has.

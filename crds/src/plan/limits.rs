@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use loadtest_core::{
-    plan::{Load, MAX_SERIES, Plan},
+    plan::{Lane, Load, MAX_LANES, MAX_SERIES, Plan},
     scalar::{Rate, format_duration},
 };
 
@@ -32,6 +32,10 @@ const MAX_PLAN_BYTES: usize = 3 << 20;
 
 pub(super) fn check(plan: &Plan, builder: &mut Builder<'_>) {
     loads(plan, builder);
+    // Flows that go in a circle, which was said, have no end to count to.
+    if builder.problems.is_empty() {
+        lanes(plan, builder);
+    }
     sizes(plan, builder);
 }
 
@@ -89,6 +93,26 @@ fn loads(plan: &Plan, builder: &mut Builder<'_>) {
                 format_duration(plan.warm_up),
                 format_duration(load)
             ),
+        );
+    }
+}
+
+/// Flows side by side, which have a connection each.
+fn lanes(plan: &Plan, builder: &mut Builder<'_>) {
+    let scenarios = (0..).zip(&plan.scenarios);
+    let mut all: Vec<(String, Lane)> = scenarios
+        .map(|(index, scenario): (u32, _)| (format!("scenarios[{index}]"), Lane::of(scenario)))
+        .collect();
+    if let Some(once) = &plan.once {
+        let errands = [("setup", once.setup), ("teardown", once.teardown)];
+        all.extend(errands.into_iter().filter_map(|(field, flow)| {
+            Some((field.to_owned(), Lane::of_flow(flow?, &once.flows)))
+        }));
+    }
+    for (field, _) in all.iter().filter(|(_, lane)| lane.lanes() > MAX_LANES) {
+        builder.problem(
+            &format!("{}.{field}", builder.root),
+            format!("a user would do more than {MAX_LANES} flows at the same time: nest fewer parallel steps"),
         );
     }
 }

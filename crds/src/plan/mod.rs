@@ -41,7 +41,7 @@ use crate::{
 
 /// Iterations under way at the end may take this long.
 pub const DEFAULT_GRACEFUL_STOP: Duration = Duration::from_secs(30);
-/// From the send to the last byte of the answer.
+/// From the first look for a connection to the last byte of the answer.
 pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Runners may take this long to be ready.
 pub const DEFAULT_START_TIMEOUT: Duration = Duration::from_mins(5);
@@ -77,11 +77,7 @@ pub struct Overrides {
     /// Write result files.
     pub files: bool,
     /// Send results to this search server.
-    pub elasticsearch_url: Option<String>,
-    /// Credentials for [`Self::elasticsearch_url`], by file.
-    pub elasticsearch_auth: Option<Auth>,
-    /// CA certificates for [`Self::elasticsearch_url`], by file.
-    pub elasticsearch_ca_file: Option<String>,
+    pub elasticsearch: Option<SearchServer>,
     /// Files with the content of `data`, by its name: of `ConfigMap`s beside the test.
     pub data_files: BTreeMap<String, String>,
     /// Columns of `data` in `ConfigMap`s and files, by its name, where they are known: names of
@@ -93,6 +89,19 @@ pub struct Overrides {
     /// Directory of the manifest: files of bodies and of `data` whose paths are relative are found
     /// from there.
     pub directory: Option<String>,
+}
+
+/// A search server that the command line names, instead of the manifest's.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct SearchServer {
+    /// Base url.
+    pub url: String,
+    /// Credentials, by file.
+    pub auth: Option<Auth>,
+    /// CA certificates, by file.
+    pub ca_file: Option<String>,
+    /// What is shown to it, by files.
+    pub client_certificate: Option<ClientCertificate>,
 }
 
 /// Makes the plan of a run.
@@ -268,6 +277,7 @@ impl<'a> Builder<'a> {
             .collect();
         inputs.setup_values = value::wanted_of_setup(spec, &setup);
         inputs.values = values.iter().take(used).cloned().collect();
+        self.everybodys.made = values.iter().map(|value| value.name.clone()).collect();
         self.values = values;
         self.everybodys.data = data;
         self.everybodys.secrets = spec
@@ -355,6 +365,16 @@ impl<'a> Builder<'a> {
             }
             _ => None,
         }
+    }
+
+    /// Refuses a template where a text is taken as it is; says where that is and what to do. Whether
+    /// there is none.
+    fn no_template(&mut self, path: &str, text: &str, place: &str) -> bool {
+        let is_plain = !text.contains("$(");
+        if !is_plain {
+            self.problem(path, format!("a template cannot stand {place}"));
+        }
+        is_plain
     }
 
     /// Names are shown in one line everywhere.

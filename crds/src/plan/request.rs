@@ -178,7 +178,10 @@ impl Builder<'_> {
                     "a name of a label is at most 63 characters of A-Z, a-z, 0-9, _ and -, beginning with a letter or _",
                 );
             }
-            labels.insert(name.clone(), value.to_string());
+            let value = value.to_string();
+            let instead = "in a label, which is the same for every request: write the text itself";
+            self.no_template(&path, &value, instead);
+            labels.insert(name.clone(), value);
         }
         labels
     }

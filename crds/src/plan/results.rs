@@ -11,7 +11,7 @@ use loadtest_core::{
 };
 use url::Url;
 
-use super::{Builder, DEFAULT_DRAIN_TIMEOUT, DEFAULT_INTERVAL, mounts};
+use super::{Builder, DEFAULT_DRAIN_TIMEOUT, DEFAULT_INTERVAL, SearchServer, mounts};
 use crate::{
     rule,
     spec::{self, TestSpec},
@@ -52,8 +52,8 @@ impl Builder<'_> {
         // Checked even where it is not used: a manifest is right or wrong wherever it is read.
         let written =
             search.map(|search| self.elasticsearch(&format!("{root}.elasticsearch"), search, raw));
-        let elasticsearch = match self.overrides.elasticsearch_url.as_deref() {
-            Some(url) => Some(self.named_on_command_line(url, written, raw)),
+        let elasticsearch = match &self.overrides.elasticsearch {
+            Some(server) => Some(self.named_on_command_line(server, written.as_ref(), raw)),
             // A profile that the operator did not put in is one that nobody here knows.
             None => written.filter(|search| !self.overrides.local && !search.urls.is_empty()),
         };
@@ -212,28 +212,25 @@ impl Builder<'_> {
         }
     }
 
+    /// What the manifest says of its own server that is no matter of who it is stays so.
     fn named_on_command_line(
         &mut self,
-        url: &str,
-        written: Option<Elasticsearch>,
+        server: &SearchServer,
+        written: Option<&Elasticsearch>,
         raw: RawMode,
     ) -> Elasticsearch {
-        if let Err(message) = check_url(url) {
+        if let Err(message) = check_url(&server.url) {
             self.problem("--elasticsearch", message);
         }
-        let prefix = written
-            .as_ref()
-            .map(|search| &search.data_stream_prefix[..]);
+        let prefix = written.map(|search| &search.data_stream_prefix[..]);
         Elasticsearch {
-            urls: vec![trimmed(url)],
+            urls: vec![trimmed(&server.url)],
             data_stream_prefix: prefix.unwrap_or(DEFAULT_DATA_STREAM_PREFIX).to_owned(),
-            manage_templates: written
-                .as_ref()
-                .is_none_or(|search| search.manage_templates),
+            manage_templates: written.is_none_or(|search| search.manage_templates),
             flavor: written.map_or(Flavor::Auto, |search| search.flavor),
-            auth: self.overrides.elasticsearch_auth.clone(),
-            ca_file: self.overrides.elasticsearch_ca_file.clone(),
-            client_certificate: None,
+            auth: server.auth.clone(),
+            ca_file: server.ca_file.clone(),
+            client_certificate: server.client_certificate.clone(),
             raw,
         }
     }

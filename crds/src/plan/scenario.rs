@@ -47,7 +47,11 @@ impl Builder<'_> {
             .tasks
             .iter()
             .filter_map(|task| task.steps.as_deref());
-        self.enter(&self.flows_of(scenario), &steps.collect::<Vec<_>>());
+        self.enter(
+            &self.flows_of(scenario),
+            &steps.collect::<Vec<_>>(),
+            scenario.on_start.as_deref(),
+        );
         let mut names = BTreeSet::new();
         let mut tasks = Vec::with_capacity(scenario.tasks.len());
         for (index, task) in scenario.tasks.iter().enumerate() {
@@ -83,10 +87,11 @@ impl Builder<'_> {
                 spec::Connections::PerIteration => Connections::PerIteration,
                 spec::Connections::PerRequest => Connections::PerRequest,
             },
-            cookies: match scenario.cookies.unwrap_or_default() {
-                spec::Cookies::Iteration => Cookies::Iteration,
-                spec::Cookies::User => Cookies::User,
-                spec::Cookies::Off => Cookies::Off,
+            cookies: match (scenario.cookies, &scenario.on_start) {
+                (Some(spec::Cookies::Iteration), _) | (None, None) => Cookies::Iteration,
+                // What a user is given at its start is for all its life, as the values are.
+                (Some(spec::Cookies::User), _) | (None, Some(_)) => Cookies::User,
+                (Some(spec::Cookies::Off), _) => Cookies::Off,
             },
             tasks,
             flows,

@@ -69,7 +69,8 @@ pub(super) fn names_made(steps: &[spec::Step]) -> impl Iterator<Item = &str> {
 
 impl Builder<'_> {
     /// Every value of the test with its scope, and how many of them are used: those that only unused
-    /// flows make come last.
+    /// flows make come last. One that lives longer in one scenario than in another is there twice,
+    /// first the one of an iteration.
     pub(super) fn values(&mut self, spec: &TestSpec) -> (Vec<ValueKey>, usize) {
         let mut all: Vec<Made<'_>> = Vec::new();
         for (index, scenario) in spec.scenarios.iter().enumerate() {
@@ -92,49 +93,71 @@ impl Builder<'_> {
         for made in &all {
             self.value_name(made);
         }
-        let begin: BTreeSet<&str> = spec
-            .scenarios
-            .iter()
-            .filter_map(|scenario| scenario.on_start.as_deref())
-            .flat_map(|flow| self.reachable_from(flow))
-            .filter_map(|index| spec.flows.get(index))
-            .flat_map(|flow| names_made(&flow.steps))
-            .collect();
+        let declared = self.declared(&all);
+        let (kept, forgotten) = self.lives(spec);
         let mut values: Vec<ValueKey> = Vec::new();
         let mut used = 0;
-        let mut declared: BTreeMap<&str, (&str, spec::ValueScope)> = BTreeMap::new();
-        for (place, Made { name, path, scope }) in all.iter().enumerate() {
-            if let Some(scope) = scope {
-                let (before, other) = *declared.entry(name).or_insert((path, *scope));
-                if other != *scope {
-                    let message = format!(
-                        "{name} has the scope {scope:?} here and {other:?} at {before}: give it one of them everywhere"
-                    );
-                    self.problem(path, message);
-                }
-            }
+        for (place, Made { name, .. }) in all.iter().enumerate() {
             if !values.iter().any(|value| value.name == *name) {
-                values.push(ValueKey {
+                let declared = declared.get(name).map(|(_, scope)| *scope);
+                let is_kept = match declared {
+                    Some(scope) => scope == spec::ValueScope::User,
+                    None => kept.contains(*name),
+                };
+                let is_both = declared.is_none() && is_kept && forgotten.contains(*name);
+                let iteration = (!is_kept || is_both).then_some(ValueScope::Iteration);
+                let for_life = is_kept.then_some(ValueScope::User);
+                values.extend(iteration.into_iter().chain(for_life).map(|scope| ValueKey {
                     name: (*name).to_owned(),
-                    scope: ValueScope::Iteration,
-                });
+                    scope,
+                }));
             }
             if place < used_places {
                 used = values.len();
             }
         }
-        for value in &mut values {
-            let name = value.name.as_str();
-            // What a user does once would otherwise be forgotten after its first iteration.
-            let for_life = match declared.get(name) {
-                Some((_, scope)) => *scope == spec::ValueScope::User,
-                None => begin.contains(name),
-            };
-            if for_life {
-                value.scope = ValueScope::User;
+        (values, used)
+    }
+
+    /// The scopes that are written, each with the place that says so first.
+    fn declared<'m>(
+        &mut self,
+        all: &'m [Made<'m>],
+    ) -> BTreeMap<&'m str, (&'m str, spec::ValueScope)> {
+        let mut declared = BTreeMap::new();
+        for Made { name, path, scope } in all {
+            let Some(scope) = scope else { continue };
+            let (before, other) = *declared.entry(*name).or_insert((path.as_str(), *scope));
+            if other != *scope {
+                let message = format!(
+                    "{name} has the scope {scope:?} here and {other:?} at {before}: give it one of them everywhere"
+                );
+                self.problem(path, message);
             }
         }
-        (values, used)
+        declared
+    }
+
+    /// Names that a scenario's `onStart` makes, and those that a scenario makes only in iterations.
+    /// What a user does once would otherwise be forgotten after its first iteration; what another
+    /// scenario does in each is not kept for that.
+    fn lives(&self, spec: &'_ TestSpec) -> (BTreeSet<String>, BTreeSet<String>) {
+        let (mut kept, mut forgotten) = (BTreeSet::new(), BTreeSet::new());
+        for scenario in &spec.scenarios {
+            let begin = scenario.on_start.as_deref();
+            let begin = begin.map(|flow| self.reachable_from(flow));
+            let begin = self.names_made_in(begin.iter().flatten());
+            let steps = scenario
+                .tasks
+                .iter()
+                .filter_map(|task| task.steps.as_deref());
+            let mut made = self.names_made_in(&self.flows_of(scenario));
+            made.extend(steps.flat_map(names_made));
+            let others = made.difference(&begin).map(|name| (*name).to_owned());
+            forgotten.extend(others);
+            kept.extend(begin.into_iter().map(str::to_owned));
+        }
+        (kept, forgotten)
     }
 
     fn value_name(&mut self, made: &Made<'_>) {

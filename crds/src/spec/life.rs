@@ -1,9 +1,13 @@
 //! When a test runs, and what of its runs is kept.
 
+use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::scalar::{BaselineRun, Duration, DurationOrZero, WorseBy};
+use crate::{
+    rule,
+    scalar::{BaselineRun, Duration, DurationOrZero, WorseBy},
+};
 
 /// When a run starts. `OnApply`: when the `LoadTest` is created, and again when an edit changes what
 /// a run does or the `runToken`. Manual: only when somebody creates a `LoadTestRun`, or a schedule
@@ -83,14 +87,33 @@ pub struct Baseline {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Tolerance {
-    /// As in thresholds, of all requests: latency and serviceTime with p50, p75, p90, p95, p99, p999,
-    /// mean, min or max; errors.ratio, checks.ratio, requests.rate, iterations.rate, delivered.ratio.
+    /// As in thresholds: latency, serviceTime and group with p50, p75, p90, p95, p99, p999, mean, min
+    /// or max; errors.ratio, checks.ratio, requests.rate, iterations.rate, delivered.ratio.
     #[schemars(length(min = 1, max = 32))]
     pub metric: String,
+    /// Only one request or one group, by its name: request for latency, serviceTime, errors.ratio and
+    /// requests.rate, group for the metric group. Default: all of the run.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub selector: Option<ToleranceSelector>,
     /// How much worse than the baseline's it may be, such as 10%: more for times and errors, less for
     /// rates, checks and delivered. Of a ratio these are percentage points: 1% lets errors go from 0%
     /// to 1%.
     pub worse_by: WorseBy,
+}
+
+/// One request or one group, which only one scenario has: exactly one member.
+#[derive(KubeSchema, Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::from(rule::TOLERANCE_SELECTOR))]
+pub struct ToleranceSelector {
+    /// Name of the request.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 1024))]
+    pub request: Option<String>,
+    /// Name of the group.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 1024))]
+    pub group: Option<String>,
 }
 
 /// Whose Jobs, and with them the pods and their logs, are deleted. `OnSuccess` (default): those of

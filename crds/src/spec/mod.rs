@@ -29,7 +29,9 @@ pub use input::{
     ClientCredentials, Data, DataFormat, DataFrom, DataOrder, DataScope, DataShare, OnExhausted,
     SecretValue, TargetAuth, TargetBasic, TargetBearer,
 };
-pub use life::{Baseline, CleanJobs, Cleanup, ConcurrencyPolicy, Schedule, Start, Tolerance};
+pub use life::{
+    Baseline, CleanJobs, Cleanup, ConcurrencyPolicy, Schedule, Start, Tolerance, ToleranceSelector,
+};
 pub use load::{
     Arrivals, ConstantRate, ConstantUsers, Load, PerUserIterations, RampingRate, RampingUsers,
     RateStage, SharedIterations, UserStage,

@@ -38,7 +38,8 @@ pub struct Request {
     /// Body: exactly one of json, text, form, multipart and file.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub body: Option<Body>,
-    /// From the send to the last byte of the answer, such as 2s; default 10s.
+    /// From the first look for a connection, with name look-up, connect and TLS if one is made, to
+    /// the last byte of the answer, such as 2s; default 10s.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub timeout: Option<Duration>,
     /// How many redirects in a row are followed, 0 to 10; default 0. Each hop is a request of its

@@ -30,7 +30,7 @@ pub struct Scenario {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub connections: Option<Connections>,
     /// How long a user keeps the cookies that it is given. Iteration (default): forgotten after
-    /// each iteration. User: kept for the user's life. Off: never kept.
+    /// each iteration. User, the default beside onStart: kept for the user's life. Off: never kept.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cookies: Option<Cookies>,
     /// Name of a flow that each user does once before its first iteration, such as a login. Its
@@ -61,11 +61,10 @@ pub enum Connections {
 }
 
 /// How long a user keeps the cookies that it is given. Iteration (default): forgotten after each
-/// iteration. User: kept for the user's life. Off: never kept.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+/// iteration. User, the default beside onStart: kept for the user's life. Off: never kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum Cookies {
     /// Forgotten after each iteration.
-    #[default]
     Iteration,
     /// Kept for the user's life.
     User,

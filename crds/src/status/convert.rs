@@ -23,7 +23,7 @@ const MAX_SHORT_NAME: usize = 64;
 /// Longest message in a status, in bytes of JSON.
 pub(super) const MAX_MESSAGE: usize = 512;
 /// The same of each kind of failure, of which there are ten.
-const MAX_ERROR: usize = 320;
+const MAX_ERROR: usize = 288;
 /// What is read where nothing was observed.
 const NOTHING: &str = "–";
 
@@ -201,12 +201,7 @@ fn summary(measured: &Measured) -> Summary {
         errors: measured
             .errors
             .iter()
-            .map(|row| ErrorRow {
-                kind: row.kind.clone(),
-                request: cut(&row.name, MAX_NAME),
-                message: cut(&row.message, MAX_ERROR),
-                count: count(row.count),
-            })
+            .map(|row| ErrorRow::new(&row.kind, &row.name, &row.message, row.count))
             .collect(),
         checks: measured
             .checks
@@ -310,6 +305,23 @@ fn threshold(result: &loadtest_core::threshold::ThresholdResult) -> ThresholdRow
     }
 }
 
+impl ErrorRow {
+    /// With texts that are cut where they are too long for a status.
+    pub fn new(kind: &str, request: &str, message: &str, of: u64) -> Self {
+        Self {
+            kind: kind.to_owned(),
+            request: cut(request, MAX_NAME),
+            message: cut(message, MAX_ERROR),
+            count: count(of),
+        }
+    }
+
+    /// Whether both count the same kind of failure.
+    pub fn is_like(&self, other: &Self) -> bool {
+        (&self.kind, &self.request, &self.message) == (&other.kind, &other.request, &other.message)
+    }
+}
+
 impl BaselineRows {
     /// As the status shows a comparison; `None` if there was nothing to compare with.
     pub fn of(comparison: &Comparison) -> Option<Self> {
@@ -345,7 +357,7 @@ fn export(counts: &ExportCounts, problem: &str) -> Export {
         lost: count(counts.lost),
         pending: count(counts.pending),
         retries: count(counts.retries),
-        verified: counts.verified.unwrap_or(false),
+        verified: counts.verified,
         problem: (!problem.is_empty()).then(|| cut(problem, MAX_MESSAGE)),
     }
 }

@@ -413,7 +413,7 @@ pub struct BaselineRows {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct BaselineRow {
-    /// Which one.
+    /// Which one, and of what: `latency.p99`, `latency.p99 of GET /items`.
     #[schemars(length(max = 64))]
     pub metric: String,
     /// What the baseline observed; `–` when there was nothing to observe.
@@ -452,8 +452,10 @@ pub struct Export {
     pub pending: i64,
     /// Requests to the server that were repeated.
     pub retries: i64,
-    /// true: the server was asked and counts the same as indexed.
-    pub verified: bool,
+    /// Whether the server, asked for its own count, has as many as indexed; absent when it was not
+    /// asked or could not count.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub verified: Option<bool>,
     /// The latest problem, in the server's words.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 1024))]

@@ -251,6 +251,13 @@ fn results_exported(to: &mut Conditions, view: &RunView) {
             aggregates.indexed, aggregates.produced
         ));
     }
+    for (counts, what) in [(view.export, "requests"), (view.aggregates, "intervals")] {
+        if counts.is_some_and(|counts| counts.verified == Some(false)) {
+            parts.push(format!(
+                "the server itself counts another number of {what} than it confirmed: some are there twice, or were removed"
+            ));
+        }
+    }
     if !view.export_problem.is_empty() {
         parts.push(view.export_problem.clone());
     }

@@ -75,7 +75,7 @@ mod tests {
             }
         }
         let [test, run] = super::super::schemas();
-        assert_eq!(count(test), 42);
+        assert_eq!(count(test), 43);
         assert_eq!(count(run), 46);
     }
 }

@@ -103,7 +103,11 @@ impl Found {
                     .and_then(Value::as_str)
                     .unwrap_or_default()
             };
-            self.refuse(path, format!("must be of type {wanted}: \"{actual}\""));
+            let mut message = format!("must be of type {wanted}: \"{actual}\"");
+            if wanted == "string" && matches!(actual, "integer" | "number") {
+                message.push_str("; quantities have their unit, such as 200/s or 30s, and other texts that look like numbers stand in quotes");
+            }
+            self.refuse(path, message);
         }
         fits
     }

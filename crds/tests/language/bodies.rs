@@ -1,6 +1,6 @@
 //! Bodies, and how what only a runner knows is escaped in them.
 
-use loadtest_core::template::{Escape, Segment, Template};
+use loadtest_core::template::{Argument, Escape, Segment, Source, Template};
 use serde_json::{Value, json};
 
 use super::{RUN_ID, refused, request_of, test};
@@ -43,6 +43,54 @@ fn raw_texts_of_json_lose_their_quotes() {
 }
 
 #[test]
+fn arguments_of_functions_are_the_same_in_json_as_in_a_text() {
+    for (call, expected) in [
+        ("$(randomChoice \"red\" 'blue')", vec!["red", "blue"]),
+        ("$(sha256 \"a b\")", vec!["a b"]),
+        ("$(hmacSha256 'k\\' \"a b\")", vec!["k\\", "a b"]),
+        ("$(randomChoice '\"' \"'\")", vec!["\"", "'"]),
+    ] {
+        let (text, _) = body(json!({ "text": call }), json!({}));
+        let (json, _) = body(json!({ "json": { call: call } }), json!({}));
+        let display = text.to_display();
+        assert_eq!(
+            json.to_display(),
+            format!("{{\"{display}\":\"{display}\"}}")
+        );
+        let arguments: Vec<_> = json
+            .segments
+            .iter()
+            .filter_map(|segment| match segment {
+                Segment::Expression(expression) => Some(&expression.source),
+                _ => None,
+            })
+            .map(|source| match source {
+                Source::Call(call) => call.arguments.clone(),
+                other => panic!("{other:?}"),
+            })
+            .collect();
+        let expected: Vec<_> = expected
+            .into_iter()
+            .map(|text| Argument::Text(text.to_owned()))
+            .collect();
+        assert_eq!(arguments, [expected.clone(), expected], "{call}");
+    }
+}
+
+#[test]
+fn texts_of_json_are_escaped_around_their_values() {
+    let (json, _) = body(
+        json!({ "json": { "a\"b": "c\\ \n$(var.q)\" $$(d) é" } }),
+        json!({ "variables": { "q": "\"" } }),
+    );
+    let written = json.as_literal().unwrap();
+    assert_eq!(
+        serde_json::from_str::<Value>(&written).unwrap(),
+        json!({ "a\"b": "c\\ \n\"\" $(d) é" })
+    );
+}
+
+#[test]
 fn values_in_forms_are_encoded_by_the_runner() {
     let (form, _) = body(
         json!({ "form": [{ "name": "a b", "value": "x&$(randomString 3)" }] }),
@@ -50,6 +98,18 @@ fn values_in_forms_are_encoded_by_the_runner() {
     );
     assert_eq!(form.to_display(), "a%20b=x%26$(randomString \"3\")");
     assert_eq!(escapes(&form), [Escape::Url]);
+    let (raw, _) = body(
+        json!({ "form": [
+            { "name": "a b", "value": "x&$(randomString 3:raw)" },
+            { "name": "c", "value": "$(var.both:raw)$(var.both)" },
+        ] }),
+        json!({ "variables": { "both": "%20&d=e" } }),
+    );
+    assert_eq!(
+        raw.to_display(),
+        "a%20b=x%26$(randomString \"3\")&c=%20&d=e%2520%26d%3De"
+    );
+    assert_eq!(escapes(&raw), [Escape::None]);
 }
 
 #[test]

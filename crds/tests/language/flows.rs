@@ -122,6 +122,85 @@ fn what_is_done_once_is_in_no_result() {
 }
 
 #[test]
+fn a_flow_of_setup_and_teardown_is_each_ones_own() {
+    let extract = json!([{ "name": "id", "from": { "jsonPath": "$.id" } }]);
+    let flows = |teardown| {
+        json!([
+            flow(
+                "make",
+                json!([
+                    { "request": { "url": "/tenants", "method": "POST", "extract": extract } },
+                    { "call": { "flow": "remove" } },
+                ])
+            ),
+            flow(
+                "remove",
+                json!([{ "request": { "url": "/tenants/$(id)", "method": "DELETE" } }])
+            ),
+            flow("clean", teardown),
+        ])
+    };
+    let spec = |teardown, steps| {
+        test(
+            json!([get("/")]),
+            json!({ "setup": "make", "teardown": teardown, "flows": flows(steps) }),
+        )
+    };
+    let unknown = [
+        "spec.flows[1].steps[0].request.url: $(id) is not known here: setup and teardown, each for itself, have no step that extracts or sets it",
+    ];
+    assert_eq!(refused(&spec("remove", json!([get("/")]))), unknown);
+    let call = json!({ "call": { "flow": "remove" } });
+    assert_eq!(refused(&spec("clean", json!([call]))), unknown);
+
+    let plan = plan(&spec(
+        "clean",
+        json!([{ "set": { "id": "$(setup.id)" } }, call]),
+    ));
+    let once = plan.once.unwrap();
+    assert_eq!((once.setup, once.teardown), (Some(0), Some(2)));
+    let names: Vec<_> = once.flows.iter().map(|flow| flow.name.as_str()).collect();
+    assert_eq!(names, ["make", "remove", "clean", "remove"]);
+    assert_eq!(once.flows[0].steps[1], Step::Call(1));
+    assert_eq!(once.flows[2].steps[1], Step::Call(3));
+}
+
+#[test]
+fn groups_that_never_meet_may_have_one_name() {
+    let grouped = |name: &str, of: &str| {
+        let group = json!({ "group": { "name": "g", "flow": of } });
+        flow(name, json!([group]))
+    };
+    let flows = |more: &[serde_json::Value]| {
+        let flows = [
+            flow("page", json!([get("/")])),
+            grouped("one", "page"),
+            grouped("two", "page"),
+        ];
+        let flows: Vec<_> = flows.iter().chain(more).collect();
+        json!(flows)
+    };
+    let steps = json!([get("/")]);
+    plan(&test(steps.clone(), json!({ "flows": flows(&[]) })));
+    let once = json!({ "flows": flows(&[]), "setup": "one", "teardown": "two" });
+    assert_eq!(
+        plan(&test(steps.clone(), once)).once.unwrap().groups.len(),
+        1
+    );
+    let both = flow(
+        "both",
+        json!([{ "call": { "flow": "one" } }, { "call": { "flow": "two" } }]),
+    );
+    let said = refused(&test(steps, json!({ "flows": flows(&[both]) })));
+    assert_eq!(said.len(), 1, "{said:?}");
+    assert!(
+        said[0]
+            .starts_with("spec.flows[2].steps[0].group.name: there is another group named \"g\""),
+        "{said:?}"
+    );
+}
+
+#[test]
 fn circles_are_told_in_words_and_once() {
     let spec = test(
         json!([{ "call": { "flow": "a" } }]),

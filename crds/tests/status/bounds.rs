@@ -127,7 +127,7 @@ fn worst_comparison() -> Comparison {
         run: "x".repeat(58),
         deltas: vec![
             Delta {
-                metric: "serviceTime.mean".to_owned(),
+                metric: format!("serviceTime.mean of {}", "\u{7}".repeat(1024)),
                 before: Some("123456789012.1/s".to_owned()),
                 after: Some("123456789012.1/s".to_owned()),
                 change: Some("+12345678901234.12 points".to_owned()),

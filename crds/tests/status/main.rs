@@ -158,6 +158,43 @@ fn a_run_that_did_not_pass_is_stalled_with_its_verdict() {
 }
 
 #[test]
+fn documents_that_the_server_counts_otherwise_are_named() {
+    let of = |requests, aggregates| {
+        let mut view = view(Phase::Finished);
+        view.export.as_mut().unwrap().verified = requests;
+        view.aggregates.as_mut().unwrap().verified = aggregates;
+        let status = status_at(&view, &[], 0);
+        assert_eq!(status.export.unwrap().verified, requests);
+        let exported = &status.conditions[5];
+        (exported.reason.clone(), exported.message.clone())
+    };
+    for known in [None, Some(true)] {
+        let stored = "all 4000 documents are stored".to_owned();
+        assert_eq!(of(known, None), ("Exported".to_owned(), stored));
+    }
+    let stored = "4000 of 4000 documents are stored: rejected 0, dropped 0, lost 0, pending 0";
+    let other = |what: &str| {
+        format!(
+            "the server itself counts another number of {what} than it confirmed: some are there twice, or were removed"
+        )
+    };
+    assert_eq!(
+        of(Some(false), Some(true)),
+        (
+            "ExportIncomplete".to_owned(),
+            format!("{stored}; {}", other("requests"))
+        )
+    );
+    assert_eq!(
+        of(None, Some(false)),
+        (
+            "ExportIncomplete".to_owned(),
+            format!("{stored}; 12 of 12 intervals; {}", other("intervals"))
+        )
+    );
+}
+
+#[test]
 fn a_saturated_target_is_told_apart_from_the_generator() {
     let mut view = view(Phase::Finished);
     let mut delivered = |delivery| {

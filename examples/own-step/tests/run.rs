@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 use std::{
+    convert::Infallible,
     fs::{self, File},
     io::{BufRead as _, BufReader, Read},
     net::SocketAddr,
@@ -276,6 +277,7 @@ fn tried(server: &Server, change: impl FnOnce(String) -> String) -> (Exit, Strin
     let printing = Arc::clone(&printed);
     let exit = attempt::show(&line.args, move |text| {
         printing.lock().unwrap().push_str(text);
+        Ok::<_, Infallible>(())
     });
     let text = printed.lock().unwrap().clone();
     (exit, text)

@@ -13,7 +13,7 @@ use futures::channel::mpsc::UnboundedSender;
 use kube::{core::DynamicObject, runtime::reflector::ObjectRef};
 use loadtest_core::{
     baseline::Comparison,
-    coordinator::{Coordinator, Refused},
+    coordinator::{Coordinator, EarlyEnd, Refused},
     plan::Plan,
     report::{Answer, EngineReport, ExporterReport, UnixMicros, micros},
     verdict::Reason,
@@ -35,6 +35,8 @@ const WAKE_AGAIN: Duration = Duration::from_secs(1);
 pub enum Need {
     /// The proposed start.
     Start,
+    /// The early end of the load.
+    EarlyEnd,
     /// The judged view.
     Judgement,
     /// The final status.
@@ -98,7 +100,6 @@ pub struct Active {
 #[derive(Debug)]
 struct State {
     coordinator: Coordinator,
-    created: UnixMicros,
     trouble: Option<Trouble>,
     completion_confirmed: bool,
     written: Option<LoadTestRunStatus>,
@@ -117,7 +118,6 @@ impl Active {
     ) -> Self {
         let state = State {
             coordinator,
-            created: now,
             trouble: None,
             completion_confirmed: false,
             written: None,
@@ -150,7 +150,7 @@ impl Active {
         now: UnixMicros,
     ) -> Result<Answer, Refused> {
         let mut state = self.state();
-        self.blame_trouble(&mut state, now);
+        Self::blame_trouble(&mut state, now);
         state.coordinator.engine_report(index, report, now)
     }
 
@@ -165,25 +165,24 @@ impl Active {
         now: UnixMicros,
     ) -> Result<Answer, Refused> {
         let mut state = self.state();
-        self.blame_trouble(&mut state, now);
+        Self::blame_trouble(&mut state, now);
         state.coordinator.exporter_report(index, report, now)
     }
 
     /// Lets time pass.
     pub fn tick(&self, now: UnixMicros) {
         let mut state = self.state();
-        self.blame_trouble(&mut state, now);
+        Self::blame_trouble(&mut state, now);
         state.coordinator.tick(now);
     }
 
     /// At the end of `startTimeout` the cluster's reason is a better answer than "did not
     /// register"; a hopeless one need not wait for it.
-    fn blame_trouble(&self, state: &mut State, now: UnixMicros) {
+    fn blame_trouble(state: &mut State, now: UnixMicros) {
         let Some(trouble) = &state.trouble else {
             return;
         };
-        let timeout = micros(self.plan.start_timeout);
-        if !trouble.hopeless && now - state.created <= timeout {
+        if !trouble.hopeless && now <= state.coordinator.registers_until() {
             return;
         }
         let starting = state.coordinator.view(now).phase == Phase::Starting;
@@ -219,7 +218,7 @@ impl Active {
                 Loss::Exporter { index } => state.coordinator.lose_exporter(*index, now),
             }
         }
-        self.blame_trouble(&mut state, now);
+        Self::blame_trouble(&mut state, now);
         state.coordinator.tick(now);
     }
 
@@ -255,6 +254,18 @@ impl Active {
         self.state().coordinator.confirm_start();
     }
 
+    /// The early end of the load that waits to be made durable, with the start that it ends.
+    pub fn unconfirmed_early_end(&self) -> Option<(UnixMicros, EarlyEnd)> {
+        let state = self.state();
+        let end = state.coordinator.unconfirmed_early_end()?;
+        Some((state.coordinator.start()?, end))
+    }
+
+    /// It is durable.
+    pub fn confirm_early_end(&self) {
+        self.state().coordinator.confirm_early_end();
+    }
+
     /// The judged view that waits to be made durable.
     pub fn unconfirmed_judgement(&self) -> Option<RunView> {
         self.state().coordinator.unconfirmed_judgement().cloned()
@@ -263,6 +274,11 @@ impl Active {
     /// Takes what came of comparing the judged run with its baseline.
     pub fn compare(&self, comparison: Comparison) {
         self.state().coordinator.compare(comparison);
+    }
+
+    /// Takes what is worth telling of the judged run besides.
+    pub fn note(&self, note: &str) {
+        self.state().coordinator.note(note);
     }
 
     /// It is durable.
@@ -313,6 +329,8 @@ impl Active {
         let coordinator = &state.coordinator;
         let need = if coordinator.proposed_start().is_some() {
             Need::Start
+        } else if coordinator.unconfirmed_early_end().is_some() {
+            Need::EarlyEnd
         } else if coordinator.unconfirmed_judgement().is_some() {
             Need::Judgement
         } else if coordinator.is_complete() && !state.completion_confirmed {
@@ -410,9 +428,14 @@ mod tests {
     const SECOND: i64 = 1_000_000;
 
     fn active(now: UnixMicros) -> Active {
+        successor(now, now)
+    }
+
+    fn successor(made: UnixMicros, now: UnixMicros) -> Active {
         let prepared = fixtures::prepared();
         let (plan, hash) = (prepared.plan, prepared.hash);
         let coordinator = Coordinator::new(Arc::clone(&plan), hash.clone(), 1, now);
+        let coordinator = coordinator.awaiting_since(made);
         let object = Kinds::default().run_ref("shop-3", "perf");
         Active::new(fixtures::run().id, object, (plan, hash), coordinator, now)
     }
@@ -451,6 +474,19 @@ mod tests {
             reason(&healed, 121 * SECOND).as_deref(),
             Some("StartTimeout")
         );
+    }
+
+    #[test]
+    fn trouble_is_as_old_as_the_run_and_not_as_its_operator() {
+        let now = 600 * SECOND;
+        let run = successor(now - 100 * SECOND, now);
+        run.observe(Some(trouble(false)), &[], now);
+        // A successor looks for a while itself.
+        run.tick(now + 30 * SECOND);
+        assert_eq!(reason(&run, now + 30 * SECOND), None);
+        run.tick(now + 30 * SECOND + 1);
+        let later = now + 31 * SECOND;
+        assert_eq!(reason(&run, later).as_deref(), Some("ImagePullFailed"));
     }
 
     #[test]

@@ -23,6 +23,10 @@ pub struct Facts {
     pub run_key: String,
     /// The annotation: the key of the last run, even if that was deleted.
     pub last_run_key: Option<String>,
+    /// The annotation: the number of that run.
+    pub last_run_number: Option<i64>,
+    /// The highest number that annotation and status know of: an older operator noted none.
+    pub known_number: Option<i64>,
     /// Runs of this test.
     pub runs: Vec<RunFact>,
     /// Number of the next run.
@@ -70,12 +74,21 @@ pub struct Decision {
     pub create: Option<Create>,
     /// Stop these runs, so that the one that is due may begin.
     pub cancel: Vec<i64>,
-    /// Write this key into the annotation.
-    pub note_key: Option<String>,
+    /// Write this into the annotations.
+    pub note_run: Option<RunNote>,
     /// Write this time of the schedule into the annotation.
     pub note_scheduled: Option<UnixMicros>,
     /// What to say of the future.
     pub next: Next,
+}
+
+/// The last run that there was, as it is noted where it survives the run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RunNote {
+    /// Key of what it was made from.
+    pub key: String,
+    /// Its number.
+    pub number: i64,
 }
 
 /// A run to be made.
@@ -90,16 +103,14 @@ pub struct Create {
 /// Decides.
 pub fn decide(facts: &Facts) -> Decision {
     let last = facts.runs.iter().max_by_key(|run| run.number);
-    let note_key = last
-        .map(|run| run.run_key.clone())
-        .filter(|key| facts.last_run_key.as_ref() != Some(key) && !facts.deleting);
+    let note_run = note(facts, last).filter(|_| !facts.deleting);
     let last_scheduled = facts.runs.iter().filter_map(|run| run.scheduled).max();
     let noted = facts.schedule.as_ref().and_then(|schedule| schedule.noted);
     let note_scheduled = last_scheduled.filter(|last| noted < Some(*last) && !facts.deleting);
     let nothing = |next| Decision {
         create: None,
         cancel: Vec::new(),
-        note_key: note_key.clone(),
+        note_run: note_run.clone(),
         note_scheduled,
         next,
     };
@@ -138,13 +149,32 @@ pub fn decide(facts: &Facts) -> Decision {
     }
 }
 
+/// What is not noted yet of the last run. What is noted never goes back to an older one, which is the
+/// last when a newer was deleted: its key would ask for that again.
+fn note(facts: &Facts, last: Option<&RunFact>) -> Option<RunNote> {
+    let last = last?;
+    let (key, number) = match (&facts.last_run_key, facts.known_number) {
+        (Some(noted), Some(known)) if last.number < known => (noted, known),
+        _ => (&last.run_key, last.number),
+    };
+    let noted = facts.last_run_key.as_ref() == Some(key) && facts.last_run_number == Some(number);
+    (!noted).then(|| RunNote {
+        key: key.clone(),
+        number,
+    })
+}
+
 /// An edit that changes what a run does moves generation and key. The key alone may move when a
 /// new operator computes it otherwise; the annotation alone is all that is left of a test that was
 /// restored from a backup without its runs.
 fn is_asked(facts: &Facts, last: Option<&RunFact>) -> bool {
     let asked = facts.last_run_key.as_ref() != Some(&facts.run_key);
-    asked
-        && last.is_none_or(|run| run.run_key != facts.run_key && run.generation < facts.generation)
+    let other = |run: &RunFact| {
+        // Of one that is older than the noted one the key says nothing.
+        let is_last = facts.known_number.is_none_or(|known| known <= run.number);
+        run.generation < facts.generation && !(is_last && run.run_key == facts.run_key)
+    };
+    asked && last.is_none_or(other)
 }
 
 #[cfg(test)]
@@ -171,6 +201,8 @@ mod tests {
             generation,
             run_key: run_key.to_owned(),
             last_run_key: last.map(|run| run.run_key.clone()),
+            last_run_number: last.map(|run| run.number),
+            known_number: last.map(|run| run.number),
             next_number: last.map_or(1, |run| run.number + 1),
             runs: runs.to_vec(),
             schedule: None,
@@ -191,6 +223,8 @@ mod tests {
         };
         let pruned = Facts {
             last_run_key: Some("b".into()),
+            last_run_number: Some(2),
+            known_number: Some(2),
             ..facts("b", 3, std::slice::from_ref(&done))
         };
         let foreign = Facts {
@@ -291,7 +325,7 @@ mod tests {
                 Decision {
                     create: None,
                     cancel: Vec::new(),
-                    note_key: None,
+                    note_run: None,
                     note_scheduled: None,
                     next
                 }
@@ -348,8 +382,35 @@ mod tests {
     #[test]
     fn the_annotation_follows_the_last_run() {
         let mut noted = facts("b", 2, &[run(1, "a", 1, true), run(2, "b", 2, false)]);
-        assert_eq!(decide(&noted).note_key, None);
+        let note = |key: &str, number| {
+            let key = key.to_owned();
+            Some(RunNote { key, number })
+        };
+        assert_eq!(decide(&noted).note_run, None);
         noted.last_run_key = Some("a".into());
-        assert_eq!(decide(&noted).note_key, Some("b".into()));
+        assert_eq!(decide(&noted).note_run, note("b", 2));
+        noted.last_run_number = Some(1);
+        noted.known_number = Some(1);
+        assert_eq!(decide(&noted).note_run, note("b", 2));
+    }
+
+    #[test]
+    fn the_annotation_never_goes_back_to_an_older_run() {
+        let mut left = facts("b", 2, &[run(1, "a", 1, true)]);
+        left.last_run_key = Some("b".into());
+        left.last_run_number = Some(2);
+        left.known_number = Some(2);
+        let nothing = decide(&left);
+        assert_eq!((nothing.note_run, nothing.create), (None, None));
+        // An operator that kept no number left it in the status.
+        left.last_run_number = None;
+        let key = "b".to_owned();
+        assert_eq!(decide(&left).note_run, Some(RunNote { key, number: 2 }));
+        assert_eq!(decide(&left).create, None);
+        // The edit back to what the one that is left was made from asks for a run.
+        left.run_key = "a".to_owned();
+        left.generation = 3;
+        left.next_number = 3;
+        assert_eq!(decide(&left).create.map(|create| create.number), Some(3));
     }
 }

@@ -2,7 +2,11 @@
 
 mod cleaning;
 mod decide;
+mod refusal;
 mod upkeep;
+
+#[cfg(test)]
+mod tests;
 
 use std::{sync::Arc, time::Duration};
 
@@ -31,7 +35,8 @@ use serde_json::{Map, Value, json};
 
 use self::{
     cleaning::{cancel_run, clean, is_pod_of},
-    decide::{Create, Decision, Facts, RunFact, ScheduleFact},
+    decide::{Create, Decision, Facts, RunFact, RunNote, ScheduleFact},
+    refusal::Refusal,
     upkeep::Upkeep,
 };
 use crate::{
@@ -89,23 +94,32 @@ pub async fn reconcile(object: Arc<DynamicObject>, ctx: Arc<Context>) -> Result<
     let Decision {
         create,
         cancel,
-        note_key,
+        note_run,
         note_scheduled,
         next,
     } = decide::decide(&observed.facts);
     for number in cancel {
         cancel_run(&ctx, &object, number).await?;
     }
-    if let Some(create) = create {
-        create_run(&ctx, &object, &observed, create).await?;
-    }
-    if note_key.is_some() || note_scheduled.is_some() {
-        note(&ctx, &object, &observed, note_key, note_scheduled).await?;
+    let made = match create {
+        Some(create) => create_run(&ctx, &object, &observed, create).await,
+        None => Ok(()),
+    };
+    // Of a run that is refused the test tells, and its other runs are kept in order all the same.
+    let (refusal, made) = match made {
+        Ok(()) => (None, Ok(())),
+        Err(error) => match Refusal::of(&error) {
+            Some(refusal) => (Some(refusal), Err(error)),
+            None => return Err(error),
+        },
+    };
+    if note_run.is_some() || note_scheduled.is_some() {
+        note(&ctx, &object, &observed, note_run, note_scheduled).await?;
     }
     if observed.facts.deleting {
         return Ok(Action::await_change());
     }
-    report(&ctx, &object, &observed, next).await?;
+    report(&ctx, &object, &observed, next, refusal).await?;
     let upkeep = upkeep::upkeep(
         observed.cleanup.as_ref(),
         observed.baseline(),
@@ -113,6 +127,7 @@ pub async fn reconcile(object: Arc<DynamicObject>, ctx: Arc<Context>) -> Result<
         observed.now,
     );
     clean(&ctx, &object, &observed, &upkeep).await?;
+    made?;
     Ok(wake(&observed, &upkeep))
 }
 
@@ -156,7 +171,13 @@ fn observe(ctx: &Context, object: &DynamicObject) -> Observed {
     let noted = status
         .as_ref()
         .and_then(|status| Some(status.last_run.as_ref()?.number));
-    let last = runs.last().map(|(fact, _)| fact.number).max(noted);
+    let number = |text: &String| text.parse().ok();
+    let last_run_number = object
+        .annotations()
+        .get(names::LAST_RUN_NUMBER)
+        .and_then(number);
+    let known_number = noted.max(last_run_number);
+    let last = runs.last().map(|(fact, _)| fact.number).max(known_number);
     let next_number = names::next_number(&name, last.unwrap_or_default(), |name| {
         let namespace = object.metadata.namespace.as_deref().unwrap_or_default();
         ctx.runs.get(&ctx.kinds.run_ref(name, namespace)).is_some()
@@ -180,6 +201,8 @@ fn observe(ctx: &Context, object: &DynamicObject) -> Observed {
         generation: object.metadata.generation.unwrap_or_default(),
         run_key: run_key_of(&spec),
         last_run_key: object.annotations().get(names::LAST_RUN_KEY).cloned(),
+        last_run_number,
+        known_number,
         schedule: schedule
             .zip(times.as_ref())
             .map(|(schedule, times)| schedule_fact(object, schedule, times, &runs, now)),
@@ -355,17 +378,25 @@ fn run_object(
 }
 
 /// Writes what is known of the last run where it survives the run. What is applied is all that this
-/// manager owns of the annotations, so both are always there.
+/// manager owns of the annotations, so all are always there.
 async fn note(
     ctx: &Context,
     test: &DynamicObject,
     observed: &Observed,
-    key: Option<String>,
+    run: Option<RunNote>,
     scheduled: Option<UnixMicros>,
 ) -> Result<(), Error> {
+    let facts = &observed.facts;
+    let (key, number) = match run {
+        Some(RunNote { key, number }) => (Some(key), Some(number)),
+        None => (facts.last_run_key.clone(), facts.last_run_number),
+    };
     let mut annotations = Map::new();
-    if let Some(key) = key.or_else(|| observed.facts.last_run_key.clone()) {
+    if let Some(key) = key {
         annotations.insert(names::LAST_RUN_KEY.to_owned(), json!(key));
+    }
+    if let Some(number) = number {
+        annotations.insert(names::LAST_RUN_NUMBER.to_owned(), json!(number.to_string()));
     }
     if let Some(at) = scheduled.or_else(|| scheduled_at(test)) {
         annotations.insert(names::SCHEDULED.to_owned(), json!(at.to_string()));
@@ -385,7 +416,43 @@ async fn report(
     test: &DynamicObject,
     observed: &Observed,
     next: Next,
+    refusal: Option<Refusal>,
 ) -> Result<(), Error> {
+    let before = observed.status.as_ref();
+    let mut status = status_of(observed, next);
+    if let Some(refusal) = refusal.clone() {
+        refusal.tell(&mut status, before);
+    }
+    if before == Some(&status) {
+        return Ok(());
+    }
+    let news = !observed.problems.is_empty()
+        && before.and_then(|before| before.result.message.as_ref())
+            != status.result.message.as_ref();
+    let value = serde_json::to_value(&status).map_err(|e| Error::broken("the status", e))?;
+    let body = body(ctx, test, &json!({}), Some(value));
+    let tests = ctx
+        .kinds
+        .tests(ctx.writer()?, &test.namespace().unwrap_or_default());
+    let result = tests
+        .patch_status(&test.name_any(), &Context::apply(), &Patch::Apply(body))
+        .await;
+    result.map_err(Error::api("write the test's status"))?;
+    let about = objects::reference(test, &ctx.kinds.test);
+    if news {
+        let note = status::refusal(&observed.problems);
+        ctx.event(&about, EventType::Warning, "InvalidSpec", &note, "Validate")
+            .await;
+    }
+    if let Some(refusal) = refusal.filter(|refusal| refusal.told(before).is_none()) {
+        let Refusal { reason, message } = refusal;
+        ctx.event(&about, EventType::Warning, reason, &message, "Create")
+            .await;
+    }
+    Ok(())
+}
+
+fn status_of(observed: &Observed, next: Next) -> LoadTestStatus {
     let last = observed.facts.runs.last().zip(observed.runs.last());
     let last = last.map(|(fact, run)| {
         let status = objects::part::<LoadTestRunStatus>(run, "status").unwrap_or_default();
@@ -410,32 +477,7 @@ async fn report(
             .unwrap_or_default(),
         now: status::time_of(clock::now()),
     };
-    let status = status::load_test_status(&facts);
-    if observed.status.as_ref() == Some(&status) {
-        return Ok(());
-    }
-    let news = !observed.problems.is_empty()
-        && observed
-            .status
-            .as_ref()
-            .and_then(|before| before.result.message.as_ref())
-            != status.result.message.as_ref();
-    let value = serde_json::to_value(&status).map_err(|e| Error::broken("the status", e))?;
-    let body = body(ctx, test, &json!({}), Some(value));
-    let tests = ctx
-        .kinds
-        .tests(ctx.writer()?, &test.namespace().unwrap_or_default());
-    let result = tests
-        .patch_status(&test.name_any(), &Context::apply(), &Patch::Apply(body))
-        .await;
-    result.map_err(Error::api("write the test's status"))?;
-    if news {
-        let about = objects::reference(test, &ctx.kinds.test);
-        let note = status::refusal(&observed.problems);
-        ctx.event(&about, EventType::Warning, "InvalidSpec", &note, "Validate")
-            .await;
-    }
-    Ok(())
+    status::load_test_status(&facts)
 }
 
 fn body(ctx: &Context, test: &DynamicObject, metadata: &Value, status: Option<Value>) -> Value {

@@ -2,6 +2,7 @@
 
 use std::{fmt, str::FromStr};
 
+use axum::http::Uri;
 use loadtest_core::plan::{HostRule, Origin};
 
 /// `host`, `*.domain` (every name below it, not the domain itself) or `*`, each with or without a
@@ -29,6 +30,15 @@ impl HostPattern {
     /// Whether it allows everything that a rule of a test allows.
     pub fn allows_rule(&self, rule: &HostRule) -> bool {
         self.allows(&rule.host, rule.port)
+    }
+
+    /// Whether it allows the host of a url that names its port.
+    pub fn allows_url(&self, url: &str) -> bool {
+        let Ok(url) = url.parse::<Uri>() else {
+            return false;
+        };
+        let host = url.host().unwrap_or_default();
+        self.allows(host.trim_matches(['[', ']']), url.port_u16())
     }
 
     fn allows(&self, host: &str, port: Option<u16>) -> bool {

@@ -123,6 +123,12 @@ impl GuardRails {
                 found.push(("target.allowedHosts", format!("{}{port}", rule.host)));
             }
         }
+        // All of the load goes to the proxy first; one that cannot be read is nobody's host.
+        if let Some(proxy) = &target.proxy
+            && !patterns.iter().any(|p| p.allows_url(proxy))
+        {
+            found.push(("target.proxy.url", proxy.clone()));
+        }
         // Those of absolute urls are the target's or one of allowedHosts.
         let found = found.into_iter();
         found
@@ -210,6 +216,8 @@ namespaces:
     #[test]
     fn what_exceeds_a_limit_is_told_with_limit_value_and_place() {
         assert_eq!(said("perf", &json!({})), Vec::<String>::new());
+        let allowed = json!({"/target/proxy": {"url": "http://squid.perf.svc:3128"}});
+        assert_eq!(said("perf", &allowed), Vec::<String>::new());
         let load = "/scenarios/0/load/constantRate";
         for (change, sentence) in [
             (
@@ -235,6 +243,10 @@ namespaces:
             (
                 json!({"/target/allowedHosts": ["cdn.perf.svc", "cdn.prod.svc:8443"]}),
                 "spec.target.allowedHosts: cdn.prod.svc:8443 is no host that load may be sent to: limits.targetHosts of the operator's configuration allows *.perf.svc, httpbin",
+            ),
+            (
+                json!({"/target/proxy": {"url": "http://squid.prod.svc:3128"}}),
+                "spec.target.proxy.url: http://squid.prod.svc:3128 is no host that load may be sent to: limits.targetHosts of the operator's configuration allows *.perf.svc, httpbin",
             ),
         ] {
             assert_eq!(said("perf", &change), [sentence]);

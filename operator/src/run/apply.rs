@@ -15,7 +15,11 @@ use loadtest_core::report::UnixMicros;
 use serde_json::json;
 
 use super::{children::Resources, observe::Run};
-use crate::{context::Context, error::Error, names};
+use crate::{
+    context::Context,
+    error::{Error, refusal},
+    names,
+};
 
 /// The API server's last word on what a run needs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -129,12 +133,12 @@ pub async fn halt(ctx: &Context, run: &Run) -> Result<(), Error> {
 
 /// A refusal that trying again will not change, or the error.
 fn refused(error: Option<kube::Error>, action: &'static str) -> Result<Option<Refusal>, Error> {
-    match error {
-        None => Ok(None),
-        Some(kube::Error::Api(status)) if matches!(status.code, 400 | 403 | 422) => {
-            Ok(Some(explain(status.message.clone())))
-        }
-        Some(error) => Err(Error::api(action)(error)),
+    let Some(error) = error else {
+        return Ok(None);
+    };
+    match refusal(&error) {
+        Some(words) => Ok(Some(explain(words.to_owned()))),
+        None => Err(Error::api(action)(error)),
     }
 }
 
@@ -209,9 +213,9 @@ mod tests {
                 false,
             ),
         ] {
-            let refusal = explain(message.to_owned());
+            let explained = explain(message.to_owned());
             assert_eq!(
-                refusal,
+                explained,
                 Refusal {
                     reason,
                     message: message.to_owned(),

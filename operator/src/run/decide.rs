@@ -146,6 +146,7 @@ mod tests {
             failed: BTreeSet::new(),
             suspended: false,
             over: false,
+            created: None,
         }
     }
 

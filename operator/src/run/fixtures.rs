@@ -1,9 +1,24 @@
 //! A run as the tests of this folder need it.
 
+use clap::Parser as _;
 use loadtest_crds::{LoadTestRunSpec, Overrides, TestSpec, plan};
 use serde_json::json;
 
 use super::{observe::Run, validate::Prepared};
+use crate::settings::{Args, Settings};
+
+/// The least that an operator must be told, and more.
+pub fn settings(more: &[&str]) -> Settings {
+    let least = [
+        "loadtest-operator",
+        "--namespace=loadtest-system",
+        "--ca-secret=loadtest-ca",
+        "--control-url=https://loadtest-operator.loadtest-system.svc:8443",
+        "--runner-image=registry.example/loadtest-runner:1",
+    ];
+    let args = Args::try_parse_from(least.iter().chain(more)).unwrap();
+    args.try_into().unwrap()
+}
 
 /// A test that uses everything which makes a difference to the objects of a run.
 pub fn spec() -> TestSpec {

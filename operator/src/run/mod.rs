@@ -17,6 +17,8 @@ mod volumes;
 
 #[cfg(test)]
 pub(crate) mod fixtures;
+#[cfg(test)]
+mod tests;
 
 use std::{sync::Arc, time::Duration};
 
@@ -138,9 +140,13 @@ async fn begin(
     } = prepared;
     let known = Resume {
         start: found.start,
+        early_end: found.early_end,
         judged: found.judged.map(Box::new),
     };
-    let coordinator = Coordinator::resume(Arc::clone(&plan), hash.clone(), epoch()?, now, known);
+    // However often the operator begins anew: `startTimeout` is that of the runners.
+    let made = observed.job.as_ref().and_then(|job| job.created);
+    let coordinator = Coordinator::resume(Arc::clone(&plan), hash.clone(), epoch()?, now, known)
+        .awaiting_since(made.unwrap_or(now));
     let object = ctx
         .kinds
         .run_ref(&observed.run.name, &observed.run.namespace);
@@ -195,7 +201,7 @@ async fn make(
     let late = (age > micros(timeout)).then(|| Refusal {
         reason: "StartTimeout",
         message: format!(
-            "the operator was away: the run's Job could not be made within startTimeout {}",
+            "the operator was away, or too busy: the run's Job could not be made within startTimeout {}",
             format_duration(timeout)
         ),
         transient: false,

@@ -1,6 +1,10 @@
 //! All reads of a run's reconcile.
 
-use std::{collections::BTreeSet, io::Read as _, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io::Read as _,
+    sync::Arc,
+};
 
 use flate2::read::GzDecoder;
 use k8s_openapi::{
@@ -12,6 +16,7 @@ use k8s_openapi::{
 };
 use kube::{Api, Resource, ResourceExt, api::ListParams, core::DynamicObject};
 use loadtest_core::{
+    coordinator::EarlyEnd,
     plan::{Plan, RunIdentity},
     report::UnixMicros,
     view::RunView,
@@ -120,6 +125,8 @@ pub struct JobFacts {
     pub suspended: bool,
     /// No pod of it is left to end.
     pub over: bool,
+    /// When it was made.
+    pub created: Option<UnixMicros>,
 }
 
 /// Everything a reconcile knows of a run.
@@ -156,6 +163,8 @@ pub struct Found {
     pub prepared: Option<Prepared>,
     /// The start that runners may have been told.
     pub start: Option<UnixMicros>,
+    /// The decision to end the load early, if one was made.
+    pub early_end: Option<EarlyEnd>,
     /// The judged view.
     pub judged: Option<RunView>,
     /// `ConfigMap`s with its data; `None` when no plan is to be made that needs them.
@@ -167,6 +176,37 @@ pub struct Found {
 /// # Errors
 /// When something cannot be read now.
 pub async fn observe(ctx: &Context, object: &DynamicObject) -> Result<Observed, Error> {
+    let coordinated = ctx.registry.get(&objects::run_id(object)).is_some();
+    if coordinated || is_past(object) {
+        return observed(ctx, object, false).await;
+    }
+    match live(ctx, object).await? {
+        Some(live) => observed(ctx, &live, !is_past(&live)).await,
+        // Who is told of a run that is gone is told that it goes.
+        None => Ok(Observed {
+            deleting: true,
+            ..observed(ctx, object, false).await?
+        }),
+    }
+}
+
+/// It is over or goes: nothing of it is begun any more.
+fn is_past(object: &DynamicObject) -> bool {
+    objects::is_finished(object) || object.metadata.deletion_timestamp.is_some()
+}
+
+/// The run as it is now, if it is still this one. The watch may lag behind what a predecessor wrote a
+/// moment ago: neither its start nor its end must be missed.
+async fn live(ctx: &Context, object: &DynamicObject) -> Result<Option<DynamicObject>, Error> {
+    let namespace = object.namespace().unwrap_or_default();
+    let runs = ctx.kinds.runs(&ctx.client, &namespace);
+    let live = runs.get_opt(&object.name_any()).await;
+    let live = live.map_err(Error::api("read the run"))?;
+    Ok(live.filter(|live| live.metadata.uid == object.metadata.uid))
+}
+
+/// `begin`: with what must be known to begin or resume.
+async fn observed(ctx: &Context, object: &DynamicObject, begin: bool) -> Result<Observed, Error> {
     let (spec, malformed) = match objects::part::<LoadTestRunSpec>(object, "spec") {
         Ok(spec) => (spec.unwrap_or_default(), None),
         Err(error) => (LoadTestRunSpec::default(), Some(error.to_string())),
@@ -183,9 +223,8 @@ pub async fn observe(ctx: &Context, object: &DynamicObject) -> Result<Observed, 
     } else {
         job(ctx, &run).await?
     };
-    let begin = !finished && !deleting && ctx.registry.get(&run.id).is_none();
     let found = if begin {
-        Some(find(ctx, &run, &spec).await?)
+        Some(find(ctx, &run, &spec, object.annotations()).await?)
     } else {
         None
     };
@@ -235,6 +274,7 @@ async fn job(ctx: &Context, run: &Run) -> Result<Option<JobFacts>, Error> {
         .await
         .map_err(Error::api("read the run's Job"))?;
     Ok(job.filter(|job| belongs(job, run)).map(|job| {
+        let created = job.creation_timestamp().map(|at| at.0.as_microsecond());
         let status = job.status.unwrap_or_default();
         let failed = status
             .failed_indexes
@@ -248,6 +288,7 @@ async fn job(ctx: &Context, run: &Run) -> Result<Option<JobFacts>, Error> {
             over: conditions
                 .iter()
                 .any(|c| matches!(c.type_.as_str(), "Complete" | "Failed") && c.status == "True"),
+            created,
         }
     }))
 }
@@ -260,7 +301,12 @@ fn belongs<K: ResourceExt>(object: &K, run: &Run) -> bool {
         .any(|owner| owner.uid == run.uid)
 }
 
-async fn find(ctx: &Context, run: &Run, spec: &LoadTestRunSpec) -> Result<Found, Error> {
+async fn find(
+    ctx: &Context,
+    run: &Run,
+    spec: &LoadTestRunSpec,
+    annotations: &BTreeMap<String, String>,
+) -> Result<Found, Error> {
     let maps: Api<ConfigMap> = Api::namespaced(ctx.client.clone(), &run.namespace);
     let plan = maps.get_opt(&names::plan(&run.name)).await;
     let plan = plan
@@ -269,14 +315,6 @@ async fn find(ctx: &Context, run: &Run, spec: &LoadTestRunSpec) -> Result<Found,
     let result = maps.get_opt(&names::result(&run.name)).await;
     let result = result.map_err(Error::api("read the run's result"))?;
     let result = result.filter(|map| belongs(map, run));
-    // The watch may lag behind what a predecessor wrote a moment ago; the start must not be missed.
-    let live = ctx
-        .kinds
-        .runs(&ctx.client, &run.namespace)
-        .get_opt(&run.name)
-        .await;
-    let live = live.map_err(Error::api("read the run"))?;
-    let start = live.and_then(|live| live.annotations().get(names::START)?.parse().ok());
     let mut test = test(ctx, run, spec)?;
     if let Some(test) = &mut test {
         ctx.settings.rails.resolve(test);
@@ -292,7 +330,10 @@ async fn find(ctx: &Context, run: &Run, spec: &LoadTestRunSpec) -> Result<Found,
         test,
         data,
         prepared: plan.as_ref().map(prepared).transpose()?,
-        start,
+        start: annotations.get(names::START).and_then(|at| at.parse().ok()),
+        early_end: annotations
+            .get(names::EARLY_END)
+            .and_then(|end| serde_json::from_str(end).ok()),
         judged: result.as_ref().map(judged).transpose()?,
     })
 }

@@ -4,6 +4,7 @@
 use k8s_openapi::api::core::v1::{ConfigMap, ObjectReference};
 use kube::{Api, Resource, api::Patch, runtime::events::EventType};
 use loadtest_core::{
+    coordinator::EarlyEnd,
     plan::RunIdentity,
     report::UnixMicros,
     verdict::{Judgement, Verdict},
@@ -23,7 +24,7 @@ use crate::{
     clock,
     context::Context,
     coordination::Active,
-    error::{Error, is_namespace_ending},
+    error::{Error, is_namespace_ending, refusal},
     metrics::VerdictLabel,
     names, objects,
 };
@@ -35,13 +36,22 @@ use crate::{
 pub async fn report(ctx: &Context, observed: &Observed, active: &Active) -> Result<(), Error> {
     let run = &observed.run;
     if let Some(start) = active.proposed_start() {
-        write_start(ctx, run, start).await?;
+        write_course(ctx, run, start, None).await?;
         active.confirm_start();
         started(ctx, run, active, start).await;
     }
+    if let Some((start, end)) = active.unconfirmed_early_end() {
+        write_course(ctx, run, start, Some(&end)).await?;
+        active.confirm_early_end();
+    }
     compare(ctx, observed, active).await?;
     if let Some(view) = active.unconfirmed_judgement() {
-        write_result(ctx, run, &view).await?;
+        if let Some(refusal) = write_result(ctx, run, &view).await? {
+            tracing::warn!(run = run.name, refusal, "the run's result cannot be kept");
+            active.note(&format!(
+                "the result could not be kept for later: {refusal}"
+            ));
+        }
         active.confirm_judgement(clock::now());
     }
     let now = clock::now();
@@ -222,23 +232,31 @@ fn news(status: &LoadTestRunStatus) -> impl PartialEq + use<> {
     )
 }
 
-async fn write_start(ctx: &Context, run: &Run, start: UnixMicros) -> Result<(), Error> {
-    let body = body(
-        ctx,
-        run,
-        &json!({"annotations": {names::START: start.to_string()}}),
-        None,
-    );
+/// Writes what a successor must know of a load under way.
+async fn write_course(
+    ctx: &Context,
+    run: &Run,
+    start: UnixMicros,
+    early_end: Option<&EarlyEnd>,
+) -> Result<(), Error> {
+    let mut annotations = json!({names::START: start.to_string()});
+    if let Some(end) = early_end {
+        let end = serde_json::to_string(end).map_err(|e| Error::broken("the early end", e))?;
+        annotations[names::EARLY_END] = end.into();
+    }
+    let body = body(ctx, run, &json!({"annotations": annotations}), None);
     let runs = ctx.kinds.runs(ctx.writer()?, &run.namespace);
     let result = runs
         .patch(&run.name, &Context::apply(), &Patch::Apply(body))
         .await;
     result
         .map(drop)
-        .map_err(Error::api("write the run's start"))
+        .map_err(Error::api("write the run's course"))
 }
 
-async fn write_result(ctx: &Context, run: &Run, view: &RunView) -> Result<(), Error> {
+/// What the API server said if it refuses for good: a run that nobody may keep the result of ends all
+/// the same, for its runners wait for that.
+async fn write_result(ctx: &Context, run: &Run, view: &RunView) -> Result<Option<String>, Error> {
     let map = children::result_config_map(run, view)?;
     let maps: Api<ConfigMap> = Api::namespaced(ctx.writer()?.clone(), &run.namespace);
     let result = maps
@@ -251,10 +269,12 @@ async fn write_result(ctx: &Context, run: &Run, view: &RunView) -> Result<(), Er
     match result {
         // The run goes with its namespace: nobody is left to read the result, and its runners,
         // whose end the deletion waits for, must not wait for it.
-        Err(error) if is_namespace_ending(&error) => Ok(()),
-        result => result
-            .map(drop)
-            .map_err(Error::api("write the run's result")),
+        Err(error) if is_namespace_ending(&error) => Ok(None),
+        Err(error) => match refusal(&error) {
+            Some(words) => Ok(Some(words.to_owned())),
+            None => Err(Error::api("write the run's result")(error)),
+        },
+        Ok(_) => Ok(None),
     }
 }
 

@@ -5,20 +5,25 @@ use serde_json::{Map, Value};
 
 /// Keys by which Kubernetes itself tells the items of pod lists apart; the first one that all items
 /// have is taken.
-const KEYS: [&str; 6] = [
-    "name",
-    "mountPath",
-    "containerPort",
-    "ip",
-    "topologyKey",
-    "devicePath",
+const KEYS: [&str; 4] = ["name", "containerPort", "ip", "topologyKey"];
+
+/// The lists whose items have a name that is another object's, and a key of their own: one volume may
+/// be mounted at many places.
+const PLACES: [(&str, &str); 2] = [
+    ("volumeMounts", "mountPath"),
+    ("volumeDevices", "devicePath"),
 ];
 
 /// `over` wins, down to single fields.
 pub fn merge(base: &mut Value, over: &Value) {
+    merge_value(base, over, &KEYS);
+}
+
+/// `keys` are those of its items if it is a list.
+fn merge_value(base: &mut Value, over: &Value, keys: &[&str]) {
     match (base, over) {
         (Value::Object(base), Value::Object(over)) => merge_fields(base, over),
-        (Value::Array(base), Value::Array(over)) => merge_items(base, over),
+        (Value::Array(base), Value::Array(over)) => merge_items(base, over, keys),
         (base, over) => *base = over.clone(),
     }
 }
@@ -29,15 +34,21 @@ fn merge_fields(base: &mut Map<String, Value>, over: &Map<String, Value>) {
         if value.is_null() {
             base.remove(field);
         } else {
-            merge(base.entry(field.clone()).or_insert(Value::Null), value);
+            let place = PLACES.iter().find(|(list, _)| list == field);
+            let keys = place.map_or(&KEYS[..], |(_, key)| std::slice::from_ref(key));
+            merge_value(
+                base.entry(field.clone()).or_insert(Value::Null),
+                value,
+                keys,
+            );
         }
     }
 }
 
-fn merge_items(base: &mut Vec<Value>, over: &[Value]) {
+fn merge_items(base: &mut Vec<Value>, over: &[Value], keys: &[&str]) {
     let has = |item: &Value, key: &str| item.get(key).is_some();
-    let key = KEYS
-        .into_iter()
+    let key = keys
+        .iter()
         .find(|key| base.iter().chain(over).all(|item| has(item, key)))
         .filter(|_| !base.is_empty());
     let Some(key) = key else {
@@ -45,7 +56,10 @@ fn merge_items(base: &mut Vec<Value>, over: &[Value]) {
         return;
     };
     for item in over {
-        match base.iter_mut().find(|ours| ours.get(key) == item.get(key)) {
+        match base
+            .iter_mut()
+            .find(|ours| ours.get(*key) == item.get(*key))
+        {
             Some(ours) => merge(ours, item),
             None => base.push(item.clone()),
         }
@@ -100,6 +114,36 @@ mod tests {
                 },
             })
         );
+    }
+
+    /// One volume may be mounted at many places, and one place has one volume.
+    #[test]
+    fn mounts_are_told_apart_by_where_they_are() {
+        let mut base = json!({
+            "volumeMounts": [{"name": "pool", "mountPath": "/pool", "readOnly": true}],
+            "volumeDevices": [{"name": "disk", "devicePath": "/dev/a"}],
+        });
+        let over = json!({
+            "volumeMounts": [
+                {"name": "certs", "mountPath": "/a"},
+                {"name": "certs", "mountPath": "/b"},
+                {"name": "big", "mountPath": "/pool"},
+            ],
+            "volumeDevices": [{"name": "disk", "devicePath": "/dev/b"}],
+        });
+        merge(&mut base, &over);
+        let expected = json!({
+            "volumeMounts": [
+                {"name": "big", "mountPath": "/pool", "readOnly": true},
+                {"name": "certs", "mountPath": "/a"},
+                {"name": "certs", "mountPath": "/b"},
+            ],
+            "volumeDevices": [
+                {"name": "disk", "devicePath": "/dev/a"},
+                {"name": "disk", "devicePath": "/dev/b"},
+            ],
+        });
+        assert_eq!(base, expected);
     }
 
     #[test]

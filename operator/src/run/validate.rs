@@ -188,6 +188,7 @@ mod tests {
             test: Some(test),
             prepared: None,
             start: None,
+            early_end: None,
             judged: None,
             data: (!cancel).then_some(maps),
         };

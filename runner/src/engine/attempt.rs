@@ -9,7 +9,8 @@ use super::{
     failure::Failure,
     flow::{Then, Went},
     message::Values,
-    meter::Ended,
+    meter::{Ended, Recorded},
+    rehearsal::checks_of,
     samples,
     scenario::Phase,
     script::{Answer, extract},
@@ -17,6 +18,7 @@ use super::{
     timers::Timers,
     times::Times,
     user::{REST_AFTER_FAILED_CONNECT, User},
+    worker::Worker,
 };
 use crate::clock::{self, Nanos};
 
@@ -162,8 +164,7 @@ impl User {
         let (worker, request, values) = (exchange.worker, exchange.request, &exchange.values);
         let connection = &mut self.connection;
         worker.clear_deadline(exchange.seat);
-        let (hop, mut failure) = match result.and_then(|()| connection.next_hop(&exchange, before))
-        {
+        let (hop, failure) = match result.and_then(|()| connection.next_hop(&exchange, before)) {
             Ok(hop) => (hop, None),
             Err(failure) => (None, Some(failure)),
         };
@@ -180,17 +181,8 @@ impl User {
         }
         let is_last = failure.is_none() && hop.is_none();
         let held = is_last && aside.is_some_and(|place| holds(request, place, &answer, values));
-        let mut then = Then::GoOn;
-        if is_last && (held || aside.is_none()) {
-            failure = take_out(request, &answer, values);
-            if failure.is_some() {
-                then = Then::EndIteration;
-            }
-        }
         let (bytes_sent, bytes_received) = connection.bytes();
-        let witness = worker.shared.inputs.witness.as_ref();
-        let seen = witness.map(|_| failure.clone());
-        let recorded = worker.meter.record(&Ended {
+        let mut ended = Ended {
             request,
             times,
             user: values.user,
@@ -204,18 +196,25 @@ impl User {
             reused: connection.reused(),
             followed: hop.is_some(),
             failure,
-        });
+        };
+        let witness = worker.shared.inputs.witness.as_ref();
+        let checks = witness.map(|_| checks_of(&ended, &worker.compiled));
+        let takes_out = is_last && (held || aside.is_none()) && !request.extracts.is_empty();
+        let (recorded, then) = if takes_out {
+            take_out(worker, &mut ended)
+        } else {
+            (worker.meter.record(&ended), Then::GoOn)
+        };
         let outcome = recorded.outcome;
         if let Some(wanted) = recorded.wanted {
             let sample = samples::take(connection, &exchange, status, *wanted);
             worker.meter.keep_sample(sample);
         }
-        if let (Some(witness), Some(failure)) = (witness, seen) {
-            let no_success = failure.is_none() && outcome == Outcome::Status;
-            let failure = failure.or_else(|| no_success.then(|| Failure::status(status)));
-            let answer = answered.then_some(&answer);
-            let compiled = &worker.compiled;
-            witness.ended(request, answer, values, compiled, failure.as_ref());
+        if let (Some(witness), Some(checks)) = (witness, checks) {
+            if ended.failure.is_none() && outcome == Outcome::Status {
+                ended.failure = Some(Failure::status(status));
+            }
+            witness.ended(&exchange, &ended, answered, checks);
         }
         let is_failed = outcome != Outcome::Ok;
         self.failed = self.failed.wrapping_add(u32::from(is_failed));
@@ -232,17 +231,25 @@ impl User {
     }
 }
 
-/// Remembers what is to be remembered of an answer; why that is not possible.
-#[inline]
-fn take_out(
-    request: &CompiledRequest,
-    answer: &Answer<'_>,
-    values: &Values<'_>,
-) -> Option<Failure> {
-    if request.extracts.is_empty() {
-        return None;
+/// Records a request and remembers what is to be remembered of its answer: afterwards, for checks
+/// compare with what was known when it was sent.
+#[inline(never)]
+fn take_out(worker: &Worker, ended: &mut Ended<'_>) -> (Recorded, Then) {
+    let values = ended.values;
+    let found = extract(&ended.request.extracts, ended.answer, values.shared);
+    let then = match found.failure {
+        None => Then::GoOn,
+        Some(_) => Then::EndIteration,
+    };
+    ended.failure = found.failure;
+    let recorded = worker.meter.record(ended);
+    if let Some(memory) = values.memory {
+        let mut memory = memory.borrow_mut();
+        for (value, to) in found.values {
+            memory.set(value, to);
+        }
     }
-    extract(&request.extracts, answer, values.memory?, values.shared).err()
+    (recorded, then)
 }
 
 fn holds(

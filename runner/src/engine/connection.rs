@@ -12,6 +12,7 @@ mod connect;
 mod cookies;
 mod decode;
 mod general;
+mod interrupt;
 mod redirect;
 mod rest;
 mod said;
@@ -38,8 +39,7 @@ use super::{
     compile::{Client, CompiledRequest, CompiledScenario, Sending},
     failure::Failure,
     message::Values,
-    samples,
-    scenario::{Phase, ScenarioRun, Seat},
+    scenario::{ScenarioRun, Seat},
     times::Times,
     worker::Worker,
 };
@@ -138,7 +138,8 @@ impl Connection {
         if self.origin != exchange.sending.origin {
             self.turn_to(exchange.sending.origin);
         }
-        if exchange.sending.message.varies() {
+        let varies = exchange.sending.message.varies();
+        if varies {
             self.render_once(exchange, times)?;
         }
         loop {
@@ -154,7 +155,9 @@ impl Connection {
                 }
             }
             self.prepare(exchange.sending);
-            times.sent = clock::now();
+            // The clock is looked at again only when something has taken time.
+            let at_once = self.reused && !varies;
+            times.sent = if at_once { times.turned } else { clock::now() };
             (times.written, times.first_byte) = (0, 0);
             let result = match self.write(exchange, times) {
                 Ok(()) => poll_fn(|context| self.poll_answer(context, exchange, times)).await,
@@ -244,7 +247,7 @@ impl Connection {
         if !self.parser.keep_alive() || closes || !self.written {
             self.close_stream();
         }
-        if self.parser.held_bytes() > 0 {
+        if self.parser.sets_cookies() {
             self.keep_cookies(exchange);
         }
         let encoding = self.parser.content_encoding();
@@ -448,62 +451,5 @@ impl Times {
         if self.sent == 0 {
             self.sent = self.written;
         }
-    }
-}
-
-/// Why a wait ends before its time.
-#[derive(Debug, Clone, Copy)]
-enum Interrupt {
-    /// The request's timeout passed.
-    TimedOut,
-    /// The run is over.
-    Aborted,
-}
-
-impl Exchange<'_> {
-    #[inline]
-    fn interrupt(&self) -> Option<Interrupt> {
-        if self.seat.timed_out.get() {
-            Some(Interrupt::TimedOut)
-        } else if self.scenario.phase.get() == Phase::Aborting {
-            Some(Interrupt::Aborted)
-        } else {
-            None
-        }
-    }
-
-    /// Keeps what a sample shows of an unexpected answer, if one is wanted.
-    #[cold]
-    fn keep_beginning(&self, status: u16, part: &[u8], body: &mut Vec<u8>, intended: Nanos) {
-        if self.worker.meter.wants_body(self.request, status, intended) {
-            let needed = samples::bytes_needed(&self.worker.shared.inputs);
-            let room = needed.saturating_sub(body.len());
-            body.extend_from_slice(part.get(..room).unwrap_or(part));
-        }
-    }
-
-    /// What the request fails with; `timeout` says what it waited for.
-    #[cold]
-    fn interrupted(&self, interrupt: Interrupt, timeout: Outcome) -> Failure {
-        match interrupt {
-            Interrupt::Aborted => Failure::ABORTED,
-            Interrupt::TimedOut => Failure::timeout(timeout, self.worker.timeout(self.request)),
-        }
-    }
-
-    /// Waits for a future, the timeout or the end of the run, whichever comes first.
-    async fn interruptible<F: Future>(&self, future: F) -> Result<F::Output, Interrupt> {
-        let mut future = std::pin::pin!(future);
-        poll_fn(|context| {
-            self.seat.register(context);
-            match future.as_mut().poll(context) {
-                Poll::Ready(output) => Poll::Ready(Ok(output)),
-                Poll::Pending => match self.interrupt() {
-                    Some(interrupt) => Poll::Ready(Err(interrupt)),
-                    None => Poll::Pending,
-                },
-            }
-        })
-        .await
     }
 }

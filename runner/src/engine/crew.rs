@@ -1,6 +1,7 @@
 //! The workers of a runner, from the control thread's side.
 
 use std::{
+    ops::RangeInclusive,
     sync::{Arc, mpsc as std_mpsc},
     thread,
 };
@@ -29,9 +30,13 @@ use crate::{
     step_kind::StepKinds,
 };
 
-/// Memory of the record pool over all workers, in blocks of 64 KiB: 32 MiB hold about two million
-/// requests that the exporter has not taken yet.
-const POOL_BLOCKS: u32 = 512;
+/// Memory of the record pool for each worker, in blocks of 64 KiB: 4 MiB hold 300,000 requests, which
+/// a worker at its limit sends in five seconds. What the exporter cannot take for longer than that is
+/// on its disk.
+const BLOCKS_PER_WORKER: u32 = 64;
+
+/// Of the whole pool: from 16 MiB, a million requests, to 64 MiB.
+const POOL_BLOCKS: RangeInclusive<u32> = 256..=1024;
 
 /// Messages of one worker that may wait: a minute of windows.
 const MESSAGES_PER_WORKER: usize = 64;
@@ -206,7 +211,8 @@ fn pool(
         workers,
         // Without raw records the pool only counts.
         blocks_per_worker: if plan.results.wants_raw() {
-            (POOL_BLOCKS / workers).max(4)
+            let all = BLOCKS_PER_WORKER.saturating_mul(workers);
+            (all.clamp(*POOL_BLOCKS.start(), *POOL_BLOCKS.end()) / workers).max(4)
         } else {
             2
         },

@@ -21,6 +21,7 @@ use super::{
     message::Values,
     meter::Ended,
     redaction::{Redaction, cut},
+    rehearsal::checks_of,
     samples::{self, URL_BYTES},
     scenario::Phase,
     script::{Answer, Compiler, Headers, Text, Value},
@@ -278,10 +279,8 @@ impl User {
             json: OnceCell::new(),
         };
         let values = self.values_of(custom, sequence);
-        let witness = self.worker.shared.inputs.witness.as_ref();
-        let seen = witness.map(|_| failure.clone());
         let (bytes_sent, bytes_received) = marks.bytes();
-        let recorded = self.worker.meter.record(&Ended {
+        let ended = Ended {
             request: &custom.request,
             times,
             user: self.index,
@@ -295,16 +294,17 @@ impl User {
             reused: marks.connected().is_none(),
             followed: false,
             failure,
-        });
+        };
+        let witness = self.worker.shared.inputs.witness.as_ref();
+        let checks = witness.map(|_| checks_of(&ended, &self.worker.compiled));
+        let recorded = self.worker.meter.record(&ended);
         if let Some(wanted) = recorded.wanted {
             let step = (&values, custom.request.series);
             let sample = samples::take_of_step(step, marks.url(), reply, *wanted);
             self.worker.meter.keep_sample(sample);
         }
-        if let (Some(witness), Some(failure)) = (witness, seen) {
-            let compiled = &self.worker.compiled;
-            let (request, failure) = (&custom.request, failure.as_ref());
-            witness.step_ended(request, &answer, &values, compiled, failure);
+        if let (Some(witness), Some(checks)) = (witness, checks) {
+            witness.step_ended(&ended, checks, &self.worker.compiled);
         }
         let failed = recorded.outcome != Outcome::Ok;
         self.failed = self.failed.wrapping_add(u32::from(failed));

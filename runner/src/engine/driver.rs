@@ -24,6 +24,7 @@ use super::{
     compile::nanos,
     crew::{Crew, SetUpError},
     health::Health,
+    lane::Lane,
     meter::{FromWorker, Window},
     once::Errand,
     rng::Rng,
@@ -54,6 +55,10 @@ const LONGEST_BACKOFF: Duration = Duration::from_secs(5);
 /// How long a coordinator may be silent before the start and after the end.
 const PATIENCE: Duration = Duration::from_mins(5);
 
+/// How long an engine whose work is done waits until the exporter's memory has room for the last
+/// intervals: an exporter that can give memory back does so within a second.
+const LANE_PATIENCE: Duration = Duration::from_secs(10);
+
 /// How a driver's work ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum End {
@@ -77,8 +82,7 @@ pub struct Driver {
     workers_left: usize,
     tally: Tally,
     intervals: Option<Intervals>,
-    aggregates: Option<AggregateWriter>,
-    interval_sequence: u64,
+    lane: Option<Lane>,
     samples: Admission,
     health: Health,
     users: Vec<u32>,
@@ -118,8 +122,7 @@ impl Driver {
             workers_left: 0,
             tally: Tally::default(),
             intervals: None,
-            aggregates: None,
-            interval_sequence: 0,
+            lane: None,
             samples: Admission::default(),
             health: Health::new(0),
             users: Vec::new(),
@@ -151,7 +154,7 @@ impl Driver {
         self.intervals = aggregates
             .is_some()
             .then(|| Intervals::new(self.anchor, length, workers));
-        self.aggregates = aggregates;
+        self.lane = aggregates.map(Lane::new);
         self.crew = Some(crew);
     }
 
@@ -173,6 +176,7 @@ impl Driver {
         loop {
             if in_flight.is_none() && Instant::now() >= next_report {
                 self.observe_schedule();
+                self.hand_over_the_rest();
                 let control = self.control.clone();
                 let report = self.report();
                 in_flight.set(Some(async move { control.send(&report).await }));
@@ -192,6 +196,7 @@ impl Driver {
                 } => {
                     in_flight.set(None);
                     if let Some(end) = self.answered(result) {
+                        self.end_lane().await;
                         return Ok(end);
                     }
                     next_report = Instant::now() + self.pause();
@@ -249,19 +254,7 @@ impl Driver {
             }
         }
         self.samples.add(window.end, window.samples);
-        self.write_samples();
-        self.write_intervals();
-    }
-
-    fn write_samples(&mut self) {
-        let (Some(writer), Some(intervals)) = (&mut self.aggregates, &self.intervals) else {
-            return;
-        };
-        for sample in self.samples.take_until(intervals.reached()) {
-            if let Err(error) = writer.append_sample(&sample) {
-                tracing::error!(%error, "a sample of a failure is lost to the exporter");
-            }
-        }
+        self.hand_over();
     }
 
     fn worker_ended(&mut self, worker: usize) {
@@ -269,21 +262,24 @@ impl Driver {
         if let Some(intervals) = &mut self.intervals {
             intervals.worker_ended(worker);
         }
-        self.write_samples();
-        self.write_intervals();
+        self.hand_over();
         self.may_be_over();
     }
 
-    fn write_intervals(&mut self) {
-        let Some(intervals) = &mut self.intervals else {
+    /// To the exporter: what all workers have told everything of.
+    fn hand_over(&mut self) {
+        let (Some(lane), Some(intervals)) = (&mut self.lane, &mut self.intervals) else {
             return;
         };
         let Some(pool) = self.crew.as_ref().and_then(|crew| crew.pool.as_ref()) else {
             return;
         };
-        while let (Some(closed), Some(writer)) = (intervals.take_closed(), &mut self.aggregates) {
-            let interval = Interval {
-                sequence: self.interval_sequence,
+        for sample in self.samples.take_until(intervals.reached()) {
+            lane.push_sample(sample);
+        }
+        while let Some(closed) = intervals.take_closed() {
+            lane.push(Interval {
+                sequence: 0,
                 start_us: self.anchor.unix_micros(closed.begin),
                 end_us: self.anchor.unix_micros(closed.end),
                 partial: closed.partial,
@@ -292,11 +288,35 @@ impl Driver {
                 users: self.users.iter().sum(),
                 records: pool.counts(),
                 health: self.health.read(pool.high_water()),
-            };
-            self.interval_sequence += 1;
-            if let Err(error) = writer.append(&interval) {
-                tracing::error!(%error, "an interval is lost to the exporter");
+            });
+        }
+    }
+
+    /// Tries again what the exporter's memory had no room for. When all is handed over and no more
+    /// will come, the exporter learns it.
+    fn hand_over_the_rest(&mut self) {
+        let is_empty = self.lane.as_mut().is_none_or(|lane| {
+            lane.write();
+            lane.is_empty()
+        });
+        if is_empty
+            && self.workers_left == 0
+            && let Some(pool) = self.crew.as_ref().and_then(|crew| crew.pool.as_ref())
+        {
+            pool.finish();
+        }
+    }
+
+    /// Before the engine leaves: waits a moment for room.
+    async fn end_lane(&mut self) {
+        let patience = Instant::now() + LANE_PATIENCE;
+        self.hand_over_the_rest();
+        while let Some(lane) = self.lane.as_ref().filter(|lane| !lane.is_empty()) {
+            if Instant::now() >= patience {
+                return lane.give_up();
             }
+            tokio::time::sleep(HASTY_REPORT_EVERY).await;
+            self.hand_over_the_rest();
         }
     }
 

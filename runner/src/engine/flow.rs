@@ -112,6 +112,8 @@ impl User {
         match step {
             Rare::Until(request, until) => self.until(request, until, due).await,
             Rare::Set(values) => {
+                // What another text complained about is not this step's.
+                drop(self.worker.shared.take_problem());
                 for (value, text) in values {
                     let text = text.render(&self.values());
                     self.remember(*value, Value::text(&text));
@@ -119,7 +121,7 @@ impl User {
                 match self.worker.shared.take_problem() {
                     None => Went::on(due),
                     Some(problem) => {
-                        tracing::warn!(problem, "an iteration ends: a value cannot be set");
+                        self.worker.note_unset(problem);
                         let then = Then::EndIteration;
                         Went { due, then }
                     }

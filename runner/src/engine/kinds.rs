@@ -15,7 +15,7 @@ use crate::pool::Stage;
 const KINDS_KEPT: usize = 1_024;
 
 /// Longest message of a failure, in bytes.
-const MESSAGE_BYTES: usize = 256;
+pub const MESSAGE_BYTES: usize = 256;
 
 /// Warm-up or not, request name, failure.
 type Key = (bool, u32, Failure);

@@ -5,11 +5,11 @@
 use std::{fs, io, net::IpAddr};
 
 use loadtest_core::{
-    plan::{Connections, Load, Plan, Scenario, Target},
+    plan::{Connections, Lane, Load, Plan, Scenario, Target},
     shard::Shard,
 };
 
-use super::reach::{Lane, needs_general};
+use super::reach::needs_general;
 use crate::sys;
 
 /// Descriptors that a runner needs besides its users' connections.

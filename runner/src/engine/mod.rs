@@ -23,6 +23,7 @@ mod feeder;
 mod flow;
 mod health;
 mod kinds;
+mod lane;
 mod limits;
 mod message;
 mod meter;

@@ -69,6 +69,8 @@ impl Errand {
 pub struct Left {
     /// Whether it went well.
     pub is_done: bool,
+    /// Why a value could not be set.
+    pub unset: Option<String>,
     /// Values by name.
     pub values: BTreeMap<String, String>,
     /// Those that are wanted, by name, and their index.
@@ -310,7 +312,10 @@ impl UnderWay {
         let name = self.errand.name();
         match (&mut self.left).await {
             Ok(Ok(Some(left))) if left.is_done => self.check_values(left),
-            Ok(Ok(_)) => Err(format!("the {name} failed: {}", self.reasons())),
+            Ok(Ok(left)) => {
+                let unset = left.and_then(|left| left.unset);
+                Err(format!("the {name} failed: {}", self.reasons(unset)))
+            }
             Ok(Err(error)) => Err(format!("the {name} could not be done: {error}")),
             Err(_) => Err(format!("the {name} could not be done: its thread ended")),
         }
@@ -331,7 +336,10 @@ impl UnderWay {
     }
 
     /// What went wrong, in the words of requests and checks.
-    fn reasons(&self) -> String {
+    fn reasons(&self, unset: Option<String>) -> String {
+        if let Some(problem) = unset {
+            return format!("a value could not be set: {problem}");
+        }
         let failures = self.measured.errors.keys().map(|key| {
             let series = self.series.get(key.series as usize);
             let request = series.map_or("a request", |series| series.name.as_str());

@@ -2,8 +2,14 @@
 
 use std::{borrow::Cow, cmp::Reverse};
 
-use base64::{Engine as _, prelude::BASE64_STANDARD};
-use loadtest_core::template::{Escape, percent_encode};
+use base64::{
+    Engine as _,
+    prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD},
+};
+use loadtest_core::{
+    identity,
+    template::{Escape, percent_encode},
+};
 
 use super::script::Inputs;
 
@@ -69,6 +75,15 @@ impl Redaction {
         self
     }
 
+    /// And of texts that have a secret in them, each with what stands in its place: coded as a
+    /// whole they show nothing that is known.
+    pub fn and_of_made<'m>(mut self, made: impl IntoIterator<Item = &'m (String, String)>) -> Self {
+        for (text, label) in made {
+            self.hide(text, label);
+        }
+        self
+    }
+
     fn hide(&mut self, text: &str, label: &str) {
         if text.is_empty() {
             return;
@@ -81,6 +96,8 @@ impl Redaction {
             in_json,
             percent_encode(text),
             BASE64_STANDARD.encode(text),
+            BASE64_URL_SAFE_NO_PAD.encode(text),
+            identity::hex(text.as_bytes()),
         ];
         forms.sort_unstable();
         forms.dedup();
@@ -171,6 +188,8 @@ mod tests {
             ("{\"k\":\"a\\\"b c\"}", "{\"k\":\"[key]\"}"),
             ("?k=a%22b%20c&", "?k=[key]&"),
             ("Basic YSJiIGM=", "Basic [key]"),
+            ("in a url YSJiIGM.", "in a url [key]."),
+            ("61226220630a", "[key]0a"),
             ("nothing", "nothing"),
             ("", ""),
         ] {

@@ -19,17 +19,15 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, watch};
 
 use super::{
-    compile::{Compiled, CompiledRequest},
+    compile::Compiled,
     connection::Exchange,
     crew::SetUpError,
-    failure::Failure,
     feeder::Feeders,
-    message::Values,
-    meter::{FromWorker, RawLane},
+    meter::{Ended, FromWorker, RawLane},
     once::{Errand, Prepared},
     redaction::Redaction,
     script::{Answer, Inputs, Value, authorize},
-    worker::{self, Assignment, Command},
+    worker::{self, Assignment, Command, Worker},
 };
 use crate::{
     clock::{self, WallAnchor},
@@ -98,6 +96,8 @@ pub enum Seen {
 /// Whoever looks.
 pub struct Witness {
     look: Mutex<Box<dyn FnMut(Seen) + Send>>,
+    /// Values that were set and have a secret in them, and what is shown of each.
+    made: Mutex<Vec<(String, String)>>,
 }
 
 impl fmt::Debug for Witness {
@@ -112,12 +112,17 @@ impl Witness {
         look(seen);
     }
 
+    fn redaction(&self, inputs: &Inputs) -> Redaction {
+        let made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
+        Redaction::of(inputs).and_of_made(&*made)
+    }
+
     /// A request goes out as it was rendered.
     pub(super) fn sent(&self, exchange: &Exchange<'_>, rendered: &[u8]) {
-        let compiled = &exchange.worker.compiled;
         self.tell(Seen::Sent {
-            origin: origin_of(compiled, exchange.sending.origin),
-            text: Redaction::of(&exchange.worker.shared.inputs)
+            origin: origin_of(exchange.worker, exchange.sending.origin),
+            text: self
+                .redaction(&exchange.worker.shared.inputs)
                 .apply(&String::from_utf8_lossy(rendered)),
         });
     }
@@ -125,14 +130,14 @@ impl Witness {
     /// A request has ended.
     pub(super) fn ended(
         &self,
-        request: &CompiledRequest,
-        answer: Option<&Answer<'_>>,
-        values: &Values<'_>,
-        compiled: &Compiled,
-        failure: Option<&Failure>,
+        exchange: &Exchange<'_>,
+        ended: &Ended<'_>,
+        answered: bool,
+        checks: Vec<(String, bool)>,
     ) {
-        let origin = origin_of(compiled, request.sending.origin);
-        self.exchanged(origin, request, answer, values, compiled, failure);
+        let origin = origin_of(exchange.worker, exchange.sending.origin);
+        let compiled = &exchange.worker.compiled;
+        self.exchanged(origin, ended, answered, checks, compiled);
     }
 
     /// The code of a step kind begins.
@@ -142,7 +147,7 @@ impl Witness {
         (kind, name): &(String, String),
         with: &[(String, String)],
     ) {
-        let redaction = Redaction::of(inputs);
+        let redaction = self.redaction(inputs);
         let with = with.iter();
         self.tell(Seen::Step {
             kind: kind.clone(),
@@ -156,44 +161,35 @@ impl Witness {
     /// The code of a step kind has ended.
     pub(super) fn step_ended(
         &self,
-        request: &CompiledRequest,
-        answer: &Answer<'_>,
-        values: &Values<'_>,
+        ended: &Ended<'_>,
+        checks: Vec<(String, bool)>,
         compiled: &Compiled,
-        failure: Option<&Failure>,
     ) {
-        let answer = failure.is_none().then_some(answer);
-        self.exchanged(String::new(), request, answer, values, compiled, failure);
+        let answered = ended.failure.is_none();
+        self.exchanged(String::new(), ended, answered, checks, compiled);
     }
 
     fn exchanged(
         &self,
         origin: String,
-        request: &CompiledRequest,
-        answer: Option<&Answer<'_>>,
-        values: &Values<'_>,
+        ended: &Ended<'_>,
+        answered: bool,
+        checks: Vec<(String, bool)>,
         compiled: &Compiled,
-        failure: Option<&Failure>,
     ) {
-        let redaction = Redaction::of(&values.shared.inputs);
-        let check_names = &compiled.check_names;
+        let values = ended.values;
+        let redaction = self.redaction(&values.shared.inputs);
         let text = |text: &str| redaction.apply(text);
         let lossy = |bytes: &[u8]| text(&String::from_utf8_lossy(bytes));
-        let checks = request.checks.iter().map(|check| {
-            let name = check_names
-                .get(check.index as usize)
-                .cloned()
-                .unwrap_or_default();
-            (
-                name,
-                answer.is_some_and(|answer| check.holds(answer, values) == Ok(true)),
-            )
-        });
-        let extracts = request.extracts.iter().map(|extract| {
+        let answer = answered.then_some(ended.answer);
+        // Of a redirect that is followed nothing is taken out.
+        let extracts = ended.request.extracts.iter().filter(|_| !ended.followed);
+        let extracts = extracts.map(|extract| {
             let memory = values.memory.map(std::cell::RefCell::borrow);
             let value = memory.as_ref().and_then(|memory| memory.get(extract.value));
             (extract.name.clone(), text(value.map_or("", Value::as_str)))
         });
+        let failure = ended.failure.as_ref();
         self.tell(Seen::Ended {
             origin,
             answered: answer.is_some(),
@@ -210,38 +206,60 @@ impl Witness {
                 None => String::new(),
             },
             took: Duration::from_nanos(answer.map_or(0, |answer| answer.latency)),
-            checks: checks.collect(),
+            checks,
             extracts: extracts.collect(),
-            failure: failure.map(|failure| text(&failure.message(check_names))),
+            failure: failure.map(|failure| text(&failure.message(&compiled.check_names))),
         });
     }
 
     /// A value was set.
     pub(super) fn set(&self, inputs: &Inputs, value: u32, to: &Value) {
-        self.tell(Seen::Set {
-            name: inputs
-                .value_names
-                .get(value as usize)
-                .cloned()
-                .unwrap_or_default(),
-            value: Redaction::of(inputs).apply(to.as_str()),
-        });
+        let name = inputs.value_names.get(value as usize);
+        let name = name.cloned().unwrap_or_default();
+        let shown = self.redaction(inputs).apply(to.as_str());
+        if shown != to.as_str() {
+            let made = (to.as_str().to_owned(), format!("[{name}]"));
+            let mut known = self.made.lock().unwrap_or_else(PoisonError::into_inner);
+            if !known.contains(&made) {
+                known.push(made);
+            }
+        }
+        self.tell(Seen::Set { name, value: shown });
     }
 }
 
-/// An origin as `scheme://host:port`.
-pub(super) fn origin_of(compiled: &Compiled, number: u32) -> String {
-    let origin = compiled.origins.get(number as usize);
-    origin
-        .map(|origin| format!("{}://{}", origin.scheme.name(), origin.authority()))
-        .unwrap_or_default()
+/// Each check of a request that has ended, and whether it holds. To be asked before values are taken
+/// out of its answer. An answer that does not come fulfils none; a redirect that is followed is not
+/// judged.
+pub(super) fn checks_of(ended: &Ended<'_>, compiled: &Compiled) -> Vec<(String, bool)> {
+    let checks = ended.request.checks.iter().filter(|_| !ended.followed);
+    let checks = checks.map(|check| {
+        let name = compiled.check_names.get(check.index as usize);
+        let holds = check.holds(ended.answer, ended.values) == Ok(true);
+        (name.cloned().unwrap_or_default(), holds)
+    });
+    checks.collect()
+}
+
+/// An origin as `scheme://host:port`, also of one that only a redirect has named.
+pub(super) fn origin_of(worker: &Worker, number: u32) -> String {
+    let site = worker.network.site(number);
+    site.map(|site| {
+        format!(
+            "{}://{}",
+            site.origin.scheme.name(),
+            site.origin.authority()
+        )
+    })
+    .unwrap_or_default()
 }
 
 /// Does one iteration of a task, with its user's first and last steps, and the plan's setup and
-/// teardown around it. Returns whether every request of the iteration succeeded.
+/// teardown around it. Returns whether every request of the iteration succeeded and every check held.
 ///
 /// # Errors
-/// In a sentence, when the plan cannot be carried out, or the setup or teardown failed.
+/// In a sentence, when the plan cannot be carried out, its data are used up, or the setup or teardown
+/// failed.
 pub fn rehearse(
     plan: &Plan,
     (scenario, task): (&Scenario, &Task),
@@ -250,6 +268,7 @@ pub fn rehearse(
 ) -> Result<bool, String> {
     let witness = Arc::new(Witness {
         look: Mutex::new(Box::new(look)),
+        made: Mutex::default(),
     });
     let plan = plan_of(plan, scenario, task);
     if !kinds.is_empty() {
@@ -328,8 +347,19 @@ impl Rehearsal {
         let measured = iterate(&self.compiled, &self.feeders, self.anchor);
         do_once(tear_down, witness)?;
         let measured = measured?;
+        if measured.iterations == 0
+            && let Some(feeder) = self.feeders.exhausted().first()
+        {
+            let names = &self.compiled.inputs.feeders;
+            let name = names.get(*feeder as usize).map_or("", String::as_str);
+            return Err(format!(
+                "there was no row of {name} left for the iteration: give it more rows, or onExhausted: Recycle"
+            ));
+        }
         let whole = measured.iterations == 1 && measured.iterations_failed == 0;
-        Ok(whole && measured.total.failures == 0)
+        // A check that was waited for in vain fails no request.
+        let held = measured.checks.iter().all(|(_, failed)| *failed == 0);
+        Ok(whole && held && measured.total.failures == 0)
     }
 }
 

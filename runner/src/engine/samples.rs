@@ -70,7 +70,7 @@ pub fn take(
     let (worker, values) = (exchange.worker, &exchange.values);
     let head = connection.sent_head(exchange);
     let redaction = Redaction::of(&worker.shared.inputs).and_of(&String::from_utf8_lossy(&head));
-    let origin = origin_of(&worker.compiled, exchange.sending.origin);
+    let origin = origin_of(worker, exchange.sending.origin);
     let url = origin + message::request_target(&head);
     let needed = BODY_BYTES + redaction.longest();
     let said = if status == 0 {

@@ -118,9 +118,10 @@ pub struct ScenarioRun {
     dries_with: Box<[u32]>,
 }
 
-/// After the end of a schedule, arrivals that wait for a user begin if they are no later than
-/// this: a short stall at the very end loses nothing, and a target that is overrun is not loaded
-/// for longer than was asked for.
+/// After the end of a schedule, arrivals that wait for a user begin as long as the next in turn is no
+/// later than this: a short stall at the very end loses nothing, and a target that is overrun is not
+/// loaded for longer than was asked for. Nobody overtakes one that is later: whoever came behind it
+/// would have a latency that no visitor of such a queue has. All of them are counted as scheduled.
 const LATEST_BEGIN: Nanos = SECOND;
 
 impl ScenarioRun {

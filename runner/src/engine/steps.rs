@@ -7,13 +7,12 @@ mod circles;
 
 use circles::{MAX_DEPTH, refuse_circles};
 use loadtest_core::plan::{
-    GroupKey, Loop, PauseRange, Plan, Repeat, Scenario, Step, Task, Until, Uses,
+    GroupKey, Lane, Loop, MAX_LANES, PauseRange, Plan, Repeat, Scenario, Step, Task, Until, Uses,
 };
 
 use super::{
     compile::{CompileError, CompiledRequest, compile_request, nanos},
     custom::CompiledCustom,
-    reach::{Lane, MAX_LANES},
     script::{Compiler, Condition, Items, ScriptError, Text},
 };
 use crate::{clock::Nanos, step_kind::StepKinds};

@@ -284,6 +284,22 @@ mod tests {
     }
 
     #[test]
+    fn what_was_only_sent_once_more_is_told() {
+        let mut tally = Tally::default();
+        tally.answered(&answer(1, None));
+        let set = SeriesSet {
+            resent: 2,
+            ..SeriesSet::default()
+        };
+        tally.add(&set, None);
+        assert_eq!(tally.delta().map(|delta| delta.set.resent), Some(2));
+        // Of a second epoch it would be told with everything else; within one it must be now.
+        tally.answered(&answer(1, Some(1)));
+        tally.add(&set, None);
+        assert_eq!(tally.delta().map(|delta| delta.set.resent), Some(2));
+    }
+
+    #[test]
     fn an_interval_is_complete_when_every_worker_has_passed_it() {
         // Full seconds of the wall clock are full seconds of the monotonic one.
         let anchor = WallAnchor {

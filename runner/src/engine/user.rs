@@ -111,36 +111,40 @@ impl User {
     /// Closed model: begins the next iteration when the one before has ended.
     async fn live_closed(&mut self, closed: &ClosedModel) {
         let worker = Rc::clone(&self.worker);
-        let mut due = self.scenario.start.get();
+        let start = self.scenario.start.get();
         if let Some(levels) = &closed.levels {
             while let Some(comes) = self.next_presence(levels).await {
-                let leaves = self.scenario.start.get() + levels.leaves(self.index, comes);
-                due = due.max(self.scenario.start.get() + comes);
+                let leaves = start + levels.leaves(self.index, comes);
                 worker.user_is_busy(true);
-                due = self.repeat(closed, due, leaves).await;
+                // What it would have waited for, had it stayed, is no matter any more.
+                let goes_on = self.repeat(closed, start + comes, leaves).await;
                 worker.user_is_busy(false);
                 self.close();
+                // It is still there, and would ask for a row again and again.
+                if !goes_on {
+                    return;
+                }
             }
         } else {
             worker.user_is_busy(true);
-            self.repeat(closed, due, Nanos::MAX).await;
+            self.repeat(closed, start, Nanos::MAX).await;
             worker.user_is_busy(false);
         }
     }
 
-    /// Iterations one after the other, none of which begins at `leaves` or later. Returns when the
-    /// next would have been due.
-    async fn repeat(&mut self, closed: &ClosedModel, begin: Nanos, leaves: Nanos) -> Nanos {
+    /// Iterations one after the other, none of which begins at `leaves` or later. False when there
+    /// was no row for another.
+    async fn repeat(&mut self, closed: &ClosedModel, begin: Nanos, leaves: Nanos) -> bool {
         let worker = Rc::clone(&self.worker);
         let mut due = begin;
         while self.scenario.phase.get() == Phase::Running
-            && clock::now() < leaves
+            && (leaves == Nanos::MAX || clock::now() < leaves)
             && closed.take(self.iteration.into())
         {
             let Some(task) = self.prepare(&worker) else {
                 closed.put_back();
                 worker.out_of_rows();
-                break;
+                return false;
             };
             if closed.counts_iterations() {
                 worker.meter.count(clock::now(), due, |set| {
@@ -161,7 +165,7 @@ impl User {
                 self.wait_until(due.min(leaves), Phase::Stopping).await;
             }
         }
-        due
+        true
     }
 
     /// When the user is there again, from the start of the load; waits for it. `None` when it
@@ -237,7 +241,8 @@ impl User {
         }
         if !self.is_cut_off() {
             let failed = then != Then::GoOn;
-            worker.meter.count(clock::now(), intended, |set| {
+            // The last step has ended just now, at that time.
+            worker.meter.count(due, intended, |set| {
                 set.iterations += 1;
                 set.iterations_failed += u64::from(failed);
             });

@@ -116,6 +116,8 @@ pub struct Worker {
     free_seats: RefCell<Vec<Rc<Seat>>>,
     /// Of what is done once for the whole run: what is left of it.
     left: Option<RefCell<Left>>,
+    /// Why a value could not be set, as it was told last.
+    unset: RefCell<String>,
     scenarios: Vec<Rc<ScenarioRun>>,
 }
 
@@ -184,6 +186,7 @@ impl Worker {
             shared,
             feeders,
             left: left.map(RefCell::new),
+            unset: RefCell::default(),
             meter,
             timers: Timers::new()?,
             network: Network::new(&compiled),
@@ -385,6 +388,23 @@ impl Worker {
     /// Whether this is done once for the whole run, so that nothing of it may fail.
     pub fn is_errand(&self) -> bool {
         self.left.is_some()
+    }
+
+    /// An iteration has ended because a value could not be set: no request failed by it, so that it
+    /// is in no count of failures. Of what is done once it is the reason; else it is logged when it
+    /// is another one than the last, for it may come at the rate of the load.
+    #[cold]
+    pub fn note_unset(&self, problem: String) {
+        let mut last = self.unset.borrow_mut();
+        if *last == problem {
+            return;
+        }
+        if let Some(left) = &self.left {
+            left.borrow_mut().unset = Some(problem.clone());
+        } else {
+            tracing::warn!(problem, "an iteration ended: a value could not be set");
+        }
+        *last = problem;
     }
 
     /// An iteration has ended well: of what is done once, its values are left.

@@ -182,7 +182,11 @@ impl Drain {
             }
             if ready {
                 self.take_aggregates(engine_ended)?;
-                self.take_blocks(engine);
+                if self.take_blocks(engine) {
+                    // Nothing is under way for what was damaged: what is behind it still waits.
+                    tokio::task::yield_now().await;
+                    continue;
+                }
             }
             let idle = ready && self.running.is_empty();
             if idle && (engine_ended || self.give_up.given_up()) {
@@ -341,19 +345,23 @@ impl Drain {
         Ok(())
     }
 
-    fn take_blocks(&mut self, engine: Engine) {
+    /// Takes as many blocks as may be under way. True when some of them were damaged and have left
+    /// room for others.
+    fn take_blocks(&mut self, engine: Engine) -> bool {
         if self.give_up.given_up() && !self.sinks.copies_requests() {
-            return; // What is left is counted, not read.
+            return false; // What is left is counted, not read.
         }
         let free = self.sinks.window().saturating_sub(self.blocks);
         if free == 0 {
-            return;
+            return false;
         }
+        let mut damaged = false;
         for taken in self.intake.take(free, engine == Engine::Gone) {
             let Taken { ticket, block, .. } = &taken;
             if block.intact {
                 self.spawn_block(taken);
             } else {
+                damaged = true;
                 self.ledger.lost += u64::from(block.count);
                 self.intake.settle(*ticket, &mut self.ledger);
                 self.account.lasting_problem(format!(
@@ -362,6 +370,7 @@ impl Drain {
                 ));
             }
         }
+        damaged
     }
 
     /// Makes a block's documents and delivers them.

@@ -76,7 +76,8 @@ pub(super) enum Relief {
     Moved,
     /// No ring is under pressure.
     Unneeded,
-    /// Blocks stay where they are: the disk does not take them, or there is no spool.
+    /// Blocks stay where they are: the disk does not take them, there is no spool, or what a ring
+    /// waits for is under way and the spool has no bit for it.
     Refused,
 }
 
@@ -167,12 +168,14 @@ impl Intake {
             return Relief::Unneeded;
         };
         let under_way = inner.still_in_pool().min_by_key(|(_, id)| id.generation);
+        let oldest_is_under_way = inner.ticket_of(oldest).is_some();
         let Some(spool) = &mut inner.spool else {
             return Relief::Refused;
         };
         let (ticket, id) = match under_way {
             Some((ticket, id)) if spool.has_bit_for_next() => (Some(ticket), id),
-            Some((_, id)) if id == oldest => return Relief::Refused,
+            // Its delivery ends in the pool: a copy on disk would be delivered a second time.
+            _ if oldest_is_under_way => return Relief::Refused,
             _ => (None, oldest),
         };
         let number = match spool.append(&self.pool.read(id)) {

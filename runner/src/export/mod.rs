@@ -24,8 +24,9 @@
 //!   deliveries that were under way are not known any more.
 //! - Aggregates go before requests.
 //!
-//! A data stream that rolls over between a delivery whose answer was lost and its repetition takes
-//! a document twice, because ids are unique per backing index only.
+//! A data stream that rolls over between a delivery whose answer was lost and its repetition would
+//! take a document twice, because ids are unique per backing index only: it is asked first what it
+//! has.
 //!
 //! [`pool`]: crate::pool
 

@@ -85,6 +85,9 @@ pub struct Pushed {
     pub lost: u64,
     /// What was wrong last, in the server's words; empty when nothing was.
     pub problem: String,
+    /// Files that end in the middle of a document, because whoever wrote them was killed; what is
+    /// whole in them was delivered.
+    pub torn: Vec<PathBuf>,
 }
 
 /// The lines of [`RUNS`]: what an exporter with a search server writes there itself. A run that never
@@ -202,21 +205,31 @@ impl Push {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
             file => file.map_err(in_file)?,
         };
+        if file.metadata().map_err(in_file)?.len() == 0 {
+            return Ok(()); // Opened, and nothing came; as gzip it would be torn.
+        }
         let reader: Box<dyn Read> = match stream {
             Stream::Requests => Box::new(MultiGzDecoder::new(file)),
             Stream::Metrics | Stream::Runs => Box::new(file),
         };
+        let mut lines = Lines::new(BufReader::new(reader));
         let mut batch = Batch::new(stream);
-        for (number, line) in BufReader::new(reader).lines().enumerate() {
-            let line = line.map_err(in_file)?;
-            let id = id_of(&line).map_err(|error| PushError::Line {
-                path: path.to_owned(),
-                line: number + 1,
-                error: error.to_string(),
-            })?;
+        while lines.advance().map_err(in_file)? {
+            let id = match id_of(&lines.line) {
+                // Whoever wrote it was killed in the middle of it.
+                Err(error) if error.is_eof() && !lines.terminated => {
+                    lines.torn = true;
+                    break;
+                }
+                id => id.map_err(|error| PushError::Line {
+                    path: path.to_owned(),
+                    line: lines.number,
+                    error: error.to_string(),
+                })?,
+            };
             batch.push(
                 |out| out.extend_from_slice(id.as_bytes()),
-                |out| out.extend_from_slice(line.as_bytes()),
+                |out| out.extend_from_slice(&lines.line),
             );
             if batch.len() == DOCUMENTS {
                 let whole = std::mem::replace(&mut batch, Batch::new(stream));
@@ -224,6 +237,9 @@ impl Push {
             }
         }
         self.deliver(batch, pushed).await;
+        if lines.torn {
+            pushed.torn.push(path.to_owned());
+        }
         Ok(())
     }
 
@@ -247,8 +263,50 @@ impl Push {
     }
 }
 
+/// The lines of a file, up to where it is torn: a process that is killed may leave half a line, or
+/// half a gzip member, at the end.
+struct Lines<R> {
+    reader: R,
+    /// Where it is, without its line break.
+    line: Vec<u8>,
+    /// Of that line, from 1.
+    number: usize,
+    /// Whether the line has its line break.
+    terminated: bool,
+    torn: bool,
+}
+
+impl<R: BufRead> Lines<R> {
+    fn new(reader: R) -> Self {
+        Self {
+            reader,
+            line: Vec::new(),
+            number: 0,
+            terminated: true,
+            torn: false,
+        }
+    }
+
+    /// To the next line; false when there is none.
+    fn advance(&mut self) -> io::Result<bool> {
+        self.line.clear();
+        match self.reader.read_until(b'\n', &mut self.line) {
+            Ok(0) => return Ok(false),
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                self.torn = true;
+                return Ok(false);
+            }
+            Err(error) => return Err(error),
+        }
+        self.number += 1;
+        self.terminated = self.line.pop_if(|last| *last == b'\n').is_some();
+        Ok(true)
+    }
+}
+
 /// The id that a document has in the server, which it also says itself.
-fn id_of(line: &str) -> Result<String, serde_json::Error> {
+fn id_of(line: &[u8]) -> Result<String, serde_json::Error> {
     #[derive(Deserialize)]
     struct Document {
         event: Event,
@@ -257,7 +315,7 @@ fn id_of(line: &str) -> Result<String, serde_json::Error> {
     struct Event {
         id: String,
     }
-    let document: Document = serde_json::from_str(line)?;
+    let document: Document = serde_json::from_slice(line)?;
     if document
         .event
         .id

@@ -48,6 +48,14 @@ pub(super) struct Notable {
     pub location: bool,
 }
 
+impl Notable {
+    /// None of them.
+    pub(super) const NOTHING: Self = Self {
+        cookies: false,
+        location: false,
+    };
+}
+
 /// How the bytes of a body are coded (RFC 9110, 8.4).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum ContentEncoding {
@@ -102,9 +110,21 @@ impl<'a> Headers<'a> {
     }
 
     /// The values of all headers of a name, whose case does not matter.
-    pub fn named(self, name: &str) -> impl Iterator<Item = &'a [u8]> {
-        self.filter(move |(other, _)| other.eq_ignore_ascii_case(name.as_bytes()))
-            .map(|(_, value)| value)
+    pub fn named(mut self, name: &str) -> impl Iterator<Item = &'a [u8]> {
+        std::iter::from_fn(move || {
+            while !self.lines.is_empty() {
+                let (line, rest) = line(self.lines);
+                self.lines = rest;
+                // Most lines are of other headers: their names need not be looked for the end of.
+                if line.get(name.len()) == Some(&b':')
+                    && let Some((found, value)) = line.split_at_checked(name.len())
+                    && found.eq_ignore_ascii_case(name.as_bytes())
+                {
+                    return Some(value.get(1..).unwrap_or_default().trim_ascii());
+                }
+            }
+            None
+        })
     }
 }
 

@@ -5,7 +5,7 @@ use super::{
     chunked::Chunked,
     fields::Framing,
     head::{self, Head},
-    headers::{ContentEncoding, Headers, Keep},
+    headers::{ContentEncoding, Headers, Keep, Notable},
     memory::HeadMemory,
 };
 
@@ -68,6 +68,8 @@ pub struct ResponseParser {
     content_encoding: ContentEncoding,
     keep_alive: bool,
     started: bool,
+    /// What the final head has.
+    notable: Notable,
 }
 
 impl Default for ResponseParser {
@@ -90,6 +92,7 @@ impl ResponseParser {
             content_encoding: ContentEncoding::Identity,
             keep_alive: false,
             started: false,
+            notable: Notable::NOTHING,
         }
     }
 
@@ -225,6 +228,12 @@ impl ResponseParser {
         self.content_encoding
     }
 
+    /// Whether the final response sets cookies, known as soon as [`status`](Self::status) is. Which
+    /// ones is in its [`headers`](Self::headers), if those are kept.
+    pub fn sets_cookies(&self) -> bool {
+        self.notable.cookies
+    }
+
     /// The headers of the final response, if its head is complete and was kept (see [`Keep`]);
     /// otherwise none.
     ///
@@ -348,6 +357,7 @@ impl ResponseParser {
         self.status = head.status;
         self.keep_alive = head.keep_alive;
         self.content_encoding = head.content_encoding;
+        self.notable = head.notable;
         self.state = match head.framing {
             Framing::Length(0) => State::Done,
             Framing::Length(length) => State::Length(length),

@@ -162,6 +162,7 @@ async fn report(
         .unwrap();
     // This driver's memory is durable at once.
     inner.coordinator.confirm_start();
+    inner.coordinator.confirm_early_end();
     if let loadtest_core::report::Desired::StartAt(at) = answer.desired {
         inner.start = Some(at);
     }

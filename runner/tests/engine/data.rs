@@ -3,7 +3,8 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use loadtest_core::plan::{
-    DataFormat, DataOrder, DataScope, DataShare, DataSource, Feeder, OnExhausted, Plan,
+    DataFormat, DataOrder, DataScope, DataShare, DataSource, Feeder, Load, OnExhausted, Plan,
+    UserStage,
 };
 
 use crate::{
@@ -27,7 +28,7 @@ pub fn feeder(rows: usize) -> Feeder {
     }
 }
 
-fn plan(site: &Site, load: loadtest_core::plan::Load, feeder: Feeder, runners: u32) -> Plan {
+fn plan(site: &Site, load: Load, feeder: Feeder, runners: u32) -> Plan {
     let say = Language::default().data(feeder);
     let steps = vec![say.go("/$(people.id)/$(people.name)")];
     let mut plan = say.plan(
@@ -37,6 +38,14 @@ fn plan(site: &Site, load: loadtest_core::plan::Load, feeder: Feeder, runners: u
     );
     plan.runners = runners;
     plan
+}
+
+/// A crowd that could come and go, and does not.
+fn ramp(users: u32, duration: Duration) -> Load {
+    Load::RampingUsers {
+        start_users: users,
+        stages: vec![UserStage { duration, users }],
+    }
 }
 
 /// How many rows were seen so often.
@@ -89,6 +98,7 @@ async fn a_load_ends_with_its_rows_and_says_which() {
         (users(4, Duration::from_secs(50)), false),
         (iterations(4, 1_000), true),
         (rate("200/s", Duration::from_secs(50), 20), true),
+        (ramp(4, Duration::from_secs(50)), false),
     ] {
         let site = Site::plain(ok).await;
         let mut people = feeder(41);

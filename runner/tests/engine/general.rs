@@ -143,7 +143,7 @@ async fn answer(
             .header("location", "/here")
             .header("set-cookie", "s=1"),
         "/slow" => {
-            tokio::time::sleep(Duration::from_secs(2)).await;
+            tokio::time::sleep(Duration::from_secs(10)).await;
             response
         }
         _ => response,
@@ -171,7 +171,7 @@ async fn http_2_is_rendered_checked_and_counted_as_ever() {
         post.follow_redirects = 1;
         post.checks = vec![body_contains("hello")];
         let mut slow = get("/slow");
-        slow.timeout = Duration::from_millis(100);
+        slow.timeout = Duration::from_secs(1);
         let mut wrong = get("/wrong");
         wrong.checks = vec![body_contains("absent")];
         vec![post, wrong, slow]
@@ -192,7 +192,7 @@ async fn http_2_is_rendered_checked_and_counted_as_ever() {
             found,
             [
                 ("check", "check \"check 1\" failed", 4),
-                ("timeout", "no whole answer within 100ms", 4)
+                ("timeout", "no whole answer within 1s", 4)
             ]
         );
         let mut lines = server.lines();

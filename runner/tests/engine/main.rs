@@ -18,6 +18,7 @@ mod https;
 mod loads;
 mod once;
 mod parallel;
+mod ramps;
 mod records;
 mod reports;
 mod samples;

@@ -154,6 +154,28 @@ async fn a_setup_that_fails_fails_the_run_and_nothing_is_torn_down() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_setup_that_cannot_set_a_value_says_why() {
+    let site = site().await;
+    let mut plan = plan(site.address, iterations(2, 5));
+    let say = Language::new(&["tenant", "day"]).setup(&["tenant", "day"]);
+    let set_up = [say.set("day", "$(jwt HS256 key tenant)")];
+    if let Some(once) = &mut plan.once {
+        once.flows = named(&[&set_up, &[]]);
+    }
+    let mut run = Run::start(plan).await;
+    let ended = run.end().await;
+    assert!(ended.codes.contains(&Some(1)), "{:?}", ended.codes);
+    let reports = run.server.reports().into_iter();
+    let failures: Vec<_> = reports.filter_map(|report| report.failure).collect();
+    let said = "the setup failed: a value could not be set: $(jwt): the claims are no JSON object";
+    assert!(
+        failures.iter().any(|failure| failure == said),
+        "{failures:?}"
+    );
+    assert_eq!(site.count(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_teardown_that_fails_is_told_and_the_run_is_what_it_was() {
     let site = Site::plain(|seen| match seen.path.as_str() {
         "/create" => Answer::Bytes(text("201", "", "{\"tenant\":\"t1\"}")),

@@ -133,7 +133,7 @@ fn issuer(until: u32) -> impl Fn(&Seen) -> Answer + Send + Sync {
             return Answer::Bytes(text("500", "", "no more"));
         }
         let body = format!(
-            "{{\"access_token\":\"t{number}\",\"token_type\":\"bearer\",\"expires_in\":2}}"
+            "{{\"access_token\":\"t{number}\",\"token_type\":\"bearer\",\"expires_in\":\"2\"}}"
         );
         Answer::Bytes(text("200", "Content-Type: application/json\r\n", body))
     }
@@ -204,7 +204,7 @@ async fn without_a_token_nothing_begins_and_the_server_is_heard() {
             .reports()
             .last()
             .and_then(|report| report.failure.clone());
-        let expected = format!("target.auth: no token from {url}: {expected}");
+        let expected = format!("spec.auth: no token from {url}: {expected}");
         assert_eq!(failure.as_deref(), Some(&*expected));
     }
     assert_eq!(site.count(), 0);

@@ -17,7 +17,7 @@ use loadtest_runner::pool::Pool;
 
 use crate::{
     harness::{Run, errors, get, iterations, run, scenario, step, task, with_files},
-    language::{Language, paths},
+    language::{Counter, Language, paths},
     site::{Answer, Site, header, ok, text},
     target::Seen,
 };
@@ -100,9 +100,11 @@ async fn what_an_answer_says_is_in_the_next_request() {
     let mut form = say.get("/form?token=$(token)");
     let pattern = "name='csrf' value='([^']*)'".to_owned();
     form.extracts = vec![extract(&say, "csrf", From::Regex(pattern), Pick::First)];
-    let body = r#"{"csrf":"$(csrf)","lines":"#;
-    let mut body = say.template(body, Position::Json);
-    body.push_template(say.template("$(lines:raw)}", Position::Json));
+    let mut body = Template::literal(r#"{"csrf":""#);
+    body.push_template(say.template("$(csrf)", Position::Json));
+    body.push_text(r#"","lines":"#);
+    body.push_template(say.template("$(lines:raw)", Position::Json));
+    body.push_text("}");
     let bearer = say.template("Bearer $(token)", Position::Header);
     let buy = with_header(post(say.get("$(order:raw)"), body), "Authorization", bearer);
     let steps = vec![step(login), step(form), step(buy)];
@@ -193,6 +195,37 @@ async fn checks_of_each_kind_are_counted() {
         ),
     ]);
     assert_eq!(errors(&measured), expected);
+}
+
+/// A check compares with what was known when the request was sent, not with what is taken out of
+/// the very answer that it looks at.
+#[tokio::test(flavor = "multi_thread")]
+async fn checks_are_judged_before_values_are_taken_out() {
+    let counter = Counter::default();
+    let site = Site::plain(move |seen| {
+        let body = format!("{{\"id\":{}}}", counter.next(seen));
+        Answer::Bytes(text("200", "", &body))
+    })
+    .await;
+    let say = Language::new(&["id"]);
+    let mut next = say.get("/next");
+    let known = say.template("$(id)", Position::Text);
+    next.checks = vec![check(Condition::JsonPath {
+        path: "$.id".to_owned(),
+        test: Test::NotEquals(known),
+    })];
+    next.extracts = vec![say.extract("id", "$.id", OnMissing::FailIteration)];
+    let steps = vec![
+        say.set("id", "none"),
+        step(next.clone()),
+        step(next),
+        say.go("/last/$(id)"),
+    ];
+    let measured = run(say.plan(site.address, times(1, 3, steps), &[])).await;
+    assert_eq!(measured.checks, [(3, 0), (3, 0)]);
+    let seen = paths(&site);
+    let last: Vec<_> = seen.iter().filter(|path| path.contains("last")).collect();
+    assert_eq!(last, ["/last/1", "/last/3", "/last/5"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -398,6 +431,31 @@ async fn a_text_that_cannot_be_made_fails_its_request_and_is_named() {
     assert!(site.seen().iter().all(|seen| {
         header(seen, "authorization").is_some_and(|token| token.split('.').count() == 3)
     }));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_value_that_cannot_be_set_ends_its_own_iteration() {
+    let site = Site::plain(ok).await;
+    let say = Language::new(&["claims", "token", "fine"]);
+    let unmade = "$(jwt HS256 key claims)";
+    let steps = vec![say.set("token", unmade), say.go("/never")];
+    let measured = run(say.plan(site.address, times(1, 3, steps), &[])).await;
+    assert_eq!((measured.iterations, measured.iterations_failed), (3, 3));
+    assert_eq!((measured.total.requests, errors(&measured).len()), (0, 0));
+
+    // What the text of a check complained about is not the next step's.
+    let mut checked = say.get("/checked");
+    checked.checks = vec![check(Condition::JsonPath {
+        path: "$.id".to_owned(),
+        test: Test::Equals(say.template(unmade, Position::Text)),
+    })];
+    let steps = vec![
+        step(checked),
+        say.set("fine", "yes"),
+        say.go("/after/$(fine)"),
+    ];
+    run(say.plan(site.address, times(1, 1, steps), &[])).await;
+    assert_eq!(paths(&site), ["/checked", "/after/yes"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

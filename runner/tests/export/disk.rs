@@ -176,6 +176,12 @@ fn outage(disk: &Disk, sentence: &str) -> ExporterReport {
     // Gone before the directory is.
     let (command, _never_room) = disk.command(&dir, exporter.run_id());
     exporter.start_by(command);
+    // With its first report its spool is open: what it removed there is back before it is wanted.
+    let deadline = Instant::now() + Duration::from_mins(1);
+    while !exporter.reports(|_| true) {
+        assert!(Instant::now() < deadline, "no report: {}", exporter.log());
+        std::thread::sleep(Duration::from_millis(5));
+    }
     engine.until(&exporter, |report| {
         report.problem.contains(sentence) && report.requests.dropped > 0
     });

@@ -108,7 +108,7 @@ fn an_outage_costs_little_memory_and_every_record_keeps_its_name() {
     plan.results.drain_timeout = Duration::from_secs(5);
     let mut exporter = Exporter::new(plan);
     // As large as an engine makes it.
-    let pool = exporter.pool(256);
+    let pool = exporter.pool(128);
     let mut writers = [pool.writer(0), pool.writer(1)];
     exporter.start();
     let mut most = 0;
@@ -211,7 +211,7 @@ fn how_fast_a_backlog_is_delivered() {
     const RECORDS: u64 = 1_000_000;
     let (url, address) = vacant();
     let mut exporter = Exporter::new(plan(&url, &namespace("backlog")));
-    let pool = exporter.pool(256);
+    let pool = exporter.pool(128);
     let mut writers = [pool.writer(0), pool.writer(1)];
     exporter.start();
     measure(&pool, &mut writers, 0..RECORDS);

@@ -268,6 +268,15 @@ impl Exporter {
         report
     }
 
+    /// Begins with what an engine left, up to a report that says so of its problem.
+    #[allow(dead_code, reason = "wanted where there is a search server")]
+    pub fn start_until_it_says(&mut self, sentence: &str) {
+        self.measure();
+        self.start();
+        let says = |report: &ExporterReport| report.problem.contains(sentence);
+        self.wait_for(says, &format!("{sentence:?} is said"));
+    }
+
     pub fn run(&mut self) -> ExporterReport {
         self.measure();
         self.start();

@@ -1,7 +1,5 @@
 //! What goes wrong between the exporter and a real server, or in the server itself.
 
-use std::time::Duration;
-
 use loadtest_core::identity;
 use loadtest_runner::export::role;
 use serde_json::{Value, json};
@@ -9,10 +7,11 @@ use serde_json::{Value, json};
 use crate::{
     METRICS, complete,
     exporter::Exporter,
+    launched::Launched,
     measured::{RECORDS, WALL_NS, plan},
     namespace,
     proxy::{Fault, Proxy},
-    server::{Launched, Search},
+    server::Search,
     urls,
 };
 
@@ -65,16 +64,7 @@ fn documents_wait_while_an_index_is_read_only() {
         let mut plan = plan(&url, &namespace);
         plan.run.id = identity::run_id("the run after it");
         let mut exporter = Exporter::new(plan);
-        exporter.measure();
-        exporter.start();
-        exporter.wait_for(
-            |report| {
-                report
-                    .problem
-                    .contains("blocked by: [FORBIDDEN/8/index write (api)]")
-            },
-            "the server's own words are said",
-        );
+        exporter.start_until_it_says("blocked by: [FORBIDDEN/8/index write (api)]");
         writable(true);
         let report = exporter.finish();
         complete(&report, &exporter);
@@ -92,12 +82,7 @@ fn an_index_in_the_place_of_a_stream_is_named_and_left_alone() {
         let conflict = json!({"properties": {"loadtest": {"type": "keyword"}}});
         let name = somebodys_index(&search, &namespace, &conflict);
         let mut exporter = Exporter::new(plan(&url, &namespace));
-        exporter.measure();
-        exporter.start();
-        exporter.wait_for(
-            |report| report.problem.contains("reindex or delete it"),
-            "it is said how to mend it",
-        );
+        exporter.start_until_it_says("reindex or delete it");
         // Whoever reads that need not wait until the exporter gives up.
         exporter.hurry();
         let report = exporter.finish();
@@ -171,8 +156,7 @@ fn a_server_that_is_killed_and_comes_back_has_every_document_once() {
     let flags = ["--data", data.to_str().unwrap()];
     let mut server = Launched::start("opensearch", &flags, &[]);
     let port = server.url.rsplit(':').next().unwrap().to_owned();
-    let mut plan = plan(&server.url, &namespace);
-    plan.results.drain_timeout = Duration::from_mins(3);
+    let plan = plan(&server.url, &namespace);
     let mut exporter = Exporter::new(plan);
     exporter.measure();
     exporter.start();
@@ -200,15 +184,7 @@ fn documents_wait_for_a_right_and_are_taken_when_it_comes() {
         let namespace = namespace("right");
         server.admit_exporter_as(&without_writing(kind));
         let mut exporter = Exporter::new(server.plan(&namespace));
-        exporter.measure();
-        exporter.start();
-        exporter.wait_for(
-            |report| {
-                let problem = &report.problem;
-                problem.contains("put") && problem.contains("documents off: 403 security_exception")
-            },
-            "the missing right is named",
-        );
+        exporter.start_until_it_says("documents off: 403 security_exception");
         server.admit_exporter_as(&role::exporter_role(kind, "loadtest"));
         complete(&exporter.finish(), &exporter);
     }

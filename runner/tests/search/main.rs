@@ -7,6 +7,7 @@
 
 mod exporter;
 mod faults;
+mod launched;
 mod measured;
 mod proxy;
 mod secure;

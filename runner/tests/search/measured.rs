@@ -142,7 +142,7 @@ pub fn plan(url: &str, namespace: &str) -> Plan {
                 raw: RawMode::All,
             }),
             files: None,
-            drain_timeout: Duration::from_mins(1),
+            drain_timeout: Duration::from_mins(3),
             spool_limit: DEFAULT_SPOOL_LIMIT,
             samples: true,
         },
@@ -157,7 +157,7 @@ pub fn interval(sequence: u64) -> Interval {
     };
     set.checks = vec![(990, 10)];
     set.groups = vec![GroupSeries::default()];
-    (1..=20).for_each(|k| set.groups[0].record(k == 20, k * 1_000, 3));
+    (1..=20).for_each(|k| set.groups[0].record(k == 20, k * 1_000, 2));
     (set.iterations, set.iterations_failed) = (500, 50);
     for k in sequence * RECORDS / 10..(sequence + 1) * RECORDS / 10 {
         let record = record(k);

@@ -77,6 +77,7 @@ fn pass_on(mut client: TcpStream, server: &str, script: &Mutex<VecDeque<Fault>>)
     upstream.write_all(&body).ok()?;
     let mut answer = Vec::new();
     upstream.read_to_end(&mut answer).ok()?;
+    let answer = last_of_its_connection(answer)?;
     match fault {
         Fault::ResetAfter => {}
         Fault::HalfAnswer => client.write_all(&answer[..answer.len() / 2]).ok()?,
@@ -89,6 +90,17 @@ fn pass_on(mut client: TcpStream, server: &str, script: &Mutex<VecDeque<Fault>>)
         Fault::None | Fault::ResetBefore => client.write_all(&answer).ok()?,
     }
     Some(())
+}
+
+/// The answer that tells the client not to use the connection again.
+fn last_of_its_connection(mut answer: Vec<u8>) -> Option<Vec<u8>> {
+    let line = answer.windows(2).position(|window| window == b"\r\n")?;
+    let head = answer.windows(4).position(|window| window == b"\r\n\r\n")?;
+    let told = String::from_utf8_lossy(&answer[..head]).to_lowercase();
+    if !told.contains("\r\nconnection: close") {
+        answer.splice(line..line, *b"\r\nconnection: close");
+    }
+    Some(answer)
 }
 
 /// The head up to its empty line, and the body.

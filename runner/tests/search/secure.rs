@@ -9,9 +9,9 @@ use serde_json::{Value, json};
 use crate::{
     complete,
     exporter::Exporter,
+    launched::{self, Launched},
     measured::plan,
     namespace,
-    server::Launched,
     upgrade::{STREAMS, before},
 };
 
@@ -39,12 +39,7 @@ pub struct Server {
 impl Server {
     /// In settings `TLS` stands for the directory with the certificates.
     pub fn start(kind: role::Server, settings: &[&str]) -> Self {
-        let tls = std::env::var_os("LOADTEST_SEARCH_CACHE")
-            .map_or_else(
-                || Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/search"),
-                PathBuf::from,
-            )
-            .join("tls");
+        let tls = launched::certificates();
         let name = match kind {
             role::Server::Elasticsearch => "elasticsearch-security",
             role::Server::OpenSearch => "opensearch-security",
@@ -184,9 +179,7 @@ fn a_rotated_key_opens_a_server_behind_tls() {
     let key = std::fs::read(&key_file).unwrap();
     std::fs::write(&key_file, "b2xkOmtleQ==\n").unwrap();
     let mut exporter = Exporter::new(server.plan(&namespace));
-    exporter.measure();
-    exporter.start();
-    exporter.wait_for(|report| report.problem.contains("401"), "it is refused");
+    exporter.start_until_it_says("401");
     std::fs::write(&key_file, key).unwrap();
     let report = exporter.finish();
     complete(&report, &exporter);
@@ -218,16 +211,7 @@ fn opensearch_that_demands_a_certificate_takes_ours_and_no_strangers() {
 fn certificates_are_shown(server: &Server) {
     let without = namespace("no-certificate");
     let mut exporter = Exporter::new(server.plan(&without));
-    exporter.measure();
-    exporter.start();
-    exporter.wait_for(
-        |report| {
-            report
-                .problem
-                .contains("results.elasticsearch.tls.clientCertificateRef")
-        },
-        "the certificate is asked for",
-    );
+    exporter.start_until_it_says("results.elasticsearch.tls.clientCertificateRef");
     exporter.kill();
 
     let (certificate, key) = (
@@ -248,12 +232,7 @@ fn certificates_are_shown(server: &Server) {
         key_file: key.display().to_string(),
     });
     let mut exporter = Exporter::new(plan);
-    exporter.measure();
-    exporter.start();
-    exporter.wait_for(
-        |report| report.problem.contains("refuses our client certificate"),
-        "the stranger's certificate is refused",
-    );
+    exporter.start_until_it_says("refuses our client certificate");
     // As the kubelet does it: a new file in the place of the old one.
     for (from, to) in [("client.key", &key), ("client.crt", &certificate)] {
         let new = to.with_extension("new");

@@ -176,9 +176,12 @@ const ENDLESS: [(&str, Outcome, &str); 8] = [
     ),
 ];
 
-fn impatient(path: &str) -> Request {
+fn impatient(path: &str, outcome: Outcome) -> Request {
     let mut request = get(path);
-    request.timeout = TIMEOUT;
+    // What is refused for what it is, is refused before any time is over, however busy the machine is.
+    if outcome == Outcome::Timeout {
+        request.timeout = TIMEOUT;
+    }
     // The body is looked at, therefore kept.
     request.checks = vec![body_contains("never sent")];
     request
@@ -189,7 +192,7 @@ async fn answers_without_end_end_in_time_and_in_bounded_memory() {
     let target = Scripted::start(|_, path, stream| without_end(path, stream)).await;
     let steps = ENDLESS
         .iter()
-        .map(|(path, ..)| step(impatient(path)))
+        .map(|(path, outcome, _)| step(impatient(path, *outcome)))
         .collect();
     let load = rate("10/s", Duration::from_millis(500), 5);
     let tasks = vec![task("only", 1, steps)];
@@ -204,11 +207,12 @@ async fn answers_without_end_end_in_time_and_in_bounded_memory() {
                 "{path}"
             );
             let took = Duration::from_micros(request.service_us);
-            assert!(took < TIMEOUT + Duration::from_secs(3), "{path} {took:?}");
+            let in_time = outcome != Outcome::Timeout || took < TIMEOUT + Duration::from_secs(3);
+            assert!(in_time, "{path} {took:?}");
         }
     }
     assert_eq!(target.count(), 40);
-    // 32 MiB are the pool of records; a body that is kept may have 10 MiB for each of five users.
+    // 16 MiB are the pool of records; a body that is kept may have 10 MiB for each of five users.
     let peak = measured.process.peak_rss / MIB;
     println!("{peak} MiB at most");
     assert!(peak < 160, "{peak} MiB");
@@ -218,7 +222,7 @@ fn closed(address: SocketAddr, count: u32) -> Plan {
     let mut request = get("/ok");
     request.timeout = TIMEOUT;
     let tasks = vec![task("only", 1, vec![step(request)])];
-    plan(address, vec![scenario(users(count, 3 * TIMEOUT), tasks)])
+    plan(address, vec![scenario(users(count, 6 * TIMEOUT), tasks)])
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -5,15 +5,25 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::Command,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
-use loadtest_core::{series::Outcome, verdict::Verdict};
+use loadtest_core::{
+    plan::RawMode,
+    report::EngineState,
+    series::{Outcome, SeriesSet},
+    verdict::Verdict,
+};
+use loadtest_runner::pool::{FailureSample, Interval, Next, Pool};
 use tokio::io::AsyncWriteExt;
 
 use crate::{
     coordinator::now,
-    harness::{Run, get, plan, rate, scenario, step, task, template, users},
+    harness::{Run, get, plan, rate, scenario, step, task, template, users, with_files},
     isolated::{isolated, replace},
     measure::{Measured, measure, measure_while},
     scripted::Scripted,
@@ -221,6 +231,112 @@ fn a_name_that_is_lost_in_mid_run_is_counted_and_found_again() {
             assert_eq!(lost.merged.started, lost.merged.total.requests);
             let said = first(&lost, Outcome::Dns);
             assert!(said.starts_with("cannot resolve shop.test: "), "{said}");
+        },
+    );
+}
+
+/// What the lane of aggregates has.
+fn handed_over(run: &Run) -> (Vec<Interval>, Vec<FailureSample>) {
+    let pool = Pool::open(&run.pool(0)).unwrap();
+    let mut lane = pool.aggregates_from(0).unwrap();
+    let (mut intervals, mut samples) = (Vec::new(), Vec::new());
+    loop {
+        match lane.next_entry().unwrap() {
+            Next::Interval(interval) => intervals.push(*interval),
+            Next::Sample(sample) => samples.push(*sample),
+            Next::End => break,
+            Next::Damaged => panic!("a damaged entry"),
+        }
+    }
+    assert!(pool.finished(), "the exporter knows that this was all");
+    (intervals, samples)
+}
+
+/// Takes all that is left of a file system.
+fn fill(file: &Path) {
+    let mut file = fs::File::create(file).unwrap();
+    while std::io::Write::write_all(&mut file, &[1; 4_096]).is_ok() {}
+}
+
+/// Waits until so many seconds more of a load of 50/s are told.
+async fn until_seconds(run: &Run, more: u64) {
+    let seconds = |inner: &crate::coordinator::Inner| inner.coordinator.merged().scheduled / 50;
+    let before = seconds(&run.server.inner.lock().unwrap());
+    run.server
+        .until("more seconds are told", |i| seconds(i) >= before + more)
+        .await;
+}
+
+/// Memory that is full for a while in the middle of a load, or from its middle to beyond its end.
+async fn fill_shared_memory(is_freed_within_the_load: bool) {
+    let is_full = Arc::new(AtomicBool::new(false));
+    let fails = Arc::clone(&is_full);
+    let target = Scripted::start(move |_, _, mut stream| {
+        let status = if fails.load(Ordering::Relaxed) {
+            503
+        } else {
+            200
+        };
+        async move {
+            let text =
+                format!("HTTP/1.1 {status} So\r\nConnection: close\r\nContent-Length: 0\r\n\r\n");
+            stream.write_all(text.as_bytes()).await
+        }
+    })
+    .await;
+    let tasks = vec![task("only", 1, vec![step(get("/ok"))])];
+    let load = rate("50/s", 60 * SECOND, 20);
+    let plan = plan(target.address, vec![scenario(load, tasks)]);
+    let mut run = Run::start(with_files(plan, RawMode::None)).await;
+    until_seconds(&run, 2).await;
+    let filler = Path::new("/dev/shm/filler");
+    fill(filler);
+    is_full.store(true, Ordering::Relaxed);
+    until_seconds(&run, 4).await;
+    if is_freed_within_the_load {
+        fs::remove_file(filler).unwrap();
+        until_seconds(&run, 3).await;
+    }
+    run.server.cancel();
+    run.server
+        .until("the load is over", |inner| {
+            let mut reports = inner.reports.iter();
+            reports.any(|report| report.state == EngineState::Finished)
+        })
+        .await;
+    if !is_freed_within_the_load {
+        fs::remove_file(filler).unwrap();
+    }
+    let ended = run.end().await;
+    assert_eq!(ended.codes, [Some(0)]);
+    let (intervals, samples) = handed_over(&run);
+    let mut sum = SeriesSet::default();
+    for (number, interval) in intervals.iter().enumerate() {
+        assert_eq!(interval.sequence, number as u64);
+        sum.merge(&interval.set);
+    }
+    assert_eq!(sum, ended.merged);
+    for pair in intervals.windows(2) {
+        assert_eq!(pair[0].end_us, pair[1].start_us);
+    }
+    let lengths = intervals.iter().map(|i| i.end_us - i.start_us);
+    assert!(lengths.max() >= Some(3_000_000), "it was full for a while");
+    let numbers: Vec<_> = samples.iter().map(|s| (s.number, s.outcome)).collect();
+    assert_eq!(numbers, [0, 1, 2].map(|n| (n, Outcome::Status)));
+}
+
+#[test]
+fn shared_memory_that_is_full_for_a_while_loses_no_interval_and_no_sample() {
+    isolated(
+        "scarce::shared_memory_that_is_full_for_a_while_loses_no_interval_and_no_sample",
+        async {
+            // Runs have their directories there.
+            let mount = Command::new("mount")
+                .args(["-t", "tmpfs", "-o", "size=8m", "tmpfs", "/dev/shm"])
+                .status();
+            assert!(mount.unwrap().success());
+            fill_shared_memory(true).await;
+            fill_shared_memory(false).await;
         },
     );
 }

@@ -57,7 +57,8 @@ struct Outcome {
 }
 
 impl Trial {
-    fn go(self) -> Result<Outcome> {
+    /// `settled` tells whether objects are what is left in the end.
+    fn go(self, settled: impl Fn(&Value) -> bool) -> Result<Outcome> {
         let world = World::new(&format!("crash-{}", self.number))?;
         world.proxy.arm(self.which, self.number, self.fault);
         world.apply()?;
@@ -77,7 +78,7 @@ impl Trial {
         let made = |resource: &str| calls.iter().filter(|call| call.made(resource)).count();
         Ok(Outcome {
             struck: world.proxy.struck(),
-            objects: world.objects()?,
+            objects: world.objects_when(settled)?,
             runs_made: made("loadtestruns"),
             jobs_made: made("jobs"),
             calls,
@@ -103,14 +104,18 @@ fn awaited(call: &Call) -> bool {
 }
 
 /// Makes all trials, many at once; fails with what is wrong of each.
-fn make(trials: &[Trial], judge: impl Fn(&Outcome) -> Option<String> + Sync) -> Result<()> {
+fn make(
+    trials: &[Trial],
+    settled: impl Fn(&Value) -> bool + Sync,
+    judge: impl Fn(&Outcome) -> Option<String> + Sync,
+) -> Result<()> {
     let undisturbed = undisturbed()?;
     let next = AtomicUsize::new(0);
     let wrong = Mutex::new(Vec::new());
     let work = || {
         while let Some(trial) = trials.get(next.fetch_add(1, Ordering::Relaxed)) {
             let sure = trial.number + FEWER <= undisturbed.count(trial.which);
-            let problem = match trial.go() {
+            let problem = match trial.go(&settled) {
                 Ok(outcome) if sure && !outcome.struck => Some("it was never made".to_owned()),
                 Ok(outcome) => judge(&outcome),
                 Err(error) => Some(format!("{error:#}")),
@@ -158,9 +163,14 @@ fn undisturbed() -> Result<&'static Outcome> {
         fault: Fault::Hang,
         dies: false,
     };
-    let outcome = none.go()?;
+    let outcome = none.go(world::is_suspended)?;
     let problem = same(&outcome, &outcome.objects);
     ensure!(problem.is_none(), "not even this: {problem:?}");
+    ensure!(
+        world::is_suspended(&outcome.objects),
+        "the Job is not suspended: {}",
+        outcome.objects
+    );
     let calls = outcome.count(awaited);
     ensure!(calls > 15, "only {calls} calls");
     Ok(MADE.get_or_init(|| outcome))
@@ -187,7 +197,12 @@ fn every_call_may_be_the_last() -> Result<()> {
         })
     });
     let trials: Vec<_> = trials.collect();
-    make(&trials, |outcome| same(outcome, &undisturbed.objects))
+    let expected = &undisturbed.objects;
+    make(
+        &trials,
+        |objects| objects == expected,
+        |outcome| same(outcome, expected),
+    )
 }
 
 #[test]
@@ -204,7 +219,12 @@ fn refusals_only_delay() -> Result<()> {
         dies: false,
     });
     let trials: Vec<_> = trials.collect();
-    make(&trials, |outcome| same(outcome, &undisturbed.objects))
+    let expected = &undisturbed.objects;
+    make(
+        &trials,
+        |objects| objects == expected,
+        |outcome| same(outcome, expected),
+    )
 }
 
 #[test]
@@ -222,11 +242,15 @@ fn a_call_that_is_never_answered_is_given_up() -> Result<()> {
             dies: false,
         });
     let trials: Vec<_> = trials.collect();
-    make(&trials, |outcome| {
-        // Later than `startTimeout` no Job is made.
-        let (runs, jobs) = (outcome.runs_made, outcome.jobs_made);
-        (runs != 1 || jobs > 1).then(|| format!("{runs} runs and {jobs} Jobs were made"))
-    })
+    make(
+        &trials,
+        |_| true,
+        |outcome| {
+            // Later than `startTimeout` no Job is made.
+            let (runs, jobs) = (outcome.runs_made, outcome.jobs_made);
+            (runs != 1 || jobs > 1).then(|| format!("{runs} runs and {jobs} Jobs were made"))
+        },
+    )
 }
 
 #[test]

@@ -25,7 +25,7 @@ fn manifest() -> Value {
                 "tasks": [{"steps": [{"request": {"url": "/"}}]}],
             }],
             "runners": {
-                "startTimeout": "12s",
+                "startTimeout": "25s",
                 "template": {"spec": {"nodeSelector": {"example.com/no": "node"}}},
             },
         },
@@ -75,7 +75,7 @@ impl World {
     /// that ends is started anew, as the kubelet does it.
     pub fn wait_finished(&self, operator: &mut Operator) -> Result<()> {
         let mut before = String::new();
-        wait::until("the verdict", Duration::from_mins(2), || {
+        wait::until("the verdict", Duration::from_mins(3), || {
             if operator.has_ended()? {
                 before.push_str(&operator.log());
                 self.installation.free_lease()?;
@@ -101,8 +101,22 @@ impl World {
         self.namespace.kubectl(&arguments).map(drop)
     }
 
+    /// What is in it when it is `settled`, or half a minute later: the Job's own controller has its part to do
+    /// after the verdict, in its own time.
+    pub fn objects_when(&self, settled: impl Fn(&Value) -> bool) -> Result<Value> {
+        let mut objects = self.objects()?;
+        let _ = wait::until("it to be settled", Duration::from_secs(30), || {
+            let so = settled(&objects);
+            if !so {
+                objects = self.objects()?;
+            }
+            Ok(so.then_some(()))
+        });
+        Ok(objects)
+    }
+
     /// Everything that is in the namespace, without what differs from one world to the next.
-    pub fn objects(&self) -> Result<Value> {
+    fn objects(&self) -> Result<Value> {
         let mut objects = Vec::new();
         for (api, kind) in [
             (OURS, "loadtests"),
@@ -147,6 +161,17 @@ const PASSING: [&str; 22] = [
     "ready",
     "terminating",
 ];
+
+/// Whether the Job's own controller has done what the operator told it in the end.
+pub fn is_suspended(objects: &Value) -> bool {
+    let mut objects = objects.as_array().into_iter().flatten();
+    objects.any(|object| {
+        let conditions = object["spec"]["suspend"] == true;
+        let conditions = conditions.then(|| object["status"]["conditions"].as_array());
+        let mut conditions = conditions.flatten().into_iter().flatten();
+        conditions.any(|found| found["type"] == "Suspended" && found["status"] == "True")
+    })
+}
 
 fn plain(value: &Value) -> Value {
     match value {

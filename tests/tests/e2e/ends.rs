@@ -14,7 +14,7 @@ use crate::main_job::exact_counts;
 #[test]
 #[ignore = "needs a cluster with the operator: make e2e"]
 fn an_operator_killed_in_mid_run_does_no_harm() -> Result<()> {
-    Namespace::with_target("restart")?.explain(|namespace| {
+    Namespace::delivered("restart", |namespace| {
         namespace.apply(&manifest("restart", "100/s", 25, TO_SEARCH))?;
         wait::until("the run to be under way", RUN_LIMIT, || {
             let run = namespace.get("loadtestrun/restart-1").unwrap_or_default();
@@ -55,7 +55,7 @@ fn an_operator_killed_in_mid_run_does_no_harm() -> Result<()> {
 #[test]
 #[ignore = "needs a cluster with the operator: make e2e"]
 fn a_breached_threshold_fails_the_run() -> Result<()> {
-    Namespace::with_target("failed")?.explain(|namespace| {
+    Namespace::delivered("failed", |namespace| {
         let thresholds =
             "  thresholds: [ { expr: latency.p50 < 1us }, { expr: errors.ratio < 1% } ]\n";
         namespace.apply(&manifest("strict", "20/s", 5, thresholds))?;
@@ -119,8 +119,9 @@ fn what_the_operator_cannot_accept_is_said_and_starts_nothing() -> Result<()> {
 #[test]
 #[ignore = "needs a cluster with the operator: make e2e"]
 fn a_missing_target_is_a_failed_run_that_says_why() -> Result<()> {
-    Namespace::new("absent")?.explain(|namespace| {
-        namespace.apply(&manifest("absent", "10/s", 4, ""))?;
+    Namespace::delivered("absent", |namespace| {
+        let nowhere = manifest("absent", "10/s", 4, "").replace("http://httpbin", "http://nowhere");
+        namespace.apply(&nowhere)?;
         let test = namespace.wait_finished("loadtest/absent", RUN_LIMIT)?;
         ensure!(
             text(&test, "/status/verdict") == "Failed",
@@ -145,7 +146,7 @@ fn a_missing_target_is_a_failed_run_that_says_why() -> Result<()> {
 #[test]
 #[ignore = "needs a cluster with the operator: make e2e"]
 fn an_absent_search_server_does_not_change_the_verdict() -> Result<()> {
-    Namespace::with_target("nosearch")?.explain(|namespace| {
+    Namespace::delivered("nosearch", |namespace| {
         let results =
             "  results: { elasticsearch: { urls: [\"http://nowhere:9200\"], drainTimeout: 5s } }\n";
         namespace.apply(&manifest("nosearch", "50/s", 6, results))?;
@@ -292,7 +293,7 @@ fn lose_a_runner(namespace: &Namespace, test: &str) -> Result<()> {
 #[test]
 #[ignore = "needs a cluster with the operator: make e2e"]
 fn a_lost_runner_ends_the_run_unless_the_others_may_go_on() -> Result<()> {
-    Namespace::with_target("lost")?.explain(|namespace| {
+    Namespace::delivered("lost", |namespace| {
         let two = |more: &str| format!("  runners: {{ count: 2{more} }}\n");
         namespace.apply(&manifest("fail", "50/s", 120, &two("")))?;
         lose_a_runner(namespace, "fail")?;

@@ -46,7 +46,7 @@ fn secure_target(namespace: &Namespace) -> Result<()> {
 #[test]
 #[ignore = "needs a cluster with the operator: make e2e"]
 fn an_https_target_is_trusted_by_its_own_authority_and_ramped_up() -> Result<()> {
-    Namespace::with_target("https")?.explain(|namespace| {
+    Namespace::delivered("https", |namespace| {
         secure_target(namespace)?;
         let more = "  warmUp: 2s\n".to_owned() + TO_SEARCH;
         let yaml = manifest("secure", "50/s", 6, &more)
@@ -66,14 +66,21 @@ fn an_https_target_is_trusted_by_its_own_authority_and_ramped_up() -> Result<()>
         let warm_up = number(&test, "/status/summary/warmUpRequests")?;
         ensure!((requests, warm_up) == (200, 50), "{}", status["summary"]);
         let export = &status["export"];
-        ensure!(export["indexed"] == 250 && export["produced"] == 250, "{export}");
+        ensure!(
+            export["indexed"] == 250 && export["produced"] == 250,
+            "{export}"
+        );
         let seen = access_log_lines(namespace, text(&test, "/status/run/id"))?;
         ensure!(seen == 250, "the target saw {seen} requests");
-        let untrusted = manifest("untrusted", "20/s", 2, "")
-            .replace("http://httpbin", "https://secure");
+        let untrusted =
+            manifest("untrusted", "20/s", 2, "").replace("http://httpbin", "https://secure");
         namespace.apply(&untrusted)?;
         let test = namespace.wait_finished("loadtest/untrusted", RUN_LIMIT)?;
-        ensure!(text(&test, "/status/verdict") == "Failed", "{}", test["status"]);
+        ensure!(
+            text(&test, "/status/verdict") == "Failed",
+            "{}",
+            test["status"]
+        );
         let error = &test["status"]["summary"]["errors"][0];
         ensure!(error["type"] == "tls" && error["count"] == 40, "{error}");
         Ok(())

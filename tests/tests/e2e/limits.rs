@@ -10,12 +10,16 @@ use crate::common::{RUN_LIMIT, condition, is, manifest, text};
 #[test]
 #[ignore = "needs a cluster with the operator: make e2e"]
 fn a_run_that_got_worse_than_its_baseline_fails() -> Result<()> {
-    Namespace::with_target("baseline")?.explain(|namespace| {
+    Namespace::delivered("baseline", |namespace| {
         let more = "  baseline:
     run: LastPassed
-    tolerances: [ { metric: latency.p50, worseBy: 100% }, { metric: errors.ratio, worseBy: 0% } ]
+    tolerances:
+      - { metric: latency.p50, worseBy: 100% }
+      - { metric: errors.ratio, worseBy: 0% }
+      - { metric: latency.p50, worseBy: 200%, selector: { request: page } }
 ";
-        let fast = manifest("shop", "20/s", 3, more);
+        let fast =
+            manifest("shop", "20/s", 3, more).replace("url: /get", "name: page, url: /delay/0.05");
         namespace.apply(&fast)?;
         let first = namespace.wait_finished("loadtest/shop", RUN_LIMIT)?;
         ensure!(
@@ -33,7 +37,7 @@ fn a_run_that_got_worse_than_its_baseline_fails() -> Result<()> {
         // What runs are compared by is no part of what they do.
         let looser = fast.replace("worseBy: 0%", "worseBy: 1%");
         namespace.apply(&looser)?;
-        namespace.apply(&looser.replace("url: /get", "url: /delay/0.25"))?;
+        namespace.apply(&looser.replace("/delay/0.05", "/delay/0.25"))?;
         let over = wait::until("the second run", RUN_LIMIT, || {
             let run = namespace.get("loadtestrun/shop-2").unwrap_or_default();
             let over = run["status"]["phase"] == "Finished";
@@ -49,7 +53,7 @@ fn a_run_that_got_worse_than_its_baseline_fails() -> Result<()> {
             "{baseline}"
         );
         let rows = baseline["tolerances"].as_array().context("no rows")?;
-        ensure!(rows.len() == 2, "{baseline}");
+        ensure!(rows.len() == 3, "{baseline}");
         ensure!(
             rows[0]["metric"] == "latency.p50"
                 && rows[0]["passed"] == false
@@ -61,9 +65,14 @@ fn a_run_that_got_worse_than_its_baseline_fails() -> Result<()> {
             rows[1]["passed"] == true && rows[1]["change"] == "+0 points",
             "{baseline}"
         );
+        ensure!(
+            rows[2]["metric"] == "latency.p50 of page" && rows[2]["passed"] == false,
+            "{baseline}"
+        );
         let message = text(&over, "/status/message");
         ensure!(
-            message.starts_with("latency.p50 got worse than in run shop-1 by more than 100%: "),
+            message.starts_with("latency.p50 got worse than in run shop-1 by more than 100%: ")
+                && message.contains(" (and 1 more)"),
             "{message}"
         );
         let events = namespace.kubectl(&["get", "events", "-o", "jsonpath={.items[*].message}"])?;
@@ -93,7 +102,7 @@ fn a_run_that_got_worse_than_its_baseline_fails() -> Result<()> {
 #[test]
 #[ignore = "needs a cluster with the operator: make e2e"]
 fn a_run_waits_in_the_queue_and_goes_when_another_ends() -> Result<()> {
-    Namespace::with_target("queue")?.explain(|namespace| {
+    Namespace::delivered("queue", |namespace| {
         let names = ["first", "second", "third", "waits"];
         for name in names {
             namespace.apply(&manifest(name, "5/s", 6, ""))?;

@@ -16,7 +16,7 @@ use crate::common::{RUN_LIMIT, access_log_lines, example, is, number, text};
 #[test]
 #[ignore = "needs a cluster with the operator: make e2e"]
 fn a_load_test_goes_from_apply_to_one_exact_answer() -> Result<()> {
-    Namespace::with_target("main")?.explain(|namespace| {
+    Namespace::delivered("main", |namespace| {
         let applied = namespace.apply(&example("httpbin.yaml")?)?;
         ensure!(
             applied.contains("loadtest.loadtest.dev/httpbin created"),

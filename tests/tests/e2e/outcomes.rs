@@ -1,8 +1,9 @@
 //! Outcomes of `docs/failure-modes.md` that `ends.rs` does not show, each within its bound.
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context as _, Result, ensure};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use loadtest_tests::{
     cluster::{self, Namespace, OPERATOR, OPERATOR_NAMESPACE, OperatorAway},
     wait,
@@ -19,6 +20,24 @@ const TO_SAY_IT: Duration = Duration::from_secs(5);
 const LOSS: Duration = Duration::from_secs(10);
 /// From `startTimeout` to `Finished`.
 const AFTER_START_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// What is waited for whatever is promised: bounds are compared with the times that the run tells.
+const PATIENCE: Duration = Duration::from_mins(1);
+/// What a busy machine may add to a bound.
+const ROOM: Duration = Duration::from_secs(5);
+
+/// The run was over within `bound` of its cause.
+fn within(test: &Value, cause: SystemTime, bound: Duration) -> Result<()> {
+    let completed = test["status"]["run"]["completionTime"].clone();
+    let completed: Time = serde_json::from_value(completed)?;
+    let latest = cause + bound + ROOM;
+    ensure!(
+        SystemTime::from(completed.0) <= latest,
+        "not within {bound:?}: {}",
+        test["status"]
+    );
+    Ok(())
+}
 
 fn engine(resources: &str) -> String {
     format!(
@@ -86,7 +105,7 @@ fn a_generator_that_cannot_keep_up_makes_an_open_model_invalid_and_a_closed_one_
 #[test]
 #[ignore = "needs a cluster with the operator: make e2e"]
 fn users_that_all_wait_for_the_target_are_told_and_thresholds_decide() -> Result<()> {
-    Namespace::with_target("busy")?.explain(|namespace| {
+    Namespace::delivered("busy", |namespace| {
         let busy = |name: &str, more: &str| {
             manifest(name, "20/s", 5, more)
                 .replace("duration: 5s", "duration: 5s, maxUsers: 5")
@@ -145,8 +164,10 @@ fn what_keeps_pods_from_starting_is_said_in_the_clusters_words() -> Result<()> {
             let quota = namespace.get("quota/none")?;
             Ok(quota["status"]["used"]["pods"].is_string().then_some(()))
         })?;
+        let cause = SystemTime::now();
         namespace.apply(&manifest("quota", "5/s", 3, ""))?;
-        let test = namespace.wait_finished("ltest/quota", TO_SAY_IT)?;
+        let test = namespace.wait_finished("ltest/quota", PATIENCE)?;
+        within(&test, cause, TO_SAY_IT)?;
         ends(&test, "Error", "QuotaExceeded")?;
         says(&test, "exceeded quota: none")
     })
@@ -159,8 +180,10 @@ fn a_runner_that_the_cluster_ends_is_an_error_with_the_clusters_reason() -> Resu
         namespace.apply(&manifest("killed", "20/s", 300, ""))?;
         under_way(namespace, "killed-1", 20)?;
         let pod = pod_of(namespace, "killed-1")?;
+        let cause = SystemTime::now();
         cluster::kill_container(namespace.name(), &pod, "runner")?;
-        let test = namespace.wait_finished("ltest/killed", LOSS)?;
+        let test = namespace.wait_finished("ltest/killed", PATIENCE)?;
+        within(&test, cause, LOSS)?;
         ends(&test, "Error", "RunnerLost")?;
         says(&test, "runner 0 was killed by signal 9")?;
         ensure!(
@@ -219,8 +242,10 @@ fn a_job_deleted_by_hand_ends_its_run() -> Result<()> {
     Namespace::with_target("nojob")?.explain(|namespace| {
         namespace.apply(&manifest("nojob", "20/s", 300, ""))?;
         under_way(namespace, "nojob-1", 20)?;
+        let cause = SystemTime::now();
         namespace.kubectl(&["delete", "job", "nojob-1", "--wait=false"])?;
-        let test = namespace.wait_finished("ltest/nojob", GRACEFUL_STOP + TO_SAY_IT)?;
+        let test = namespace.wait_finished("ltest/nojob", PATIENCE)?;
+        within(&test, cause, GRACEFUL_STOP + TO_SAY_IT)?;
         ends(&test, "Error", "RunnerLost")?;
         wait::until("its pods to go", Duration::from_secs(30), || {
             let left =
@@ -254,7 +279,7 @@ fn a_load_beyond_its_max_duration_is_stopped() -> Result<()> {
 #[test]
 #[ignore = "needs a cluster with the operator: make e2e"]
 fn an_operator_that_was_away_for_the_rest_of_the_load_answers_as_if_it_were_there() -> Result<()> {
-    Namespace::with_target("away")?.explain(|namespace| {
+    Namespace::delivered("away", |namespace| {
         namespace.apply(&manifest("away", "20/s", 15, ""))?;
         let run = wait::until("the start to be told", RUN_LIMIT, || {
             let run = namespace.get("ltrun/away-1").unwrap_or_default();

@@ -71,7 +71,7 @@ const FAST: &str = "  thresholds: [ { expr: latency.p95 < 5s } ]\n";
 #[test]
 #[ignore = "needs a cluster with the operator: make e2e"]
 fn the_plugin_starts_follows_stops_compares_and_reports_runs() -> Result<()> {
-    Namespace::with_target("plugin")?.explain(|namespace| {
+    Namespace::delivered("plugin", |namespace| {
         let plugin = Plugin::new(namespace)?;
         let manual = format!("{FAST}  start: Manual\n");
         namespace.apply(&manifest("shop", "20/s", 5, &manual))?;

@@ -10,7 +10,7 @@ use crate::common::{manifest, text};
 #[test]
 #[ignore = "needs a cluster with the operator: make e2e"]
 fn a_schedule_starts_runs_and_their_jobs_are_cleaned_up() -> Result<()> {
-    Namespace::with_target("schedule")?.explain(|namespace| {
+    Namespace::delivered("schedule", |namespace| {
         let more = "  schedule: { cron: \"* * * * *\", timeZone: Asia/Tokyo }
   cleanup: { jobs: Always, after: 0s, keepRuns: 1 }
 ";

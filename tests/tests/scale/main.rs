@@ -238,7 +238,7 @@ fn five_hundred_tests_in_a_hundred_namespaces() -> Result<()> {
             .flat_map(|name| (0..TESTS_EACH).map(move |n| (name, n)))
     };
     let tests: Vec<_> = names()
-        .map(|(name, n)| manifest(&format!("test-{n}"), name, 1, "30s"))
+        .map(|(name, n)| manifest(&format!("test-{n}"), name, 1, "2m"))
         .collect();
     let tests = json!({"apiVersion": "v1", "kind": "List", "items": tests});
     cluster::ok(&["create", "-f", "-"], &tests.to_string())?;
@@ -246,11 +246,14 @@ fn five_hundred_tests_in_a_hundred_namespaces() -> Result<()> {
     let begun = Instant::now();
     let operator = installation.start(&proxy.url())?;
     // Asked of the proxy and of the operator itself: kubectl would cost more than what is measured.
-    wait::until("all Jobs", Duration::from_mins(10), || {
+    let jobs = || {
         let calls = proxy.calls();
-        let made = calls.iter().filter(|call| call.made("jobs")).count();
-        Ok((made == RUNS).then_some(()))
-    })?;
+        calls.iter().filter(|call| call.made("jobs")).count()
+    };
+    wait::until("all Jobs", Duration::from_mins(5), || {
+        Ok((jobs() >= RUNS).then_some(()))
+    })
+    .with_context(|| format!("{} Jobs were made; {}", jobs(), operator.log()))?;
     let made = begun.elapsed();
     wait::until("all verdicts", Duration::from_mins(10), || {
         let over = operator.metric("loadtest_runs_total").unwrap_or_default();

@@ -1,25 +1,16 @@
 use std::path::Path;
 
-use clap::Parser;
 use loadtest_core::plan::DataSource;
 
 use super::*;
-use crate::{run::fixtures, settings::Args};
-
-fn settings() -> Settings {
-    let args = [
-        "loadtest-operator",
-        "--namespace=loadtest-system",
-        "--ca-secret=loadtest-ca",
-        "--control-url=https://loadtest-operator.loadtest-system.svc:8443",
-        "--runner-image=registry.example/loadtest-runner:1",
-        "--runner-pull-secrets=registry",
-    ];
-    Args::try_parse_from(args).unwrap().try_into().unwrap()
-}
+use crate::run::fixtures;
 
 fn resources(change: impl FnOnce(&mut TestSpec)) -> Resources {
-    let (run, settings, mut spec) = (fixtures::run(), settings(), fixtures::spec());
+    let (run, settings, mut spec) = (
+        fixtures::run(),
+        fixtures::settings(&["--runner-pull-secrets=registry"]),
+        fixtures::spec(),
+    );
     let prepared = fixtures::prepared();
     change(&mut spec);
     Blueprint {

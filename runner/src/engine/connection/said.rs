@@ -8,7 +8,8 @@ use super::{
     rest::Rest,
 };
 use crate::{
-    engine::{compile::CompiledRequest, message},
+    clock::Nanos,
+    engine::{compile::CompiledRequest, message, samples},
     http::ContentEncoding,
 };
 
@@ -80,5 +81,23 @@ impl Connection {
             _ => None,
         };
         said
+    }
+}
+
+impl Exchange<'_> {
+    /// Keeps what a sample shows of an unexpected answer, if one is wanted.
+    #[cold]
+    pub(super) fn keep_beginning(
+        &self,
+        status: u16,
+        part: &[u8],
+        body: &mut Vec<u8>,
+        intended: Nanos,
+    ) {
+        if self.worker.meter.wants_body(self.request, status, intended) {
+            let needed = samples::bytes_needed(&self.worker.shared.inputs);
+            let room = needed.saturating_sub(body.len());
+            body.extend_from_slice(part.get(..room).unwrap_or(part));
+        }
     }
 }

@@ -106,9 +106,7 @@ impl Driver {
         if self.workers_left > 0 || self.errands.under_way.is_some() {
             return;
         }
-        if let Some(pool) = self.crew.as_ref().and_then(|crew| crew.pool.as_ref()) {
-            pool.finish();
-        }
+        self.hand_over_the_rest();
         self.state = if self.owes_teardown() {
             EngineState::LoadDone
         } else {

@@ -43,6 +43,21 @@ pub enum Unreadable {
     /// No JSON.
     #[error("the body is not JSON")]
     NotJson,
+    /// More than a list takes.
+    #[error("there are more finds than the 10,000 of a list")]
+    TooMany,
+    /// Digits of a number would be lost.
+    #[error(
+        "a number there has more digits than 64 bits hold: have the service write it as a text"
+    )]
+    LongNumber,
+}
+
+impl Unreadable {
+    /// Something was found, and cannot be had.
+    pub(super) fn is_there(self) -> bool {
+        matches!(self, Self::TooMany | Self::LongNumber)
+    }
 }
 
 impl Answer<'_> {

@@ -36,16 +36,16 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 #[derive(Debug, thiserror::Error)]
 pub enum AuthorizationError {
     /// A secret cannot be read.
-    #[error("target.auth: {0}")]
+    #[error("spec.auth: {0}")]
     Secret(#[from] InputError),
     /// The plan does not have a secret that it names.
-    #[error("target.auth names secret {0}, which the plan does not have")]
+    #[error("spec.auth names secret {0}, which the plan does not have")]
     Missing(u32),
     /// There is no token.
-    #[error("target.auth: {0}")]
+    #[error("spec.auth: {0}")]
     Token(#[from] TokenError),
     /// The system refuses what renewing needs.
-    #[error("target.auth: cannot renew the token: {0}")]
+    #[error("spec.auth: cannot renew the token: {0}")]
     System(#[from] std::io::Error),
 }
 

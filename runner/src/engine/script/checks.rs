@@ -1,12 +1,14 @@
 //! What an answer must fulfil.
 
+use std::borrow::Cow;
+
 use loadtest_core::plan::{self, Check};
 use serde_json_path::JsonPath;
 
 use super::{
     Answer, Compiler, ScriptError,
     answer::Unreadable,
-    condition::{Part, Test, json_text},
+    condition::{Part, Test, exact, json_text},
 };
 use crate::{
     clock::Nanos,
@@ -108,13 +110,17 @@ impl CompiledCheck {
             Condition::JsonPath(both) => {
                 let (path, test) = &**both;
                 let found = path.query(answer.json()?);
-                let texts: Vec<_> = found
-                    .iter()
-                    .map(|value| match json_text(value) {
-                        std::borrow::Cow::Borrowed(found) => found.as_bytes().into(),
-                        std::borrow::Cow::Owned(found) => found.into_bytes().into(),
+                let texts = found.iter().map(|value| {
+                    // Whether there is a number does not hang on its digits.
+                    if !matches!(test, Test::Exists(_)) {
+                        exact(value)?;
+                    }
+                    Ok(match json_text(value) {
+                        Cow::Borrowed(found) => found.as_bytes().into(),
+                        Cow::Owned(found) => found.into_bytes().into(),
                     })
-                    .collect();
+                });
+                let texts: Vec<_> = texts.collect::<Result<_, Unreadable>>()?;
                 Ok(test.holds_for_one(&texts, values))
             }
             Condition::Header(both) => {
@@ -201,6 +207,14 @@ mod tests {
         assert_eq!(holds(path(), "", b" \r\n"), Err(Unreadable::Empty));
         let deep = "[".repeat(100_000);
         assert_eq!(holds(path(), "", deep.as_bytes()), Err(Unreadable::NotJson));
+        let long = b"{\"a\":98765432109876543210}";
+        for test in [equals("1"), Test::NotEquals(Template::literal("1"))] {
+            assert_eq!(
+                holds(json("$.a", test), "", long),
+                Err(Unreadable::LongNumber)
+            );
+        }
+        assert_eq!(holds(json("$.a", Test::Exists(true)), "", long), Ok(true));
         let text = Unreadable::NotJson.to_string();
         assert_eq!(text, "the body is not JSON");
         let refused = json_path("$.items[").unwrap_err().to_string();

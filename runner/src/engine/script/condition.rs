@@ -9,7 +9,7 @@ use loadtest_core::{
 use memchr::memmem::{self, Finder};
 use regex::bytes::{Regex, RegexBuilder};
 
-use super::{Compiler, ScriptError, Text, Value, term::Term};
+use super::{Compiler, ScriptError, Text, Value, answer::Unreadable, term::Term};
 use crate::engine::message::Values;
 
 /// Largest compiled pattern: what a person writes stays far below, and `(.{999}){999}` far above.
@@ -168,12 +168,14 @@ impl Condition {
         match &self.0 {
             Inner::Probability(None) => true,
             Inner::Probability(Some(below)) => values.shared.rng.borrow_mut().next() < *below,
-            Inner::Value { source, test } => {
-                let exists = source.exists(values);
-                source.with(values, |text| {
-                    test.holds(exists.then_some(text.as_bytes()), values)
-                })
-            }
+            Inner::Value { source, test } => match test {
+                Test::Exists(exists) => {
+                    let is_there = source.exists(values);
+                    (is_there && source.with(values, |text| !text.is_empty())) == *exists
+                }
+                // What was never set is an empty text, as in templates.
+                _ => source.with(values, |text| test.holds(Some(text.as_bytes()), values)),
+            },
         }
     }
 }
@@ -215,15 +217,37 @@ pub(super) fn json_text(value: &serde_json::Value) -> Cow<'_, str> {
     }
 }
 
+/// A value whose numbers have kept their digits.
+///
+/// # Errors
+/// When one is larger than whole numbers are: only its first digits are left.
+pub(super) fn exact(value: &serde_json::Value) -> Result<&serde_json::Value, Unreadable> {
+    use serde_json::Value::{Array, Number, Object};
+    let is_exact = match value {
+        Number(number) if number.is_f64() => number
+            .as_f64()
+            .is_some_and(|number| -2f64.powi(63) < number && number < 2f64.powi(64)),
+        Array(items) => items.iter().all(|item| exact(item).is_ok()),
+        Object(fields) => fields.values().all(|field| exact(field).is_ok()),
+        _ => true,
+    };
+    is_exact.then_some(value).ok_or(Unreadable::LongNumber)
+}
+
 #[cfg(test)]
 mod tests {
-    use std::{cell::RefCell, time::Instant};
+    use std::{cell::RefCell, sync::Arc, time::Instant};
 
-    use loadtest_core::template::Position;
+    use loadtest_core::{
+        data::Table,
+        plan::{DataFormat, ValueScope},
+        shard::Shard,
+        template::{Position, Slot},
+    };
 
     use super::*;
     use crate::engine::script::{
-        List, Memory,
+        Inputs, List, Memory, Row,
         testing::{inputs, names, shared, values},
     };
 
@@ -274,7 +298,9 @@ mod tests {
         let exists = Condition::compile(&exists, &compiler).unwrap();
         assert!(!exists.holds(&values));
         memory.borrow_mut().set(1, Value::text(""));
-        assert!(exists.holds(&values), "an empty text is one");
+        assert!(!exists.holds(&values), "an empty text is as good as none");
+        memory.borrow_mut().set(1, Value::text(" "));
+        assert!(exists.holds(&values));
         let held = |share: f64| {
             let condition = Condition::compile(&When::Probability(share), &compiler).unwrap();
             (0..10_000).filter(|_| condition.holds(&values)).count()
@@ -283,6 +309,53 @@ mod tests {
         let third = held(0.3);
         // Six standard deviations.
         assert!((2_725..3_275).contains(&third), "{third}");
+    }
+
+    #[test]
+    fn what_is_not_there_is_an_empty_text() {
+        use plan::Test::{Contains, Equals, Exists, Matches, NotEquals};
+        let inputs = Arc::new(Inputs {
+            feeders: ["users".to_owned()].into(),
+            scopes: vec![ValueScope::Iteration].into(),
+            ..Inputs::default()
+        });
+        let rows = Table::parse(DataFormat::Csv, b"name,coupon\nann,\n", Shard::WHOLE).unwrap();
+        let memory = RefCell::new(Memory::new(&inputs));
+        let row = Row {
+            table: Arc::new(rows),
+            index: 0,
+        };
+        memory.borrow_mut().set_row(0, Some(row));
+        let shared = shared(inputs.clone());
+        let values = values(&shared, Some(&memory));
+        let column = |column: &str| Source::Data {
+            feeder: 0,
+            column: column.to_owned(),
+            name: "users".to_owned(),
+        };
+        let (name, coupon) = (column("name"), column("coupon"));
+        let never_set = Source::Value(0, "first".to_owned());
+        let status = Source::Slot(Slot::ResponseStatus);
+        for (source, test, expected) in [
+            (&name, Exists(true), true),
+            (&coupon, Exists(true), false),
+            (&coupon, Exists(false), true),
+            (&coupon, Equals(template("")), true),
+            (&never_set, Exists(true), false),
+            (&never_set, Exists(false), true),
+            (&never_set, Equals(template("")), true),
+            (&never_set, NotEquals(template("")), false),
+            (&never_set, NotEquals(template("a")), true),
+            (&never_set, Contains(template("")), true),
+            (&never_set, Matches("^$".to_owned()), true),
+            (&status, Exists(true), false),
+            (&status, Equals(template("0")), true),
+        ] {
+            let (source, said) = (source.clone(), format!("{source} {test:?}"));
+            let when = When::Value { source, test };
+            let condition = Condition::compile(&when, &Compiler::new(&inputs)).unwrap();
+            assert_eq!(condition.holds(&values), expected, "{said}");
+        }
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! What is taken out of an answer and remembered.
 
-use std::{cell::RefCell, rc::Rc};
+use std::rc::Rc;
 
 use loadtest_core::{
     plan::{Extract, From, OnMissing, Pick},
@@ -11,15 +11,18 @@ use serde_json::Value as Json;
 use serde_json_path::JsonPath;
 
 use super::{
-    Answer, Compiler, List, Memory, ScriptError, Shared, Value,
+    Answer, Compiler, List, ScriptError, Shared, Value,
     answer::Unreadable,
     checks::{Needs, json_path},
-    condition::{json_text, pattern},
+    condition::{exact, json_text, pattern},
 };
 use crate::engine::failure::Failure;
 
 /// Most of a path or pattern that a message shows.
 const SHOWN: usize = 80;
+
+/// Most finds of a list: a pattern that fits every byte would make of 10 MiB hundreds.
+const MOST_FINDS: usize = 10_000;
 
 /// Something of an answer that is remembered.
 #[derive(Debug)]
@@ -72,50 +75,58 @@ impl CompiledExtract {
         match &self.from {
             Place::JsonPath(path, _) => {
                 let found = path.query(answer.json()?);
-                let nodes: Vec<&Json> = found.all();
-                Ok(self.choose(&nodes, shared, |node| json_text(node).into()))
+                let nodes = found.all().into_iter();
+                self.choose(nodes, shared, |node: &&Json| {
+                    exact(node).map(|node| json_text(node).into())
+                })
             }
             Place::Header(name) => {
                 let values = answer.header(name);
-                let values: Vec<_> = values.iter().map(|v| String::from_utf8_lossy(v)).collect();
-                Ok(self.choose(&values, shared, |v| (&**v).into()))
+                let values = values.iter().map(|value| String::from_utf8_lossy(value));
+                self.choose(values, shared, |value| Ok((&**value).into()))
             }
             Place::Regex(regex, _) => {
                 let body = answer.body()?;
                 let group = usize::from(regex.captures_len() > 1);
-                let found: Vec<_> = regex
-                    .captures_iter(body)
-                    .filter_map(|captures| captures.get(group))
-                    .take(if self.pick == Pick::First {
-                        1
-                    } else {
-                        usize::MAX
-                    })
-                    .map(|found| String::from_utf8_lossy(found.as_bytes()))
-                    .collect();
-                Ok(self.choose(&found, shared, |v| (&**v).into()))
+                let found = regex.captures_iter(body);
+                let found = found.filter_map(|captures| captures.get(group));
+                let found = found.map(|found| String::from_utf8_lossy(found.as_bytes()));
+                self.choose(found, shared, |value| Ok((&**value).into()))
             }
         }
     }
 
+    /// Chooses of what was found, none of which is kept but what is chosen.
     fn choose<T: serde::Serialize>(
         &self,
-        found: &[T],
+        mut found: impl Iterator<Item = T>,
         shared: &Shared,
-        text: impl Fn(&T) -> Rc<str>,
-    ) -> Option<Value> {
+        text: impl Fn(&T) -> Result<Rc<str>, Unreadable>,
+    ) -> Result<Option<Value>, Unreadable> {
         let one = match self.pick {
-            Pick::First => 0,
-            Pick::Random => shared.rng.borrow_mut().below(found.len() as u64) as usize,
-            Pick::All if found.is_empty() => return None,
+            Pick::First => found.next(),
+            Pick::Random => {
+                let mut rng = shared.rng.borrow_mut();
+                // Each replaces the ones before with its share of the chance: one pass, and each is
+                // as likely as the others.
+                let chosen = found.zip(1..).filter(|(_, place)| rng.below(*place) == 0);
+                chosen.last().map(|(find, _)| find)
+            }
             Pick::All => {
-                return Some(Value::List(Rc::new(List {
-                    items: found.iter().map(text).collect(),
-                    json: serde_json::to_string(found).unwrap_or_default(),
-                })));
+                let found: Vec<T> = found.take(MOST_FINDS + 1).collect();
+                if found.len() > MOST_FINDS {
+                    return Err(Unreadable::TooMany);
+                }
+                if found.is_empty() {
+                    return Ok(None);
+                }
+                return Ok(Some(Value::List(Rc::new(List {
+                    items: found.iter().map(text).collect::<Result<_, _>>()?,
+                    json: serde_json::to_string(&found).unwrap_or_default(),
+                }))));
             }
         };
-        found.get(one).map(|found| Value::Text(text(found)))
+        one.map(|found| text(&found).map(Value::Text)).transpose()
     }
 
     #[cold]
@@ -141,30 +152,36 @@ fn shown(text: &str) -> String {
     text.chars().take(SHOWN).chain(['…']).collect()
 }
 
-/// Remembers what is to be remembered of an answer, in order.
-///
-/// # Errors
-/// The first thing that was not there and must be: the request has failed, the iteration is over.
-pub fn extract(
-    extracts: &[CompiledExtract],
-    answer: &Answer<'_>,
-    memory: &RefCell<Memory>,
-    shared: &Shared,
-) -> Result<(), Failure> {
+/// What was taken out of an answer.
+#[derive(Debug)]
+pub struct Found {
+    /// Values by their index, in order.
+    pub values: Vec<(u32, Value)>,
+    /// The first thing that was not there and must be: the request has failed, the iteration is
+    /// over.
+    pub failure: Option<Failure>,
+}
+
+/// Takes out of an answer what is to be remembered of it.
+pub fn extract(extracts: &[CompiledExtract], answer: &Answer<'_>, shared: &Shared) -> Found {
+    let mut values = Vec::with_capacity(extracts.len());
     for extract in extracts {
         let reason = match extract.find(answer, shared) {
             Ok(Some(value)) => {
-                memory.borrow_mut().set(extract.value, value);
+                values.push((extract.value, value));
                 continue;
             }
             Ok(None) => None,
             Err(reason) => Some(reason),
         };
-        if extract.on_missing == OnMissing::FailIteration {
-            return Err(extract.missing(reason));
+        let is_there = reason.is_some_and(Unreadable::is_there);
+        if is_there || extract.on_missing == OnMissing::FailIteration {
+            let failure = Some(extract.missing(reason));
+            return Found { values, failure };
         }
     }
-    Ok(())
+    let failure = None;
+    Found { values, failure }
 }
 
 #[cfg(test)]
@@ -172,31 +189,41 @@ mod tests {
     use super::*;
     use crate::engine::script::testing::{inputs, response, shared};
 
-    /// What is remembered as `first` of an answer, or what is said instead.
+    /// What is found for `first` in an answer, or what is said instead.
+    fn found(
+        from: From,
+        (pick, on_missing): (Pick, OnMissing),
+        head: &str,
+        body: Option<&[u8]>,
+    ) -> Result<Option<String>, String> {
+        let inputs = inputs();
+        let extracted = Extract {
+            value: 0,
+            from,
+            pick,
+            on_missing,
+        };
+        let compiled = CompiledExtract::compile(&extracted, &Compiler::new(&inputs)).unwrap();
+        let (parser, _) = response(head, b"");
+        let answer = Answer::new(&parser, body, 0);
+        let Found { values, failure } = extract(&[compiled], &answer, &shared(inputs));
+        if let Some(failure) = failure {
+            assert_eq!((failure.outcome, values.len()), (Outcome::Extract, 0));
+            return Err(failure.message(&[]));
+        }
+        assert!(values.iter().all(|(value, _)| *value == 0));
+        Ok(values.first().map(|(_, value)| value.as_str().to_owned()))
+    }
+
+    /// The same of what must be there.
     fn remembered(
         from: From,
         pick: Pick,
         head: &str,
         body: Option<&[u8]>,
     ) -> Result<String, String> {
-        let inputs = inputs();
-        let extracted = Extract {
-            value: 0,
-            from,
-            pick,
-            on_missing: OnMissing::FailIteration,
-        };
-        let compiled = CompiledExtract::compile(&extracted, &Compiler::new(&inputs)).unwrap();
-        let memory = RefCell::new(Memory::new(&inputs));
-        let shared = shared(inputs);
-        let (parser, _) = response(head, b"");
-        let answer = Answer::new(&parser, body, 0);
-        extract(&[compiled], &answer, &memory, &shared).map_err(|failure| {
-            assert_eq!(failure.outcome, Outcome::Extract);
-            failure.message(&[])
-        })?;
-        let memory = memory.borrow();
-        Ok(memory.get(0).unwrap().as_str().to_owned())
+        let how = (pick, OnMissing::FailIteration);
+        found(from, how, head, body).map(Option::unwrap)
     }
 
     fn path(text: &str) -> From {
@@ -319,23 +346,75 @@ mod tests {
     }
 
     #[test]
-    fn a_value_stays_what_it_was_if_the_plan_says_so() {
+    fn what_is_missing_is_left_as_it_was_if_the_plan_says_so() {
+        for body in [&b"{}"[..], b"not JSON"] {
+            let how = (Pick::First, OnMissing::Continue);
+            assert_eq!(found(path("$.next"), how, "", Some(body)), Ok(None));
+        }
+    }
+
+    #[test]
+    fn a_list_has_its_most() {
+        let body = vec![b'x'; 1 << 20];
+        let too_many = "no first in the answer: there are more finds than the 10,000 of a list";
+        for on_missing in [OnMissing::FailIteration, OnMissing::Continue] {
+            let all = found(regex("."), (Pick::All, on_missing), "", Some(&body));
+            assert_eq!(all, Err(too_many.to_owned()), "{on_missing:?}");
+        }
+        let most = vec![b'1'; MOST_FINDS];
+        let all = remembered(regex("."), Pick::All, "", Some(&most)).unwrap();
+        assert_eq!(all.matches('1').count(), MOST_FINDS);
+        let one = remembered(regex("."), Pick::Random, "", Some(&body));
+        assert_eq!(one.as_deref(), Ok("x"));
+    }
+
+    #[test]
+    fn each_find_is_as_likely_as_the_others() {
         let inputs = inputs();
         let extracted = Extract {
-            value: 1,
-            from: path("$.next"),
-            pick: Pick::First,
-            on_missing: OnMissing::Continue,
+            value: 0,
+            from: regex("[a-d]"),
+            pick: Pick::Random,
+            on_missing: OnMissing::FailIteration,
         };
-        let compiled = CompiledExtract::compile(&extracted, &Compiler::new(&inputs)).unwrap();
-        let memory = RefCell::new(Memory::new(&inputs));
-        memory.borrow_mut().set(1, Value::text("before"));
-        let shared = shared(inputs);
+        let compiled = [CompiledExtract::compile(&extracted, &Compiler::new(&inputs)).unwrap()];
         let (parser, _) = response("", b"");
-        for body in [&b"{}"[..], b"not JSON"] {
-            let answer = Answer::new(&parser, Some(body), 0);
-            extract(std::slice::from_ref(&compiled), &answer, &memory, &shared).unwrap();
-            assert_eq!(memory.borrow().get(1).map(Value::as_str), Some("before"));
+        let answer = Answer::new(&parser, Some(b"a b c d"), 0);
+        let shared = shared(inputs);
+        let mut counts = std::collections::BTreeMap::new();
+        for _ in 0..4_000 {
+            let found = extract(&compiled, &answer, &shared).values;
+            *counts.entry(found[0].1.as_str().to_owned()).or_insert(0) += 1;
+        }
+        assert_eq!(counts.len(), 4);
+        // Six standard deviations.
+        assert!(
+            counts.values().all(|count| (835..1_165).contains(count)),
+            "{counts:?}"
+        );
+    }
+
+    #[test]
+    fn numbers_are_what_a_double_or_64_bits_hold() {
+        let long = "no first in the answer: a number there has more digits than 64 bits hold: have \
+                    the service write it as a text";
+        for (number, expected) in [
+            ("18446744073709551615", Ok("18446744073709551615")),
+            ("-9223372036854775808", Ok("-9223372036854775808")),
+            ("18446744073709551616", Err(long)),
+            ("-9223372036854775809", Err(long)),
+            ("98765432109876543210", Err(long)),
+            ("{\"ids\":[1,98765432109876543210]}", Err(long)),
+            ("10.00", Ok("10.0")),
+            ("0.1", Ok("0.1")),
+        ] {
+            let body = format!("{{\"id\":{number}}}");
+            let found = remembered(path("$.id"), Pick::First, "", Some(body.as_bytes()));
+            assert_eq!(
+                found.as_deref().map_err(String::as_str),
+                expected,
+                "{number}"
+            );
         }
     }
 }

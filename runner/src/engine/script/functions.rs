@@ -203,7 +203,7 @@ fn now(now: Timestamp, form: TimeForm, offset: SignedDuration) -> String {
 fn uuid(rng: &mut Rng) -> String {
     let random = u128::from(rng.next()) << 64 | u128::from(rng.next());
     let uuid = random & !(0xf << 76) & !(3 << 62) | 4 << 76 | 2 << 62;
-    let text = format!("{uuid:032x}");
+    let text = identity::hex(&uuid.to_be_bytes());
     let part = |from: usize, to: usize| text.get(from..to).unwrap_or_default();
     [
         part(0, 8),

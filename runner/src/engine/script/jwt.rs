@@ -245,7 +245,7 @@ mod tests {
                 "the key is no P-256 key of use",
             ),
             (
-                "$(jwt HS256 secret.key '[1]')",
+                "$(jwt HS256 secret.key secret.key)",
                 "hunter2",
                 "the claims are no JSON object",
             ),

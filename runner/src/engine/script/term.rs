@@ -406,8 +406,8 @@ mod tests {
             (
                 Position::Json,
                 Place::Body,
-                r#"{"a":"$(first)"}"#,
-                r#"{"a":"a b/c?d=1&e=\"é\"\r\nX: y\t%+\\"}"#,
+                r#"a "$(first)""#,
+                r#"a \"a b/c?d=1&e=\"é\"\r\nX: y\t%+\\\""#,
             ),
             (
                 Position::Json,

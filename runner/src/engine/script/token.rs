@@ -89,7 +89,9 @@ pub(super) struct Client {
 struct Granted {
     access_token: String,
     token_type: Option<String>,
-    expires_in: Option<f64>,
+    /// A number, though some servers send it as a text.
+    #[serde(default)]
+    expires_in: serde_json::Value,
 }
 
 /// RFC 6749, 5.2.
@@ -184,7 +186,11 @@ impl Client {
         if !kind.eq_ignore_ascii_case("bearer") {
             return Err(self.useless("the token's type is not Bearer"));
         }
-        let life = granted.expires_in.map_or(UNKNOWN_LIFE, |seconds| {
+        let told = &granted.expires_in;
+        let seconds = told
+            .as_f64()
+            .or_else(|| told.as_str().and_then(|text| text.parse().ok()));
+        let life = seconds.map_or(UNKNOWN_LIFE, |seconds| {
             Duration::try_from_secs_f64(seconds.clamp(0.0, 1e9)).unwrap_or(UNKNOWN_LIFE)
         });
         let renew_after = match life.checked_sub(self.refresh_before) {

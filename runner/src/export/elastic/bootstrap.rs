@@ -14,6 +14,7 @@ use super::{
     answer::describe,
     backoff::Backoff,
     client::{Answer, Body, NoAnswer},
+    rollover::all_shards,
 };
 use crate::export::{
     batch::Stream,
@@ -23,6 +24,12 @@ use crate::export::{
 
 /// How long the other runners leave it to runner 0 to install the templates.
 const OTHERS_WAIT: Duration = Duration::from_secs(5);
+
+/// How often the server is asked for its count: one lost answer is no doubt about documents.
+const COUNT_ATTEMPTS: usize = 5;
+
+/// For how long, in all.
+const COUNT_TIME: Duration = Duration::from_secs(30);
 
 impl Elastic {
     /// Sees to it that the templates are there, if that is ours to do; keeps trying. False when it
@@ -170,7 +177,12 @@ impl Elastic {
         runner: Option<u32>,
         indexed: u64,
     ) -> Option<bool> {
-        match self.count(stream, run_id, runner).await {
+        let count = self.count_patiently(stream, run_id, runner);
+        let count = match tokio::time::timeout(COUNT_TIME, count).await {
+            Ok(count) => count,
+            Err(_) => Err(format!("no count within {} s", COUNT_TIME.as_secs())),
+        };
+        match count {
             Ok(count) if count == indexed => Some(true),
             Ok(count) => {
                 tracing::warn!(
@@ -188,6 +200,23 @@ impl Elastic {
         }
     }
 
+    async fn count_patiently(
+        &self,
+        stream: Stream,
+        run_id: &str,
+        runner: Option<u32>,
+    ) -> Result<u64, String> {
+        let mut backoff = Backoff::new();
+        for _ in 1..COUNT_ATTEMPTS {
+            match self.count(stream, run_id, runner).await {
+                Ok(count) => return Ok(count),
+                Err(error) => tracing::info!(%error, "the server is asked for its count again"),
+            }
+            self.pause(&mut backoff).await;
+        }
+        self.count(stream, run_id, runner).await
+    }
+
     async fn count(
         &self,
         stream: Stream,
@@ -198,25 +227,19 @@ impl Elastic {
         struct Count {
             count: u64,
         }
-        let name = self.data_stream(stream);
-        let refreshed = self
-            .ask(Method::Post, &format!("{name}/_refresh"), Body::Empty)
-            .await?;
-        if refreshed.status == 404 {
-            return Ok(0); // No document was ever sent, so the stream does not exist.
-        }
-        if refreshed.status >= 300 {
-            return Err(describe(&refreshed));
+        if !self.refresh(stream).await? {
+            return Ok(0); // No document was ever sent.
         }
         let mut filter = vec![json!({"term": {"loadtest.run.id": run_id}})];
         if let Some(runner) = runner {
             filter.push(json!({"term": {"loadtest.runner.index": runner}}));
         }
         let query = json!({"query": {"bool": {"filter": filter}}}).to_string();
-        let path = format!("{name}/_count");
+        let path = format!("{}/_count", self.data_stream(stream));
         let answer = self
             .ask(Method::Post, &path, Body::Json(query.as_bytes()))
             .await?;
+        all_shards(&answer)?;
         parse::<Count>(&answer).map(|count| count.count)
     }
 
@@ -231,7 +254,18 @@ impl Elastic {
         path: &str,
         body: Body<'_>,
     ) -> Result<Answer, String> {
-        let sent = self.awaited(self.client.send(method, path, &[], body));
+        self.ask_with(method, path, &[], body).await
+    }
+
+    /// The same with a query.
+    pub(super) async fn ask_with(
+        &self,
+        method: Method,
+        path: &str,
+        query: &[(&str, &str)],
+        body: Body<'_>,
+    ) -> Result<Answer, String> {
+        let sent = self.awaited(self.client.send(method, path, query, body));
         let answer = sent.await.map_err(NoAnswer::trouble)?;
         if matches!(answer.status, 401 | 403) {
             let trouble = describe(&answer);

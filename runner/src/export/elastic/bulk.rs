@@ -47,7 +47,8 @@ struct Delivery<'a> {
     path: String,
     /// Items whose fate is not known.
     open: Vec<u32>,
-    /// Whether the server may have some of them all the same.
+    /// Whether the server may have some of them all the same. It lasts until a search has told, or
+    /// the items have their verdicts: one that is only put off may be there as well.
     ambiguous: bool,
     fate: Fate,
     backoff: Backoff,
@@ -131,6 +132,10 @@ impl Delivery<'_> {
             .elastic
             .there_after_rollover(self.batch.stream, &ids)
             .await?;
+        let Some(there) = there else {
+            // The stream may roll over before the next attempt: only verdicts end the doubt.
+            return Ok(());
+        };
         let before = self.open.len();
         self.open
             .retain(|item| !there.contains(self.batch.id(*item)));

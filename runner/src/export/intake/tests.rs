@@ -4,7 +4,7 @@ use crate::pool::{
     tests::{Scratch, record},
 };
 
-/// A ring of eight blocks that is written by hand.
+/// Rings of eight blocks that are written by hand; most tests need one.
 struct Ring {
     scratch: Scratch,
     pool: Pool,
@@ -13,9 +13,14 @@ struct Ring {
 
 impl Ring {
     fn new() -> Self {
+        Self::of(1)
+    }
+
+    /// The first of so many rings.
+    fn of(workers: u32) -> Self {
         let scratch = Scratch::new();
         let options = PoolOptions {
-            workers: 1,
+            workers,
             blocks_per_worker: 8,
             anchor: Anchor {
                 wall_ns: 1,
@@ -103,6 +108,42 @@ fn a_delivery_that_does_not_end_does_not_hold_the_ring_up() {
     .flatten()
     .collect();
     assert_eq!(rest, (1..43).collect::<Vec<u64>>());
+}
+
+/// Of the 64 bits of the mark the first is a delivery's that does not end and the others are used,
+/// so nothing under way can be moved; the oldest of what is under way is in another ring.
+#[test]
+fn a_block_under_way_that_cannot_be_moved_is_not_copied_either() {
+    let mut ring = Ring::of(2);
+    let mut other = ring.pool.writer(1);
+    let intake = ring.intake();
+    let mut ledger = ring.pool.ledger();
+    ring.fill(3);
+    let stuck = intake.take(1, false);
+    assert_eq!(intake.relieve(), Relief::Moved);
+    for _ in 1..64 {
+        ring.fill(1);
+        let taken = intake.take(3, false);
+        assert_eq!(relieve_all(&intake), 1);
+        for taken in taken {
+            ledger.indexed += 1;
+            intake.settle(taken.ticket, &mut ledger);
+        }
+        ring.fill(2);
+    }
+    other.record(&record(0));
+    other.flush();
+    ring.fill(1);
+    let last = intake.take(4, false);
+    let last_of: Vec<u32> = last.iter().map(|taken| taken.block.id.worker).collect();
+    assert_eq!(last_of, [1, 0, 0, 0]);
+    assert_eq!(intake.relieve(), Relief::Refused);
+    for taken in last.into_iter().chain(stuck) {
+        ledger.indexed += 1;
+        intake.settle(taken.ticket, &mut ledger);
+    }
+    assert!(intake.take(9, false).is_empty(), "each block is taken once");
+    assert_eq!(ring.pool.counts().produced, ledger.indexed);
 }
 
 #[test]

@@ -143,6 +143,8 @@ struct Entry {
     /// First number of its segment.
     segment: u64,
     offset: u64,
+    /// How many records it has: known also when it cannot be read any more.
+    count: u32,
     state: State,
 }
 
@@ -224,6 +226,7 @@ impl Spool {
                 number: scanned.number,
                 segment: segment.first(),
                 offset: scanned.offset,
+                count: scanned.parts.count,
                 // Also what is settled: the next mark has to say so again.
                 state: if done { State::Done } else { State::Waiting },
             });
@@ -265,6 +268,7 @@ impl Spool {
             number,
             segment: segment.first(),
             offset,
+            count: block.count,
             state: State::Waiting,
         });
         Ok(number)
@@ -310,14 +314,16 @@ impl Spool {
             .iter()
             .find(|segment| segment.first() == entry.segment);
         let block = segment.map(|segment| segment.read(entry.offset));
-        match block {
-            Some(Ok(block)) => block,
-            Some(Err(error)) => {
-                tracing::error!(%error, dir = %self.dir.display(), "a spooled block cannot be read");
-                Block::restored(&BlockParts::default(), Vec::new(), false)
-            }
-            None => Block::restored(&BlockParts::default(), Vec::new(), false),
+        if let Some(Err(error)) = &block {
+            tracing::error!(%error, dir = %self.dir.display(), "a spooled block cannot be read");
         }
+        block.and_then(Result::ok).unwrap_or_else(|| {
+            let parts = BlockParts {
+                count: entry.count,
+                ..BlockParts::default()
+            };
+            Block::restored(&parts, Vec::new(), false)
+        })
     }
 
     /// Says that somebody has the records of an entry already.

@@ -160,6 +160,21 @@ fn flipped_bits_cost_only_their_own_block() {
 }
 
 #[test]
+fn an_entry_that_cannot_be_read_still_says_how_many_are_lost() {
+    let (mut engine, dir) = (Engine::new(), Scratch::new());
+    let (mut spool, _) = open(&dir.0, 1 << 20, Mark::default());
+    spool.append(&engine.block(9)).unwrap();
+    let (mut again, _) = open(&dir.0, 1 << 20, Mark::default());
+    let path = only_segment(&dir.0);
+    let file = OpenOptions::new().write(true).open(path).unwrap();
+    file.set_len(segment::HEAD).unwrap();
+    for spool in [&mut spool, &mut again] {
+        let (_, block) = take(spool).unwrap();
+        assert_eq!((block.intact, block.count), (false, 9));
+    }
+}
+
+#[test]
 fn a_full_spool_says_so_and_has_room_again_when_blocks_are_settled() {
     let mut engine = Engine::new();
     let dir = Scratch::new();

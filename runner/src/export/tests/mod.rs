@@ -1,9 +1,11 @@
 //! The whole way from the pool to a server that answers by script.
 
 mod ancestor;
+mod damage;
 mod faults;
 mod outage;
 mod push;
+mod rollover;
 pub(super) mod runner;
 mod samples;
 mod server;

@@ -26,20 +26,20 @@ pub(super) struct Runner {
 pub(super) struct Exporter {
     pub(super) drain: Drain,
     pub(super) account: Arc<Account>,
-    intake: Arc<Intake>,
+    pub(super) intake: Arc<Intake>,
     _block_writer: BlockWriter,
 }
 
 impl Runner {
     /// An engine that goes on measuring: `records` requests into rings of `blocks` blocks, faster
     /// than a million a minute. Rings this small are full before a busy machine lets the exporter
-    /// begin, so it is given a few seconds, in all.
+    /// begin, so it is given ten seconds, in all.
     pub(super) fn measuring(plan: Plan, blocks: u32, records: u64) -> (Self, JoinHandle<()>) {
         let runner = Self::with_rings(plan, blocks);
         let pool = runner.pool.clone();
         let engine = std::thread::spawn(move || {
             let mut writers = [pool.writer(0), pool.writer(1)];
-            let mut patience = 300;
+            let mut patience = 1_000;
             for k in 0..records {
                 writers[(k % 2) as usize].record(&record(k * 1_000_000));
                 if k % 512 == 511 {

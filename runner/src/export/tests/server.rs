@@ -37,6 +37,21 @@ pub(super) enum Fault {
     Rejected,
     /// Everything is done, the stream rolls over, then the connection ends.
     ResetAfterRollover,
+    /// This status for the request, then the stream rolls over.
+    RequestThenRollover(u16),
+    /// Every second item is put off with this status, then the stream rolls over.
+    ItemsThenRollover(u16),
+}
+
+/// What is wrong with one answer to the question which documents are there, or how many.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Partial {
+    /// A shard fails to refresh, so searches do not see what is new in it.
+    Refresh,
+    /// A shard fails to search, or to count.
+    Search,
+    /// It took too long.
+    TimedOut,
 }
 
 #[derive(Debug, Default)]
@@ -63,6 +78,12 @@ pub(super) struct State {
     pub(super) sealed: BTreeMap<String, Vec<BTreeSet<String>>>,
     /// Documents that are in two backing indices.
     pub(super) doubled: usize,
+    /// One per refresh or search that it fits, then none.
+    pub(super) partial: VecDeque<Partial>,
+    /// Whether a shard was not refreshed.
+    stale: bool,
+    /// Whether the right `view_index_metadata` is missing.
+    pub(super) blind: bool,
 }
 
 /// Answers until it is dropped.
@@ -234,15 +255,20 @@ fn answer(request: &Request, state: &mut State) -> Reply {
     {
         return bulk(stream, request, state);
     }
-    if path.ends_with("/_refresh") {
-        return whole(200, json!({}));
+    if let Some(stream) = path
+        .strip_prefix('/')
+        .and_then(|path| path.strip_suffix("/_refresh"))
+    {
+        return refresh(stream, state);
     }
     if let Some(stream) = path
         .strip_prefix('/')
         .and_then(|path| path.strip_suffix("/_count"))
     {
+        let failed = state.partial.pop_front_if(|next| *next == Partial::Search);
         let count = state.documents.get(stream).map_or(0, BTreeMap::len);
-        return whole(200, json!({"count": count}));
+        let counted = if failed.is_some() { 0 } else { count };
+        return shards(failed.is_some(), &json!({"count": counted}));
     }
     if let Some(stream) = path
         .strip_prefix('/')
@@ -252,6 +278,9 @@ fn answer(request: &Request, state: &mut State) -> Reply {
             method, "GET",
             "a stream of this version needs no other mapping"
         );
+        if state.blind {
+            return whole(403, json!({"error": "unauthorized"}));
+        }
         if !state.documents.contains_key(stream) {
             return whole(404, json!({"error": "missing"}));
         }
@@ -259,6 +288,9 @@ fn answer(request: &Request, state: &mut State) -> Reply {
         return whole(200, json!({"i": {"mappings": {"_meta": meta}}}));
     }
     if let Some(stream) = path.strip_prefix("/_data_stream/") {
+        if state.blind {
+            return whole(403, json!({"error": "unauthorized"}));
+        }
         if !state.documents.contains_key(stream) {
             return whole(404, json!({"error": "missing"}));
         }
@@ -273,23 +305,62 @@ fn answer(request: &Request, state: &mut State) -> Reply {
         .strip_prefix('/')
         .and_then(|path| path.strip_suffix("/_search"))
     {
-        return search(stream, request, state);
+        return search(stream, target, request, state);
     }
     assert_eq!(path, "/", "nothing else is asked for");
     whole(200, json!({"version": {"number": "9.9.9"}}))
 }
 
-fn search(stream: &str, request: &Request, state: &State) -> Reply {
+fn refresh(stream: &str, state: &mut State) -> Reply {
+    if !state.documents.contains_key(stream) {
+        return Reply::Whole(404, json!({"error": "missing"}).to_string());
+    }
+    let failed = state.partial.pop_front_if(|next| *next == Partial::Refresh);
+    state.stale = failed.is_some();
+    shards(failed.is_some(), &json!({}))
+}
+
+/// An answer with the shards that it is from.
+fn shards(one_failed: bool, rest: &Value) -> Reply {
+    let failed = u32::from(one_failed);
+    let mut body = json!({"_shards": {"total": 2, "successful": 2 - failed, "failed": failed}});
+    let members = rest.as_object().unwrap().clone();
+    body.as_object_mut().unwrap().extend(members);
+    Reply::Whole(200, body.to_string())
+}
+
+fn search(stream: &str, target: &str, request: &Request, state: &mut State) -> Reply {
     let query: Value = serde_json::from_slice(&request.body).unwrap();
     let ids = query["query"]["ids"]["values"].as_array().unwrap();
     assert_eq!(query["size"], ids.len());
+    let nothing = |timed_out| json!({"timed_out": timed_out, "hits": {"hits": []}});
+    let partial = state.partial.pop_front_if(|next| *next != Partial::Refresh);
+    match partial {
+        // As a server does that was asked for everything or nothing.
+        Some(Partial::Search) if target.contains("allow_partial_search_results=false") => {
+            return Reply::Whole(503, "{\"error\":\"a shard failed\"}".to_owned());
+        }
+        Some(Partial::Search) => return shards(true, &nothing(false)),
+        Some(Partial::TimedOut) => return shards(false, &nothing(true)),
+        _ if state.stale => return shards(false, &nothing(false)),
+        _ => {}
+    }
     let has = |id: &&Value| state.documents[stream].contains_key(id.as_str().unwrap());
     let hits: Vec<_> = ids
         .iter()
         .filter(has)
         .map(|id| json!({"_id": id}))
         .collect();
-    Reply::Whole(200, json!({"hits": {"hits": hits}}).to_string())
+    shards(false, &json!({"timed_out": false, "hits": {"hits": hits}}))
+}
+
+/// From now on documents go to another backing index.
+fn roll_over(stream: &str, state: &mut State) {
+    let documents = state.documents.entry(stream.to_owned()).or_default();
+    let sealed = state.sealed.entry(stream.to_owned()).or_default();
+    let older: BTreeSet<_> = sealed.iter().flatten().cloned().collect();
+    let written = documents.keys().filter(|id| !older.contains(*id)).cloned();
+    sealed.push(written.collect());
 }
 
 fn template(method: &str, name: &str, request: &Request, state: &mut State) -> Reply {
@@ -330,6 +401,10 @@ fn bulk(stream: &str, request: &Request, state: &mut State) -> Reply {
     let fault = state.faults.pop_front().unwrap_or(Fault::None);
     match fault {
         Fault::Request(status) => return Reply::Whole(status, "{\"error\":\"busy\"}".to_owned()),
+        Fault::RequestThenRollover(status) => {
+            roll_over(stream, state);
+            return Reply::Whole(status, "{\"error\":\"busy\"}".to_owned());
+        }
         Fault::ResetBefore => return Reply::Nothing,
         Fault::Stall => return Reply::Silence,
         _ => {}
@@ -345,7 +420,7 @@ fn bulk(stream: &str, request: &Request, state: &mut State) -> Reply {
     for (i, pair) in lines.chunks(2).enumerate() {
         let id = pair[0]["create"]["_id"].as_str().unwrap().to_owned();
         let status = match fault {
-            Fault::Items(status) if i % 2 == 1 => status,
+            Fault::Items(status) | Fault::ItemsThenRollover(status) if i % 2 == 1 => status,
             Fault::Rejected if i == 0 => 400,
             _ if sealed.iter().any(|index| index.contains(&id)) => {
                 state.doubled += 1;
@@ -368,10 +443,12 @@ fn bulk(stream: &str, request: &Request, state: &mut State) -> Reply {
     let body = json!({"took": 1, "errors": true, "items": items}).to_string();
     match fault {
         Fault::ResetAfterRollover => {
-            let older: BTreeSet<_> = sealed.iter().flatten().cloned().collect();
-            let written = documents.keys().filter(|id| !older.contains(*id)).cloned();
-            sealed.push(written.collect());
+            roll_over(stream, state);
             Reply::Nothing
+        }
+        Fault::ItemsThenRollover(_) => {
+            roll_over(stream, state);
+            Reply::Whole(200, body)
         }
         Fault::ResetAfter => Reply::Nothing,
         Fault::Truncated => Reply::Half(body),

@@ -60,16 +60,11 @@ pub struct Measured {
     pub requests: u64,
     /// User and system time of the client's process tree.
     pub cpu_seconds: f64,
-    pub seconds: u32,
 }
 
 impl Measured {
     pub fn per_cpu_second(&self) -> f64 {
         self.requests as f64 / self.cpu_seconds.max(0.01)
-    }
-
-    pub fn per_second(&self) -> f64 {
-        self.requests as f64 / f64::from(self.seconds)
     }
 }
 
@@ -101,7 +96,6 @@ impl Client {
         Ok(Measured {
             requests: all - warm,
             cpu_seconds: children_cpu_seconds()? - cpu - warm_cpu,
-            seconds: self.seconds,
         })
     }
 

@@ -68,7 +68,14 @@ impl Clients<'_> {
             "{{ constantRate: {{ rate: {rate}/s, duration: {}s, maxUsers: {max_users} }} }}",
             self.length()
         );
-        self.ours_with(Job::Product, &load, export)
+        let client = self.ours_with(Job::Product, &load, export)?;
+        // The first arrivals wait for connections, which is no matter of the rate.
+        let plain = fs::read_to_string(client.place.path().join(MANIFEST))?;
+        let warm_up = format!("spec:\n  warmUp: {}s\n", WARM_UP.as_secs());
+        client
+            .place
+            .write(MANIFEST, &plain.replacen("spec:\n", &warm_up, 1))?;
+        Ok(client)
     }
 
     /// Ours by the general-purpose client that HTTP/2 and proxies need: the target is its own proxy.

@@ -143,6 +143,19 @@ pub struct ExportCost {
     pub p99_us: (f64, f64),
 }
 
+/// The arrivals a second at which the engine uses such a share of its core, without export.
+///
+/// It is looked for, since a request costs the more the fewer are handled at each turn of the loop.
+pub fn rate_at(share: f64, clients: &Clients<'_>, cores: &Cores) -> Result<u32> {
+    let mut rate = 20_000.0;
+    for _ in 0..3 {
+        let client = clients.ours_at(rate as u32, 1_000, Export::Off)?;
+        let (cost, _) = engine_cost(&client, clients, cores)?;
+        rate = share * 1e6 / cost;
+    }
+    Ok((rate / 1_000.0).round() as u32 * 1_000)
+}
+
 /// Compares pairs of runs at a rate.
 pub fn export_cost(
     clients: &Clients<'_>,

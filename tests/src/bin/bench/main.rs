@@ -161,7 +161,7 @@ fn measure(settings: &Settings) -> Result<Results> {
         results.limit = results.keep("what is to be had", limit);
     }
     if settings.wants("export cost") {
-        let cost = sixty_percent(&clients, &cores)
+        let cost = engine::rate_at(0.6, &clients, &cores)
             .and_then(|rate| engine::export_cost(&clients, rate, settings.pairs, &cores));
         results.export = results.keep("export cost", cost);
     }
@@ -256,13 +256,4 @@ fn limit(clients: &Clients<'_>) -> Result<Comparison> {
         ours: clients.bare(64)?,
         peer: clients.wrk(Job::Product, 64)?,
     })
-}
-
-/// Three fifths of what ours sends on its core when nothing holds it back.
-fn sixty_percent(clients: &Clients<'_>, cores: &Cores) -> Result<u32> {
-    let all = clients
-        .ours(Job::Product, 64, Export::Off)?
-        .run(clients.target, cores)?;
-    let per_second = all.per_cpu_second().min(all.per_second());
-    Ok((per_second * 0.6 / 1_000.0).round() as u32 * 1_000)
 }

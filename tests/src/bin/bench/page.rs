@@ -154,7 +154,7 @@ fn engine(page: &mut String, results: &Results) -> fmt::Result {
         writeln!(
             page,
             "- Memory of {} users: {:.1} MiB once settled, {:.1} MiB at most. In it are the pages that \
-             were in use of 32 MiB that engine and exporter share; what the kernel keeps for each \
+             were in use of 16 MiB that engine and exporter share; what the kernel keeps for each \
              connection comes on top of it.",
             thousands(users.users),
             users.all.settled / MIB,

@@ -4,7 +4,10 @@
 //! Run by `make test-api`.
 #![allow(clippy::unwrap_used, reason = "in a test, a panic is the report")]
 
+#[path = "../common/mod.rs"]
 mod common;
+mod following;
+mod starting;
 
 use std::{
     env,
@@ -18,6 +21,7 @@ use anyhow::{Context as _, Result, ensure};
 use common::{BINARY, Finished, Place, Started};
 use loadtest_tests::{
     cluster::{self, Namespace},
+    proxy::Proxy,
     wait,
 };
 use serde_json::{Value, json};
@@ -41,10 +45,16 @@ impl Here {
     }
 
     fn command(&self, args: &[&str]) -> Command {
+        let mut command = self.anywhere(args);
+        command.args(["-n", self.namespace.name()]);
+        command
+    }
+
+    /// Without saying which namespace.
+    fn anywhere(&self, args: &[&str]) -> Command {
         let mut command = Command::new(self.place.path().join("kubectl-loadtest"));
         command
             .args(args)
-            .args(["-n", self.namespace.name()])
             .current_dir(self.place.path())
             .env("KUBECONFIG", cluster::kubeconfig())
             .env("NO_COLOR", "1")
@@ -56,6 +66,30 @@ impl Here {
 
     fn run(&self, args: &[&str]) -> Finished {
         Started::new(self.command(args)).wait(LIMIT)
+    }
+
+    /// The namespace's cluster by way of a proxy.
+    fn through(&self, proxy: &Proxy) -> Result<()> {
+        self.namespace
+            .kubectl(&["create", "serviceaccount", "tester"])?;
+        let account = format!("--serviceaccount={}:tester", self.namespace.name());
+        let all = [
+            "create",
+            "rolebinding",
+            "all",
+            "--clusterrole=cluster-admin",
+        ];
+        self.namespace
+            .kubectl(&[&all[..], &[account.as_str()]].concat())?;
+        let token = self.namespace.kubectl(&["create", "token", "tester"])?;
+        let kubeconfig = json!({
+            "apiVersion": "v1", "kind": "Config", "current-context": "c",
+            "clusters": [{"name": "c", "cluster": {"server": proxy.url()}}],
+            "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}],
+            "users": [{"name": "u", "user": {"token": token.trim()}}],
+        });
+        self.place.write("through", &kubeconfig.to_string());
+        Ok(())
     }
 
     /// A `LoadTest` that an operator, if there were one, would not start.
@@ -165,108 +199,6 @@ fn over(verdict: &str, requests: i64, p95: &str) -> Value {
 
 #[test]
 #[ignore = "needs an API server: make test-api"]
-fn a_run_of_a_load_test_is_an_object_that_refers_to_it() -> Result<()> {
-    let here = Here::new("run")?;
-    here.test("shop")?;
-    let said = here.run(&["run", "shop"]).exits(0).stdout;
-    let name = here.only_run()?;
-    ensure!(
-        said == format!("loadtestrun.loadtest.dev/{name} created\n"),
-        "{said}"
-    );
-    ensure!(name.starts_with("shop-"), "{name}");
-    let run = here.namespace.get(&format!("ltrun/{name}"))?;
-    ensure!(
-        run["spec"] == json!({"loadTestRef": {"name": "shop"}}),
-        "{}",
-        run["spec"]
-    );
-    ensure!(
-        run["metadata"]["labels"]["loadtest.dev/test"] == "shop",
-        "{run}"
-    );
-
-    let args = [
-        "run",
-        "shop",
-        "--target",
-        "http://canary",
-        "--var",
-        "page=b",
-        "-o",
-        "json",
-    ];
-    let made: Value = serde_json::from_str(&here.run(&args).exits(0).stdout)?;
-    let test = &made["spec"]["test"];
-    ensure!(
-        test["target"]["url"] == "http://canary" && test["variables"]["page"] == "b",
-        "{made}"
-    );
-    ensure!(
-        test.get("start").is_none() && test.get("runToken").is_none(),
-        "{made}"
-    );
-
-    // Done again with the same options.
-    let args = [
-        "rerun",
-        made["metadata"]["name"].as_str().unwrap(),
-        "-o",
-        "json",
-    ];
-    let again: Value = serde_json::from_str(&here.run(&args).exits(0).stdout)?;
-    ensure!(again["spec"] == made["spec"], "{again}");
-    ensure!(here.runs()?.len() == 3);
-    Ok(())
-}
-
-#[test]
-#[ignore = "needs an API server: make test-api"]
-fn a_run_of_a_file_is_followed_to_its_end() -> Result<()> {
-    let here = Here::new("wait")?;
-    here.place.write("test.yaml", &manifest("shop"));
-    let following = Started::new(here.command(&["run", "-f", "test.yaml", "--wait"]));
-    let name = here.only_run()?;
-    let run = here.namespace.get(&format!("ltrun/{name}"))?;
-    ensure!(
-        run["spec"]["test"]["target"]["url"] == "http://shop",
-        "{run}"
-    );
-    let progress =
-        json!({"elapsed": "5s", "rate": "10/s", "p95": "2.00ms", "errorRatio": "0%", "users": 3});
-    here.status(
-        &name,
-        &json!({"phase": "Running", "message": "1 runner sends load", "progress": progress}),
-    )?;
-    // Until it has been seen: the next status would hide it.
-    std::thread::sleep(Duration::from_secs(3));
-    here.status(&name, &over("Failed", 1_234, "12.4ms"))?;
-    let ended = following.wait(LIMIT).exits(1);
-    ensure!(
-        ended
-            .stderr
-            .contains("Running  5s  10/s  p95 2.00ms  errors 0%  users 3\n"),
-        "{}",
-        ended.stderr
-    );
-    ensure!(
-        ended.stderr.ends_with("Finished  the test says Failed\n"),
-        "{}",
-        ended.stderr
-    );
-    let table = &ended.stdout;
-    for line in [
-        "Aggregated     1,234  1 (0.08%)  1234/s  12.4ms  12.4ms  12.4ms  12.4ms  9.00ms",
-        "  ✓ latency.p95 < 1s  observed 12.4ms",
-        "Verdict   Failed: the test says Failed",
-    ] {
-        ensure!(table.contains(line), "no {line:?} in\n{table}");
-    }
-    Ok(())
-}
-
-#[test]
-#[ignore = "needs an API server: make test-api"]
 fn every_verdict_has_its_exit_code() -> Result<()> {
     let here = Here::new("exits")?;
     for (verdict, code) in [
@@ -300,86 +232,6 @@ fn every_verdict_has_its_exit_code() -> Result<()> {
     here.finished("bad-1", &refused)?;
     let said = here.run(&["watch", "bad"]).exits(2).stdout;
     ensure!(said.contains("Verdict   Error: spec.target: no"), "{said}");
-    Ok(())
-}
-
-#[test]
-#[ignore = "needs an API server: make test-api"]
-fn ctrl_c_stops_the_run_unless_it_is_detached() -> Result<()> {
-    let here = Here::new("stop")?;
-    here.test("shop")?;
-    let cancelled = |name: &str| -> Result<bool> {
-        Ok(here.namespace.get(&format!("ltrun/{name}"))?["spec"]["cancel"] == true)
-    };
-    let following = Started::new(here.command(&["run", "shop", "--wait"]));
-    let name = here.only_run()?;
-    following.signal("INT");
-    wait::until("the cancellation", LIMIT, || {
-        Ok(cancelled(&name)?.then_some(()))
-    })?;
-    here.status(&name, &over("Aborted", 7, "5.00ms"))?;
-    let ended = following.wait(LIMIT).exits(130);
-    ensure!(
-        ended.stdout.contains("Verdict   Aborted"),
-        "{}",
-        ended.stdout
-    );
-
-    // The second one leaves a run that does not end.
-    here.namespace.kubectl(&["delete", "ltrun", "--all"])?;
-    let following = Started::new(here.command(&["run", "shop", "--wait"]));
-    let name = here.only_run()?;
-    following.signal("TERM");
-    wait::until("the cancellation", LIMIT, || {
-        Ok(cancelled(&name)?.then_some(()))
-    })?;
-    following.signal("INT");
-    let ended = following.wait(Duration::from_secs(5)).exits(130);
-    ensure!(
-        ended.stderr.contains("left; the run is stopping"),
-        "{}",
-        ended.stderr
-    );
-
-    here.namespace.kubectl(&["delete", "ltrun", "--all"])?;
-    let following = Started::new(here.command(&["run", "shop", "--wait", "--detach"]));
-    let name = here.only_run()?;
-    following.signal("INT");
-    let ended = following.wait(Duration::from_secs(5)).exits(130);
-    ensure!(
-        ended
-            .stderr
-            .contains("left; the run goes on: kubectl loadtest watch"),
-        "{}",
-        ended.stderr
-    );
-    ensure!(!cancelled(&name)?);
-
-    let said = here.run(&["stop", "shop"]).exits(0).stdout;
-    ensure!(
-        said == format!("loadtestrun.loadtest.dev/{name} is told to stop\n"),
-        "{said}"
-    );
-    ensure!(cancelled(&name)?);
-    here.status(&name, &over("Aborted", 7, "5.00ms"))?;
-    let said = here.run(&["stop", &name]).exits(0).stdout;
-    ensure!(said.ends_with("is over already: Aborted\n"), "{said}");
-
-    // Time that is up, and a run that is deleted meanwhile.
-    let said = here
-        .run(&["run", "shop", "--wait", "--timeout", "1s"])
-        .exits(3)
-        .stderr;
-    ensure!(
-        said.contains("is not over after 1s, and was told to stop"),
-        "{said}"
-    );
-    here.namespace.kubectl(&["delete", "ltrun", "--all"])?;
-    let following = Started::new(here.command(&["run", "shop", "--wait"]));
-    let name = here.only_run()?;
-    here.namespace.kubectl(&["delete", "ltrun", &name])?;
-    let said = following.wait(LIMIT).exits(3).stderr;
-    ensure!(said.contains("was deleted before it was over"), "{said}");
     Ok(())
 }
 
@@ -430,6 +282,19 @@ fn two_hundred_tests_fit_a_history() -> Result<()> {
         one.as_array().is_some_and(|all| all.len() == 1) && one[0]["status"]["verdict"] == "Passed",
         "{one}"
     );
+    // A test may have no runs yet; a run that is none is a mistake.
+    here.test("idle")?;
+    for name in ["idle", "ltest/idle"] {
+        let said = here.run(&["history", name]).exits(0).stdout;
+        ensure!(said.starts_with("no runs in namespace"), "{said}");
+    }
+    let said = here.run(&["history", "ltrun/idle"]).exits(3).stderr;
+    ensure!(
+        said.contains("no LoadTestRun or LoadTest with runs named \"ltrun/idle\""),
+        "{said}"
+    );
+    let one = here.run(&["history", "ltrun/shop-007-1"]).exits(0).stdout;
+    ensure!(one.lines().count() == 2, "{one}");
     ensure!(
         here.run(&["history", "--limit", "3"])
             .exits(0)
