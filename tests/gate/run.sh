@@ -14,4 +14,4 @@ if ! command -v valgrind >/dev/null; then
         exit 1
     fi
 fi
-exec cargo run --quiet --locked --package loadtest-tests --bin gate -- "$@"
+exec target/release/gate "$@"

@@ -18,6 +18,8 @@ struct Feature {
     request: &'static str,
     /// Steps around or before the request, in which `REQUEST` is the step with the request.
     steps: &'static str,
+    /// Whether it needs a runner that knows [`Nothing`](crate::own_step::Nothing).
+    own_step: bool,
 }
 
 const BARE: Feature = Feature {
@@ -25,10 +27,11 @@ const BARE: Feature = Feature {
     spec: "",
     request: "url: /items, checks: [{ status: [200] }]",
     steps: "[REQUEST]",
+    own_step: false,
 };
 
 /// The price of each is told without the bare request's.
-const FEATURES: [Feature; 17] = [
+const FEATURES: [Feature; 18] = [
     Feature {
         name: "check `bodyContains`",
         request: "url: /items, checks: [{ status: [200] }, { bodyContains: all is well }]",
@@ -122,6 +125,13 @@ const FEATURES: [Feature; 17] = [
         steps: "[{ parallel: { flows: [one] } }]",
         ..BARE
     },
+    Feature {
+        name: "a `custom` step that does nothing, on all threads",
+        request: "url: /items, checks: [{ status: [200] }]",
+        steps: "[{ custom: { kind: nothing } }, REQUEST]",
+        own_step: true,
+        ..BARE
+    },
 ];
 
 impl Feature {
@@ -157,6 +167,7 @@ spec:
             manifest: self.manifest(),
             users: 64,
             export: false,
+            own_step: self.own_step,
         };
         weigh(loadtest, &subject).with_context(|| self.name.to_owned())
     }

@@ -4,7 +4,7 @@
 //! needs `summary:` (what the thread executed) and calls of some functions: a line `cfn=` names the
 //! callee of the line `calls=` that follows. A name is written out once for each number.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, iter::Sum};
 
 /// Everything by which memory is got in Rust's allocator and in the C library.
 const ALLOCATIONS: [&str; 6] = [
@@ -26,6 +26,16 @@ pub struct Profile {
     /// Without readings of the clock.
     pub system_calls: u64,
     pub allocations: u64,
+}
+
+impl Sum for Profile {
+    fn sum<I: Iterator<Item = Self>>(threads: I) -> Self {
+        threads.fold(Self::default(), |sum, thread| Self {
+            instructions: sum.instructions + thread.instructions,
+            system_calls: sum.system_calls + thread.system_calls,
+            allocations: sum.allocations + thread.allocations,
+        })
+    }
 }
 
 /// Reads a profile with the events `Ir sysCount …`.

@@ -30,6 +30,9 @@ pub struct Subject {
     pub users: u32,
     /// Whether every request is packed for the exporter.
     pub export: bool,
+    /// Whether the runner is this program, which knows a step kind, and what the threads of step kinds
+    /// do is weighed too.
+    pub own_step: bool,
 }
 
 /// What the gate compares with what is written down.
@@ -66,6 +69,7 @@ impl Case {
             manifest: MANIFEST.to_owned(),
             users: self.users,
             export: self.export,
+            own_step: false,
         }
     }
 }
@@ -106,6 +110,13 @@ fn worker_profile(
         .replace("USERS", &subject.users.to_string())
         .replace("DURATION", &format!("{seconds}s"));
     fs::write(place.0.join("test.yaml"), manifest)?;
+    let runner = match subject.own_step {
+        true => vec![
+            "--runner-binary".into(),
+            std::env::current_exe()?.into_os_string(),
+        ],
+        false => Vec::new(),
+    };
     // One core makes one worker. The exporter runs outside of valgrind, and it is not weighed.
     let output = Command::new("taskset")
         .args(["--cpu-list", &first_core()?])
@@ -130,6 +141,7 @@ fn worker_profile(
             "json",
         ])
         .args(["--raw", if subject.export { "all" } else { "none" }])
+        .args(runner)
         .current_dir(&place.0)
         .stdin(Stdio::null())
         .output()
@@ -144,15 +156,19 @@ fn worker_profile(
             String::from_utf8_lossy(&output.stderr)
         );
     }
-    let (profile, path) = engine_threads(&place.0)?
-        .into_iter()
-        // Besides the worker there are the control thread and one that waits for the end of stdin.
+    let threads = engine_threads(&place.0)?;
+    // Besides the worker there are the control thread and one that waits for the end of stdin.
+    let (worker, path) = threads
+        .iter()
         .max_by_key(|(profile, _)| profile.system_calls)
         .context("callgrind wrote no profile of the engine")?;
     let kept = kept_profile(&subject.name);
     fs::create_dir_all(KEPT)?;
     fs::copy(path, &kept).with_context(|| format!("cannot write {}", kept.display()))?;
-    Ok(profile)
+    Ok(match subject.own_step {
+        true => threads.iter().map(|(profile, _)| *profile).sum(),
+        false => *worker,
+    })
 }
 
 /// Where the worker's profile of a case's last run is kept, for `callgrind_annotate`.
