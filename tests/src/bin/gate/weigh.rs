@@ -1,6 +1,8 @@
 //! A short and a long run of the same test under callgrind; the difference is what requests cost.
 
 use std::{
+    env,
+    ffi::OsString,
     fs,
     path::{Path, PathBuf},
     process::{Command, Stdio},
@@ -110,13 +112,11 @@ fn worker_profile(
         .replace("USERS", &subject.users.to_string())
         .replace("DURATION", &format!("{seconds}s"));
     fs::write(place.0.join("test.yaml"), manifest)?;
-    let runner = match subject.own_step {
-        true => vec![
-            "--runner-binary".into(),
-            std::env::current_exe()?.into_os_string(),
-        ],
-        false => Vec::new(),
-    };
+    let mut runner = Vec::new();
+    if subject.own_step {
+        runner.push(OsString::from("--runner-binary"));
+        runner.push(env::current_exe()?.into_os_string());
+    }
     // One core makes one worker. The exporter runs outside of valgrind, and it is not weighed.
     let output = Command::new("taskset")
         .args(["--cpu-list", &first_core()?])
@@ -165,9 +165,10 @@ fn worker_profile(
     let kept = kept_profile(&subject.name);
     fs::create_dir_all(KEPT)?;
     fs::copy(path, &kept).with_context(|| format!("cannot write {}", kept.display()))?;
-    Ok(match subject.own_step {
-        true => threads.iter().map(|(profile, _)| *profile).sum(),
-        false => *worker,
+    Ok(if subject.own_step {
+        threads.iter().map(|(profile, _)| *profile).sum()
+    } else {
+        *worker
     })
 }
 
@@ -211,7 +212,7 @@ struct Place(PathBuf);
 
 impl Place {
     fn new() -> Result<Self> {
-        let path = std::env::temp_dir().join(format!("loadtest-gate-{}", std::process::id()));
+        let path = env::temp_dir().join(format!("loadtest-gate-{}", std::process::id()));
         fs::create_dir(&path).with_context(|| format!("cannot make {}", path.display()))?;
         Ok(Self(path))
     }
