@@ -95,7 +95,7 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
         Arc::clone(&metrics),
     );
     let (parts, feeds) = prepare(settings, (client, watching), &keeper, metrics).await?;
-    if work(&parts, feeds, &mut keeper, listener).await? == Drained::Wholly {
+    if Box::pin(work(&parts, feeds, &mut keeper, listener)).await? == Drained::Wholly {
         // Nothing is under way: the next leader may act from now on.
         let resigned = tokio::time::timeout(RESIGN_LIMIT, keeper.resign()).await;
         if resigned.is_err() {
@@ -273,7 +273,7 @@ async fn lead(parts: &Parts, mut standing: watch::Receiver<Standing>) -> anyhow:
         std::future::pending::<()>().await;
     };
     tokio::select! {
-        result = coordination::serve(listener, tls, gate) => result.context("the coordination server ended"),
+        () = coordination::serve(listener, tls, gate) => anyhow::bail!("the coordination server ended"),
         () = announced => Ok(()),
     }
 }

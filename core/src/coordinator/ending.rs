@@ -103,6 +103,8 @@ impl Coordinator {
                 message: message.to_owned(),
             };
             self.ending = Some((judgement, now));
+            // A start of which nobody was told yet is none any more.
+            self.proposed = None;
         }
     }
 

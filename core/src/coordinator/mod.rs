@@ -307,10 +307,12 @@ impl Coordinator {
         self.proposed
     }
 
-    /// The proposed start is durable: runners may be told.
-    pub fn confirm_start(&mut self) {
-        self.start = self.start.or(self.proposed.take());
-        self.proposed = None;
+    /// The proposed start is durable: runners may be told. Returns whether they are: a run that ended
+    /// in between has no start any more.
+    pub fn confirm_start(&mut self) -> bool {
+        let proposed = self.proposed.take();
+        self.start = self.start.or(proposed);
+        proposed.is_some()
     }
 
     /// When the load starts, or started, once that is durable.

@@ -38,6 +38,30 @@ fn runners_that_never_come_end_the_run_in_words() {
     );
 }
 
+/// However the answer of whoever makes the start durable and the cancelling fall together.
+#[test]
+fn a_run_that_was_cancelled_before_its_start_was_durable_never_begins() {
+    for confirmed_all_the_same in [false, true] {
+        let mut coordinator = new(plan(1, &[], false));
+        let mut engine = Engine::new(0);
+        engine.say(&mut coordinator, EngineState::Ready, 0);
+        assert!(coordinator.proposed_start().is_some());
+        coordinator.cancel(SECOND);
+        assert_eq!(coordinator.proposed_start(), None);
+        if confirmed_all_the_same {
+            assert!(!coordinator.confirm_start());
+        }
+        assert_eq!(coordinator.start(), None);
+        assert_eq!(judgement(&coordinator).verdict, Verdict::Aborted);
+        let told = engine.say(&mut coordinator, EngineState::Ready, 2 * SECOND);
+        assert_eq!(told.desired, Desired::Stop);
+        coordinator.confirm_judgement();
+        let told = engine.say(&mut coordinator, EngineState::Ready, 3 * SECOND);
+        assert_eq!(told.desired, Desired::Exit);
+        assert!(coordinator.is_complete(), "nothing was sent");
+    }
+}
+
 #[test]
 fn a_cancelled_run_is_aborted_with_what_was_measured() {
     let mut coordinator = new(plan(1, &[], false));

@@ -14,6 +14,7 @@ use jsonwebtoken::{
     jwk::{JwkSet, KeyAlgorithm},
 };
 use kube::Client;
+use loadtest_core::scalar::format_duration;
 use serde::Deserialize;
 use tokio::{sync::Mutex, time::Instant};
 
@@ -28,6 +29,12 @@ const JWKS_PATH: &str = "/openid/v1/jwks";
 /// Keys are asked for again at most this often, so that forged key ids cannot make us a source of
 /// load on the API server.
 const REFETCH_AFTER: Duration = Duration::from_secs(30);
+
+/// The same after an attempt that failed.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// Runners wait behind the question, and give a report up after five seconds.
+const FETCH_LIMIT: Duration = Duration::from_secs(3);
 
 /// Clocks of nodes may differ by this much, seconds.
 const LEEWAY: u64 = 30;
@@ -84,9 +91,8 @@ struct Pod {
 struct Keys(HashMap<String, (DecodingKey, Validation)>);
 
 impl Keys {
-    fn parse(jwks: &str) -> Result<Self, TokenError> {
-        let set: JwkSet =
-            serde_json::from_str(jwks).map_err(|error| TokenError::Keys(error.to_string()))?;
+    fn parse(jwks: &str) -> Result<Self, serde_json::Error> {
+        let set: JwkSet = serde_json::from_str(jwks)?;
         let keys = set.keys.iter().filter_map(|jwk| {
             let id = jwk.common.key_id.clone()?;
             let key = DecodingKey::from_jwk(jwk).ok()?;
@@ -127,7 +133,25 @@ fn validation(algorithm: Option<KeyAlgorithm>) -> Option<Validation> {
 pub struct Authenticator {
     client: Client,
     keys: RwLock<Keys>,
-    fetched: Mutex<Option<Instant>>,
+    last_fetch: Mutex<Option<Fetched>>,
+}
+
+/// An attempt to read the keys.
+struct Fetched {
+    at: Instant,
+    /// What went wrong, if it did.
+    problem: Option<String>,
+}
+
+impl Fetched {
+    /// What is known without asking again, as long as it is too early for that.
+    fn still_good(&self) -> Option<Result<(), TokenError>> {
+        let (pause, known) = match &self.problem {
+            Some(problem) => (RETRY_AFTER, Err(TokenError::Keys(problem.clone()))),
+            None => (REFETCH_AFTER, Ok(())),
+        };
+        (self.at.elapsed() < pause).then_some(known)
+    }
 }
 
 impl std::fmt::Debug for Authenticator {
@@ -143,7 +167,7 @@ impl Authenticator {
         Self {
             client,
             keys: RwLock::default(),
-            fetched: Mutex::default(),
+            last_fetch: Mutex::default(),
         }
     }
 
@@ -177,23 +201,37 @@ impl Authenticator {
     }
 
     async fn refetch(&self) -> Result<(), TokenError> {
-        let mut fetched = self.fetched.lock().await;
-        if fetched.is_some_and(|at| at.elapsed() < REFETCH_AFTER) {
-            return Ok(());
+        let mut last = self.last_fetch.lock().await;
+        if let Some(known) = last.as_ref().and_then(Fetched::still_good) {
+            return known;
         }
-        let failed = |error: String| TokenError::Keys(error);
+        let fetched = tokio::time::timeout(FETCH_LIMIT, self.fetch())
+            .await
+            .unwrap_or_else(|_| {
+                Err(format!(
+                    "the API server gave none within {}",
+                    format_duration(FETCH_LIMIT)
+                ))
+            });
+        *last = Some(Fetched {
+            at: Instant::now(),
+            problem: fetched.as_ref().err().cloned(),
+        });
+        fetched.map_err(TokenError::Keys)
+    }
+
+    async fn fetch(&self) -> Result<(), String> {
         let request = axum::http::Request::get(JWKS_PATH)
             .body(Vec::new())
-            .map_err(|error| failed(error.to_string()))?;
+            .map_err(|error| error.to_string())?;
         let jwks = self
             .client
             .request_text(request)
             .await
-            .map_err(|error| failed(error.to_string()))?;
-        let keys = Keys::parse(&jwks)?;
+            .map_err(|error| error.to_string())?;
+        let keys = Keys::parse(&jwks).map_err(|error| error.to_string())?;
         tracing::info!(keys = keys.0.len(), "read the API server's public keys");
         *self.keys.write().unwrap_or_else(PoisonError::into_inner) = keys;
-        *fetched = Some(Instant::now());
         Ok(())
     }
 }
@@ -207,6 +245,7 @@ pub(super) mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::scripted;
 
     /// A key of our own, in the place of the API server's.
     pub struct Signer {
@@ -363,6 +402,26 @@ pub(super) mod tests {
             {"kty": "RSA", "n": "AQAB", "e": "AQAB", "kid": "no-algorithm"},
         ]});
         assert!(Keys::parse(&jwks.to_string()).unwrap().0.is_empty());
-        assert!(matches!(Keys::parse("<html>"), Err(TokenError::Keys(_))));
+        assert!(Keys::parse("<html>").is_err());
+    }
+
+    #[tokio::test]
+    async fn an_api_server_that_gives_no_keys_is_not_asked_for_each_token() {
+        let (operator, server) = scripted::operator(&[], |asked| {
+            asked
+                .is("GET", JWKS_PATH)
+                .then(|| scripted::failure(403, "not now"))
+        })
+        .await;
+        let authenticator = Authenticator::new(operator.client.clone());
+        let token = Signer::new("key-1").token(&claims());
+        for _ in 0..3 {
+            let error = authenticator.verify(&token).await.unwrap_err();
+            assert!(
+                matches!(&error, TokenError::Keys(problem) if problem.contains("not now")),
+                "{error}"
+            );
+        }
+        assert_eq!(server.heard("GET", JWKS_PATH).len(), 1);
     }
 }

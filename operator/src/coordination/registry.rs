@@ -249,9 +249,9 @@ impl Active {
         self.state().coordinator.proposed_start()
     }
 
-    /// It is durable.
-    pub fn confirm_start(&self) {
-        self.state().coordinator.confirm_start();
+    /// It is durable. Returns whether the run still starts.
+    pub fn confirm_start(&self) -> bool {
+        self.state().coordinator.confirm_start()
     }
 
     /// The early end of the load that waits to be made durable, with the start that it ends.

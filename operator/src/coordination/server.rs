@@ -1,6 +1,6 @@
 //! `POST /v1/runs/{run id}/runners/{index}/{engine|exporter}` over TLS.
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use axum::{
     Router,
@@ -9,6 +9,11 @@ use axum::{
     http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
     routing::post,
+};
+use hyper::server::conn::http1;
+use hyper_util::{
+    rt::{TokioIo, TokioTimer},
+    service::TowerToHyperService,
 };
 use k8s_openapi::api::core::v1::Pod;
 use kube::{
@@ -19,11 +24,8 @@ use kube::{
 use loadtest_core::report::{self, Answer, Desired, EngineReport, EngineState, MAX_REPORT_BYTES};
 use rustls::ServerConfig;
 use serde::Deserialize;
-use tokio::{
-    net::{TcpListener, TcpStream},
-    sync::mpsc,
-};
-use tokio_rustls::{TlsAcceptor, server::TlsStream};
+use tokio::net::TcpListener;
+use tokio_rustls::TlsAcceptor;
 
 use super::{Authenticator, Identity, Registry, TokenError};
 use crate::{
@@ -40,8 +42,9 @@ const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// A report that takes longer is cut: runners give up after five seconds.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Connections that have shaken hands and wait to be served.
-const BACKLOG: usize = 64;
+/// A connection on which no request begins, or ends its head, in this time is cut: whoever can reach
+/// us could else keep all of our file descriptors. Runners report each second.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// What the server asks to know who sends, and whom to give a report to.
 #[derive(Debug)]
@@ -136,16 +139,47 @@ enum PartName {
     Exporter,
 }
 
-/// Serves until the process ends.
-///
-/// # Errors
-/// When the server cannot go on.
-pub async fn serve(
+/// Serves until it is dropped.
+pub async fn serve(listener: TcpListener, tls: Arc<ServerConfig>, gate: Arc<Gate>) {
+    serve_within(listener, tls, gate, HEAD_TIMEOUT).await;
+}
+
+/// Each connection has a task of its own, so that a slow client delays nobody.
+async fn serve_within(
     listener: TcpListener,
     tls: Arc<ServerConfig>,
     gate: Arc<Gate>,
-) -> io::Result<()> {
-    axum::serve(TlsListener::new(listener, tls)?, router(gate)).await
+    head_timeout: Duration,
+) {
+    let acceptor = TlsAcceptor::from(tls);
+    let service = TowerToHyperService::new(router(gate));
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new())
+        .header_read_timeout(head_timeout);
+    loop {
+        let (stream, peer) = match listener.accept().await {
+            Ok(connection) => connection,
+            Err(error) => {
+                // Out of file descriptors, most likely: others must end first.
+                tracing::warn!(%error, "cannot accept connections");
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                continue;
+            }
+        };
+        let (acceptor, service, http) = (acceptor.clone(), service.clone(), http.clone());
+        tokio::spawn(async move {
+            match tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await {
+                Ok(Ok(stream)) => {
+                    let served = http.serve_connection(TokioIo::new(stream), service).await;
+                    if let Err(error) = served {
+                        tracing::debug!(%peer, %error, "the connection broke");
+                    }
+                }
+                Ok(Err(error)) => tracing::debug!(%peer, %error, "TLS handshake failed"),
+                Err(_) => tracing::debug!(%peer, "TLS handshake took too long"),
+            }
+        });
+    }
 }
 
 fn router(gate: Arc<Gate>) -> Router {
@@ -287,67 +321,6 @@ impl Gate {
             desired,
             setup: None,
         })
-    }
-}
-
-/// Shakes hands in a task for each connection, so that a slow client delays nobody.
-struct TlsListener {
-    local: SocketAddr,
-    ready: mpsc::Receiver<(TlsStream<TcpStream>, SocketAddr)>,
-}
-
-impl TlsListener {
-    fn new(listener: TcpListener, tls: Arc<ServerConfig>) -> io::Result<Self> {
-        let local = listener.local_addr()?;
-        let (sender, ready) = mpsc::channel(BACKLOG);
-        tokio::spawn(accept(listener, TlsAcceptor::from(tls), sender));
-        Ok(Self { local, ready })
-    }
-}
-
-async fn accept(
-    listener: TcpListener,
-    acceptor: TlsAcceptor,
-    ready: mpsc::Sender<(TlsStream<TcpStream>, SocketAddr)>,
-) {
-    while !ready.is_closed() {
-        let (stream, peer) = match listener.accept().await {
-            Ok(connection) => connection,
-            Err(error) => {
-                // Out of file descriptors, most likely: others must end first.
-                tracing::warn!(%error, "cannot accept connections");
-                tokio::time::sleep(Duration::from_secs(1)).await;
-                continue;
-            }
-        };
-        let (acceptor, ready) = (acceptor.clone(), ready.clone());
-        tokio::spawn(async move {
-            match tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await {
-                Ok(Ok(stream)) => {
-                    // Fails only when the server has ended.
-                    let _ = ready.send((stream, peer)).await;
-                }
-                Ok(Err(error)) => tracing::debug!(%peer, %error, "TLS handshake failed"),
-                Err(_) => tracing::debug!(%peer, "TLS handshake took too long"),
-            }
-        });
-    }
-}
-
-impl axum::serve::Listener for TlsListener {
-    type Io = TlsStream<TcpStream>;
-    type Addr = SocketAddr;
-
-    async fn accept(&mut self) -> (Self::Io, Self::Addr) {
-        match self.ready.recv().await {
-            Some(connection) => connection,
-            // The accepting task ends only with this listener.
-            None => std::future::pending().await,
-        }
-    }
-
-    fn local_addr(&self) -> io::Result<SocketAddr> {
-        Ok(self.local)
     }
 }
 

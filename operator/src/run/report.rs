@@ -37,8 +37,9 @@ pub async fn report(ctx: &Context, observed: &Observed, active: &Active) -> Resu
     let run = &observed.run;
     if let Some(start) = active.proposed_start() {
         write_course(ctx, run, start, None).await?;
-        active.confirm_start();
-        started(ctx, run, active, start).await;
+        if active.confirm_start() {
+            started(ctx, run, active, start).await;
+        }
     }
     if let Some((start, end)) = active.unconfirmed_early_end() {
         write_course(ctx, run, start, Some(&end)).await?;

@@ -6,10 +6,19 @@ use loadtest_core::{
     coordinator::Coordinator,
     report::{EngineReport, GeneratorHealth, RecordCounts},
 };
+use rustls::{ClientConfig, RootCertStore, pki_types::ServerName};
 use serde_json::{Value, json};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+};
+use tokio_rustls::TlsConnector;
 
 use super::{super::auth::tests as tokens, *};
-use crate::{coordination::Active, run::fixtures};
+use crate::{
+    coordination::{Active, Authority},
+    run::fixtures,
+};
 
 const UID: &str = "0b5cf5c6-6bd9-4a6b-9e53-7a1a8e8b8b11";
 
@@ -216,4 +225,33 @@ fn every_refusal_has_a_known_word() {
         let reason = refusal.reason();
         assert!(REFUSAL_REASONS.contains(&reason), "{reason}");
     }
+}
+
+#[tokio::test]
+async fn a_client_that_says_nothing_is_cut() {
+    const HOST: &str = "loadtest-operator.loadtest-system.svc";
+    let Scene { gate, .. } = scene(None);
+    let authority = Authority::generate().unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let tls = authority.server_config(HOST).unwrap();
+    let head_timeout = Duration::from_millis(200);
+    let server = tokio::spawn(serve_within(listener, tls, Arc::new(gate), head_timeout));
+    let mut roots = RootCertStore::empty();
+    roots.add(authority.root().unwrap()).unwrap();
+    let client = ClientConfig::builder()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let connector = TlsConnector::from(Arc::new(client));
+    for said in ["", "POST /v1/runs/x HTTP/1.1\r\nHost: x\r\n"] {
+        let stream = TcpStream::connect(address).await.unwrap();
+        let host = ServerName::try_from(HOST).unwrap();
+        let mut stream = connector.connect(host, stream).await.unwrap();
+        stream.write_all(said.as_bytes()).await.unwrap();
+        // What is answered, if anything, is followed by the end: without a limit this never returns.
+        let mut answer = Vec::new();
+        let ended = tokio::time::timeout(Duration::from_secs(20), stream.read_to_end(&mut answer));
+        assert!(ended.await.is_ok(), "still open after {said:?}");
+    }
+    server.abort();
 }
