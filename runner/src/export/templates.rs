@@ -23,6 +23,61 @@ pub(super) enum Dialect {
     OpenSearch,
 }
 
+/// What a server takes in a template.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Abilities {
+    pub(super) dialect: Dialect,
+    /// Whether it rolls data streams over by itself. An index lifecycle policy, where the server's
+    /// administrators have given one, goes before.
+    pub(super) lifecycle: bool,
+    /// Whether it has data streams; else there are plain indices of the same names.
+    pub(super) data_streams: bool,
+}
+
+impl Abilities {
+    /// All that servers of this dialect can have.
+    pub(super) fn of(dialect: Dialect) -> Self {
+        Self {
+            dialect,
+            lifecycle: dialect != Dialect::OpenSearch,
+            data_streams: true,
+        }
+    }
+
+    /// What is left of them when a server refused a template with these words, and what it has not;
+    /// `None` when the words name nothing that a template can do without.
+    pub(super) fn after_refusal(self, words: &str) -> Option<(Self, &'static str)> {
+        // A server without x-pack's analytics: "No handler for type [histogram]" or "The mapper
+        // type [histogram] declared on field ... does not exist". Else: "unknown field [lifecycle]".
+        if self.dialect == Dialect::Elasticsearch && words.contains("type [histogram]") {
+            let dialect = Dialect::ElasticsearchWithoutHistogram;
+            let without = "histogram fields: histograms are stored, not indexed";
+            Some((Self { dialect, ..self }, without))
+        } else if self.lifecycle && words.contains("[lifecycle]") {
+            let without = "lifecycles of data streams: they grow until somebody rolls them over";
+            Some((
+                Self {
+                    lifecycle: false,
+                    ..self
+                },
+                without,
+            ))
+        } else if self.data_streams && words.contains("[data_stream]") {
+            let without = "data streams: documents go to plain indices";
+            Some((
+                Self {
+                    data_streams: false,
+                    lifecycle: false,
+                    ..self
+                },
+                without,
+            ))
+        } else {
+            None
+        }
+    }
+}
+
 /// Type of a field.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
@@ -280,14 +335,13 @@ fn statistics(of: &str) -> [(String, Kind); 9] {
 }
 
 /// The composable index template of a stream.
-pub(super) fn template(stream: Stream, prefix: &str, dialect: Dialect) -> Value {
+pub(super) fn template(stream: Stream, prefix: &str, abilities: Abilities) -> Value {
     let mut properties = Map::new();
     for (path, kind) in stream.fields() {
-        insert(&mut properties, &path, kind.mapping(dialect));
+        insert(&mut properties, &path, kind.mapping(abilities.dialect));
     }
-    json!({
+    let mut template = json!({
         "index_patterns": [stream.data_stream(prefix, "*")],
-        "data_stream": {},
         "priority": 500,
         "version": VERSION,
         "_meta": {"managed_by": "loadtest-operator", "schema": SCHEMA},
@@ -310,7 +364,14 @@ pub(super) fn template(stream: Stream, prefix: &str, dialect: Dialect) -> Value 
                 "properties": properties,
             },
         },
-    })
+    });
+    if abilities.data_streams {
+        template["data_stream"] = json!({});
+    }
+    if abilities.lifecycle {
+        template["template"]["lifecycle"] = json!({});
+    }
+    template
 }
 
 fn insert(properties: &mut Map<String, Value>, path: &str, mapping: Value) {

@@ -19,7 +19,7 @@ use super::{
 use crate::export::{
     batch::Stream,
     sink::GiveUp,
-    templates::{Dialect, VERSION, template},
+    templates::{Abilities, Dialect, VERSION, template},
 };
 
 /// How long the other runners leave it to runner 0 to install the templates.
@@ -73,9 +73,9 @@ impl Elastic {
             return Ok(missing.is_empty() && outdated.is_empty());
         }
         if !missing.is_empty() {
-            let dialect = self.dialect().await?;
+            let mut abilities = Abilities::of(self.dialect().await?);
             for stream in missing {
-                self.install(stream, dialect).await?;
+                abilities = self.install(stream, abilities).await?;
             }
         }
         for stream in outdated {
@@ -135,37 +135,25 @@ impl Elastic {
         }
     }
 
-    async fn install(&self, stream: Stream, dialect: Dialect) -> Result<(), String> {
-        let answer = self.put_template(stream, dialect).await?;
-        if answer.status < 300 {
-            return Ok(());
-        }
-        // A server without x-pack's analytics: "No handler for type [histogram]" or "The mapper
-        // type [histogram] declared on field ... does not exist".
-        if dialect == Dialect::Elasticsearch && answer.text.contains("type [histogram]") {
-            tracing::info!(
-                "the server has no histogram fields: histograms are stored, not indexed"
-            );
+    /// Returns what the server took: it need not refuse the next template for the same.
+    async fn install(&self, stream: Stream, abilities: Abilities) -> Result<Abilities, String> {
+        let mut abilities = abilities;
+        loop {
+            let body = template(stream, &self.prefix, abilities).to_string();
+            let path = self.template_path(stream);
             let answer = self
-                .put_template(stream, Dialect::ElasticsearchWithoutHistogram)
+                .ask(Method::Put, &path, Body::Json(body.as_bytes()))
                 .await?;
-            return if answer.status < 300 {
-                Ok(())
-            } else {
-                Err(refused(stream, &answer))
+            if answer.status < 300 {
+                return Ok(abilities);
+            }
+            // Each time it is asked for less, so this ends.
+            let Some((less, without)) = abilities.after_refusal(&answer.text) else {
+                return Err(refused(stream, &answer));
             };
+            tracing::info!("the server has no {without}");
+            abilities = less;
         }
-        Err(refused(stream, &answer))
-    }
-
-    async fn put_template(&self, stream: Stream, dialect: Dialect) -> Result<Answer, String> {
-        let body = template(stream, &self.prefix, dialect).to_string();
-        self.ask(
-            Method::Put,
-            &self.template_path(stream),
-            Body::Json(body.as_bytes()),
-        )
-        .await
     }
 
     /// Whether the server itself counts as many documents of this runner as it confirmed; `None`

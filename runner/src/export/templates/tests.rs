@@ -58,7 +58,7 @@ fn the_committed_templates_are_those_that_are_installed() {
             let path = folder.join(format!("{}.{name}.json", stream.name()));
             let text = format!(
                 "{:#}\n",
-                template(stream, DEFAULT_DATA_STREAM_PREFIX, dialect)
+                template(stream, DEFAULT_DATA_STREAM_PREFIX, Abilities::of(dialect))
             );
             if std::env::var_os("LOADTEST_BLESS").is_some() {
                 std::fs::create_dir_all(&folder).unwrap();
@@ -96,11 +96,36 @@ fn streams_stay_far_below_the_limit_of_fields() {
 
 #[test]
 fn servers_differ_only_where_they_must() {
-    let text = |dialect| template(Stream::Metrics, DEFAULT_DATA_STREAM_PREFIX, dialect).to_string();
+    let of = |stream, dialect| {
+        template(stream, DEFAULT_DATA_STREAM_PREFIX, Abilities::of(dialect)).to_string()
+    };
+    let text = |dialect| of(Stream::Metrics, dialect);
     assert!(text(Dialect::Elasticsearch).contains(r#""type":"histogram""#));
     assert!(!text(Dialect::ElasticsearchWithoutHistogram).contains("histogram\""));
-    let requests =
-        |dialect| template(Stream::Requests, DEFAULT_DATA_STREAM_PREFIX, dialect).to_string();
+    let requests = |dialect| of(Stream::Requests, dialect);
     assert!(requests(Dialect::OpenSearch).contains("flat_object"));
     assert!(!requests(Dialect::OpenSearch).contains("flattened"));
+}
+
+#[test]
+fn a_template_does_without_what_its_refusal_names_and_nothing_else() {
+    let all = Abilities::of(Dialect::Elasticsearch);
+    let told = |words: &str| all.after_refusal(words).map(|(less, _)| less);
+    let less = told("[1:20] [template] unknown field [lifecycle]").unwrap();
+    assert_eq!(
+        less,
+        Abilities {
+            lifecycle: false,
+            ..all
+        }
+    );
+    assert_eq!(less.after_refusal("unknown field [lifecycle]"), None);
+    let plain = told("[index_template] unknown field [data_stream]").unwrap();
+    let template = template(Stream::Runs, "p", plain);
+    assert_eq!(template["data_stream"], Value::Null);
+    assert_eq!(template["template"]["lifecycle"], Value::Null);
+    assert_eq!(
+        told("action [indices:admin/index_template/put] is unauthorized"),
+        None
+    );
 }

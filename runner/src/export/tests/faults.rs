@@ -314,6 +314,22 @@ async fn servers_without_histogram_fields_get_templates_without_them() {
 }
 
 #[tokio::test]
+async fn servers_without_data_streams_or_their_lifecycle_get_templates_without_them() {
+    for unknown in [&["lifecycle"][..], &["lifecycle", "data_stream"]] {
+        let server = Server::start().await;
+        server.state.lock().unwrap().unknown = unknown;
+        let runner = Runner::with_records(searchable_plan(&[&server.url]), 10);
+        complete(&runner.export().await.1, 10);
+        let state = server.state.lock().unwrap();
+        for template in state.templates.values() {
+            assert!(template["template"].get("lifecycle").is_none());
+            let in_streams = !unknown.contains(&"data_stream");
+            assert_eq!(template.get("data_stream").is_some(), in_streams);
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_later_template_on_the_server_is_left_alone() {
     let server = Server::start().await;
     let theirs = serde_json::json!({"version": 99, "_meta": {"managed_by": "platform"}});

@@ -72,6 +72,8 @@ pub(super) struct State {
     pub(super) authorization: Option<String>,
     /// Whether mappings may have histograms.
     pub(super) histograms: bool,
+    /// What no template may have.
+    pub(super) unknown: &'static [&'static str],
     /// Bulk requests.
     pub(super) bulks: usize,
     /// Ids in backing indices that are not written any more, by stream, one set for each index.
@@ -101,6 +103,7 @@ impl Server {
     pub(super) fn on(listener: TcpListener) -> Self {
         let state = State {
             histograms: true,
+            unknown: &[],
             ..State::default()
         };
         Self::with_state(listener, Arc::new(Mutex::new(state)))
@@ -377,6 +380,16 @@ fn template(method: &str, name: &str, request: &Request, state: &mut State) -> R
     let template: Value = serde_json::from_slice(&request.body).unwrap();
     if !state.histograms && template.to_string().contains(r#""type":"histogram""#) {
         let reason = "The mapper type [histogram] declared on field [histogram_us] does not exist";
+        return whole(400, json!({"error": {"reason": reason}}));
+    }
+    let mut unknown = state.unknown.iter();
+    let at = |field: &&&str| {
+        ["", "/template"]
+            .iter()
+            .any(|at| template.pointer(&format!("{at}/{field}")).is_some())
+    };
+    if let Some(field) = unknown.find(at) {
+        let reason = format!("[1:9] [template] unknown field [{field}]");
         return whole(400, json!({"error": {"reason": reason}}));
     }
     state.templates.insert(name.to_owned(), template);
