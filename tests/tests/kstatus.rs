@@ -245,6 +245,14 @@ fn tests() -> Result<Vec<Case>> {
             &[],
             ("Current", "Suspended"),
         ),
+        (
+            "passed-and-suspended",
+            &suspended,
+            Some(&passed),
+            Next::Suspended,
+            &[],
+            ("Current", "Suspended"),
+        ),
     ] {
         let status = serde_json::to_value(of_test(last, next, problems))?;
         cases.push((name, spec.clone(), Some(status), expected));

@@ -88,8 +88,32 @@ fn steps(workflow: &Value) -> Vec<&Value> {
     let jobs = workflow["jobs"].as_object().unwrap();
     let steps = jobs
         .values()
-        .flat_map(|job| job["steps"].as_array().unwrap());
+        // A job without steps is another workflow's.
+        .flat_map(|job| job["steps"].as_array().into_iter().flatten());
     steps.collect()
+}
+
+#[test]
+fn nothing_is_released_that_has_not_passed_ci() {
+    let jobs = &document(".github/workflows/release.yaml")["jobs"];
+    assert_eq!(jobs["test"]["uses"], "./.github/workflows/ci.yaml");
+    // Not by the parser, for which `on` may be the word for true.
+    assert!(read(".github/workflows/ci.yaml").contains("\n  workflow_call:"));
+    let needs = jobs["build"]["needs"].as_array().unwrap();
+    assert!(needs.iter().any(|job| job == "test"), "{needs:?}");
+    for (name, job) in jobs.as_object().unwrap() {
+        let publishes =
+            job["permissions"]["packages"] == "write" || job["permissions"]["contents"] == "write";
+        let after_build = name == "build"
+            || job["needs"]
+                .as_array()
+                .is_some_and(|needs| needs.iter().any(|job| job == "build"))
+            || job["needs"] == "build";
+        assert!(
+            !publishes || after_build,
+            "{name} publishes before anything is tested"
+        );
+    }
 }
 
 #[test]
