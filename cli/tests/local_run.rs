@@ -256,6 +256,15 @@ fn csv_prefix_writes_the_three_files_of_locust() {
 }
 
 #[test]
+fn tables_that_are_wanted_where_the_runs_own_are_stay_whole() {
+    let (place, target) = (Place::new(), Target::start());
+    let manifest = manifest(SECOND, "/get", &[]);
+    run(&place, &target, &manifest, &["--csv", "out/loadtest"]).exits(0);
+    let stats = std::fs::read_to_string(place.path().join("out/loadtest_stats.csv")).unwrap();
+    assert!(stats.contains("\nGET,/get,100,0,"), "{stats}");
+}
+
+#[test]
 fn people_get_a_table_and_a_default_directory() {
     let (place, target) = (Place::new(), Target::start());
     place.write(

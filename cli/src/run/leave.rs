@@ -4,6 +4,7 @@
 use std::{
     fs::{self, File},
     io,
+    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -122,8 +123,10 @@ impl Leave<'_> {
             return Ok(());
         };
         for name in locust::FILES {
-            let to = with_prefix(prefix, name);
-            fs::copy(own_table(self.directory, name), &to)
+            let (own, to) = (own_table(self.directory, name), with_prefix(prefix, name));
+            is_same_file(&own, &to)
+                // A copy onto itself would empty it.
+                .and_then(|same| if same { Ok(0) } else { fs::copy(&own, &to) })
                 .map_err(|error| unwritten(&to, error.into()))?;
         }
         Ok(())
@@ -175,6 +178,11 @@ fn duration_of(driven: &Driven) -> Duration {
 
 fn own_table(directory: &RunDirectory, name: &str) -> PathBuf {
     with_prefix(&directory.file("loadtest"), name)
+}
+
+fn is_same_file(one: &Path, other: &Path) -> io::Result<bool> {
+    let (one, other) = (fs::metadata(one)?, fs::metadata(other)?);
+    Ok((one.dev(), one.ino()) == (other.dev(), other.ino()))
 }
 
 fn with_prefix(prefix: &Path, name: &str) -> PathBuf {

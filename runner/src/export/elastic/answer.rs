@@ -89,8 +89,17 @@ pub(super) fn read(answer: &Answer, items: usize) -> Meaning {
 
 /// Status and beginning of an answer that is no success.
 pub(super) fn describe(answer: &Answer) -> String {
-    let text: String = answer.text.trim().chars().take(REASON_CHARACTERS).collect();
+    let text = sentence(answer.text.trim());
     format!("the search server answered {}: {text}", answer.status)
+}
+
+/// The beginning of what a server says, which may end in a terminal: it neither breaks a line nor
+/// steers it.
+fn sentence(text: &str) -> String {
+    let shown = text.chars().take(REASON_CHARACTERS);
+    shown
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .collect()
 }
 
 fn verdict(outcome: Outcome) -> Verdict {
@@ -105,8 +114,7 @@ fn verdict(outcome: Outcome) -> Verdict {
         Some(error) => (error.kind, error.reason.unwrap_or_default()),
         None => Default::default(),
     };
-    let text = format!("{status} {kind}: {reason}");
-    let text = text.chars().take(REASON_CHARACTERS).collect();
+    let text = sentence(&format!("{status} {kind}: {reason}"));
     match status {
         401 | 403 | 429 | 500.. => Verdict::Again(text),
         _ => Verdict::Rejected(text),
@@ -125,6 +133,16 @@ mod tests {
             },
             items,
         )
+    }
+
+    #[test]
+    fn what_a_server_says_is_one_line_of_text() {
+        let answer = Answer {
+            status: 500,
+            text: "\u{1b}[31mno\n\nroom\r".to_owned(),
+        };
+        let said = "the search server answered 500:  [31mno  room";
+        assert_eq!(describe(&answer), said);
     }
 
     #[test]
