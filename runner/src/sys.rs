@@ -107,6 +107,13 @@ impl AsRawFd for TimerFd {
     }
 }
 
+/// Bytes of a page of memory: more than 4 KiB on some machines.
+pub fn page_bytes() -> u64 {
+    // SAFETY: no pointers.
+    let bytes = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
+    u64::try_from(bytes).unwrap_or(4_096)
+}
+
 /// Raises the soft limit of open files to the hard one and returns it.
 ///
 /// # Errors
@@ -178,6 +185,11 @@ mod tests {
             line.is_none_or(|line| line.trim_end().ends_with('0')),
             "{line:?}"
         );
+    }
+
+    #[test]
+    fn a_page_is_a_power_of_two() {
+        assert!(page_bytes() >= 4_096 && page_bytes().is_power_of_two());
     }
 
     #[test]

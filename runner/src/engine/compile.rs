@@ -372,7 +372,7 @@ pub fn compile_request(
     let redirects = (request.follow_redirects > 0).then(|| {
         Box::new(Redirects {
             most: request.follow_redirects,
-            private: message::private_headers(request),
+            private: message::private_headers(request, &compiler.inputs.private),
         })
     });
     let mut kind = Kind::new(request, envelope.closes, cookies);

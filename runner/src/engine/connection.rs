@@ -230,12 +230,8 @@ impl Connection {
     fn prepare(&mut self, sending: &Sending) {
         self.parser
             .reset_keeping(sending.kind.head, sending.kind.keep);
-        for buffer in [&mut self.unwritten, &mut self.body] {
-            buffer.clear();
-            if buffer.capacity() > KEPT_CAPACITY {
-                *buffer = Vec::new();
-            }
-        }
+        empty(&mut self.unwritten);
+        empty(&mut self.body);
         self.written = false;
         self.body_too_long = false;
     }
@@ -434,6 +430,15 @@ impl Connection {
         } else {
             Broken::Failed(failure)
         }
+    }
+}
+
+/// Makes a user's buffer ready for the next request, with no more room than users may keep.
+#[inline]
+fn empty(buffer: &mut Vec<u8>) {
+    buffer.clear();
+    if buffer.capacity() > KEPT_CAPACITY {
+        *buffer = Vec::new();
     }
 }
 

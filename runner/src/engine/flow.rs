@@ -16,7 +16,8 @@ use super::{
 };
 use crate::clock::{self, Nanos};
 
-/// After so many passes through a flow others get a turn, should none of them have waited.
+/// After so many passes through flows, however nested, others get a turn, should none of them have
+/// waited.
 const PASSES_PER_TURN: u32 = 64;
 
 /// How steps went.
@@ -170,25 +171,27 @@ impl User {
             Passes::ForEach { .. } => u32::try_from(list.len()).unwrap_or(u32::MAX),
         };
         let mut went = Went::on(due);
-        for pass in 0..passes.min(repeat.max) {
-            match &repeat.passes {
-                Passes::Times(_) => {}
-                Passes::While(condition) => {
-                    if !condition.holds(&self.values()) {
-                        break;
-                    }
-                }
-                Passes::ForEach { item, .. } => {
-                    if let Some(text) = list.get(pass as usize) {
-                        self.remember(*item, Value::Text(Rc::clone(text)));
-                    }
-                }
+        for pass in 0..passes {
+            if let Passes::While(condition) = &repeat.passes
+                && !condition.holds(&self.values())
+            {
+                break;
+            }
+            if pass >= repeat.max {
+                self.worker.note_cut_off(repeat);
+                break;
+            }
+            if let Passes::ForEach { item, .. } = &repeat.passes
+                && let Some(text) = list.get(pass as usize)
+            {
+                self.remember(*item, Value::Text(Rc::clone(text)));
             }
             went = self.flow(repeat.flow, went.due).await;
             if went.then != Then::GoOn {
                 break;
             }
-            if pass % PASSES_PER_TURN == PASSES_PER_TURN - 1 {
+            self.passes = self.passes.wrapping_add(1);
+            if self.passes.is_multiple_of(PASSES_PER_TURN) {
                 tokio::task::yield_now().await;
             }
         }

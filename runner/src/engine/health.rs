@@ -5,13 +5,13 @@ use std::path::PathBuf;
 use loadtest_core::report::GeneratorHealth;
 
 use super::meter::Window;
-use crate::clock::{self, MICRO, MILLI, Nanos, SECOND};
+use crate::{
+    clock::{self, MICRO, MILLI, Nanos, SECOND},
+    sys,
+};
 
 /// CPU shares of shorter windows say little: they are counted with the next one.
 const SHORTEST_WINDOW: Nanos = 500 * MILLI;
-
-/// Bytes of a page; `/proc/self/statm` counts in these.
-const PAGE_BYTES: u64 = 4_096;
 
 /// Watches the generator.
 #[derive(Debug)]
@@ -107,9 +107,10 @@ impl Health {
     }
 }
 
+/// The system counts in pages.
 fn resident_bytes() -> Option<u64> {
     let text = std::fs::read_to_string("/proc/self/statm").ok()?;
-    Some(text.split(' ').nth(1)?.parse::<u64>().ok()? * PAGE_BYTES)
+    Some(text.split(' ').nth(1)?.parse::<u64>().ok()? * sys::page_bytes())
 }
 
 /// The `cpu.stat` of this process's cgroup.

@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use loadtest_core::{
     plan::{Origin, Plan, Request},
-    template::{Argument, Segment, Slot, Source, Template},
+    template::{Segment, Slot, Template},
 };
 
 pub use super::values::Values;
 use super::{
-    script::{Compiler, Expression, Place, ScriptError},
+    script::{Compiler, Expression, Place, Private, ScriptError},
     values::TRACEPARENT,
 };
 
@@ -395,26 +395,10 @@ fn texts(template: &Template) -> impl Iterator<Item = &str> {
 }
 
 /// Names of the headers that are made of secrets.
-pub fn private_headers(request: &Request) -> Box<[String]> {
-    let secret = |template: &Template| {
-        template.segments.iter().any(|segment| {
-            matches!(segment, Segment::Expression(expression) if is_secret(&expression.source))
-        })
-    };
+pub fn private_headers(request: &Request, private: &Private) -> Box<[String]> {
     let headers = request.headers.iter();
-    let private = headers.filter(|(_, value)| secret(value));
+    let private = headers.filter(|(_, value)| private.has(value));
     private.map(|(name, _)| name.clone()).collect()
-}
-
-fn is_secret(source: &Source) -> bool {
-    match source {
-        Source::Secret(..) | Source::Authorization => true,
-        Source::Call(call) => call
-            .arguments
-            .iter()
-            .any(|argument| matches!(argument, Argument::Source(source) if is_secret(source))),
-        Source::Slot(_) | Source::Value(..) | Source::Setup(..) | Source::Data { .. } => false,
-    }
 }
 
 /// RFC 9110, 5.6.2.

@@ -88,17 +88,19 @@ impl Redaction {
         if text.is_empty() {
             return;
         }
-        let in_json = Escape::Json.apply(text);
         let mut forms = vec![
             text.to_owned(),
             // What echoes a JSON text within a JSON text escapes it twice.
-            Escape::Json.apply(&in_json),
-            in_json,
-            percent_encode(text),
-            BASE64_STANDARD.encode(text),
+            Escape::Json.apply(&Escape::Json.apply(text)),
             BASE64_URL_SAFE_NO_PAD.encode(text),
             identity::hex(text.as_bytes()),
         ];
+        forms.extend(in_html(text));
+        // Some of what base64 is written in is escaped again.
+        for text in [text, &BASE64_STANDARD.encode(text)] {
+            forms.extend(in_json(text));
+            forms.extend(in_url(text));
+        }
         forms.sort_unstable();
         forms.dedup();
         self.forms.extend(forms.into_iter().map(|hidden| Form {
@@ -162,6 +164,81 @@ impl Redaction {
     }
 }
 
+/// What writers of JSON write as `\u` and four digits besides what all of them do.
+const ESCAPED_IN_JSON: [fn(char) -> bool; 6] = [
+    |_| false,
+    // Python, PHP.
+    |character| !character.is_ascii(),
+    // Go, Rails.
+    |character| "&<>".contains(character),
+    // Gson.
+    |character| "&<>='".contains(character),
+    // .NET.
+    |character| !character.is_ascii() || "\"&'+<>`".contains(character),
+    |character| !character.is_ascii_alphanumeric(),
+];
+
+/// As the inside of a JSON text, by any server.
+fn in_json(text: &str) -> impl Iterator<Item = String> {
+    let written = move |is_escaped: fn(char) -> bool, upper: bool, slash: &str| {
+        let mut out = String::new();
+        for character in text.chars() {
+            let mut units = [0; 2];
+            match character {
+                _ if is_escaped(character) => {
+                    for unit in character.encode_utf16(&mut units) {
+                        let digits = identity::hex(&unit.to_be_bytes());
+                        out.push_str("\\u");
+                        out.push_str(&if upper {
+                            digits.to_ascii_uppercase()
+                        } else {
+                            digits
+                        });
+                    }
+                }
+                '/' => out.push_str(slash),
+                _ => out.push_str(&Escape::Json.apply(character.encode_utf8(&mut [0; 4]))),
+            }
+        }
+        out
+    };
+    ESCAPED_IN_JSON.into_iter().flat_map(move |is_escaped| {
+        let ways = [(false, "/"), (false, "\\/"), (true, "/"), (true, "\\/")];
+        ways.map(|(upper, slash)| written(is_escaped, upper, slash))
+    })
+}
+
+/// As text of an HTML page: who writes which quote how differs.
+fn in_html(text: &str) -> impl Iterator<Item = String> {
+    let text = text.replace('&', "&amp;");
+    let text = text.replace('<', "&lt;").replace('>', "&gt;");
+    let quotes = [
+        ("\"", "'"),
+        ("&quot;", "'"),
+        ("&quot;", "&#39;"),
+        ("&quot;", "&#x27;"),
+        ("&#34;", "&#39;"),
+    ];
+    let written = move |(double, single)| text.replace('"', double).replace('\'', single);
+    quotes.into_iter().map(written)
+}
+
+/// As part of a url, in digits of both cases, and as a form has it.
+fn in_url(text: &str) -> impl Iterator<Item = String> {
+    let upper = percent_encode(text);
+    let mut lower = String::new();
+    for (number, part) in upper.split('%').enumerate() {
+        // A percent sign itself is encoded: two digits follow each.
+        let digits = if number == 0 { 0 } else { 2 };
+        let (digits, after) = part.split_at_checked(digits).unwrap_or(("", part));
+        lower.push_str(if number == 0 { "" } else { "%" });
+        lower.push_str(&digits.to_ascii_lowercase());
+        lower.push_str(after);
+    }
+    let forms = [upper.replace("%20", "+"), lower.replace("%20", "+")];
+    [upper, lower].into_iter().chain(forms)
+}
+
 /// The first `most` bytes at most, whole characters.
 pub fn cut(text: &str, most: usize) -> &str {
     text.get(..text.floor_char_boundary(most)).unwrap_or(text)
@@ -181,7 +258,11 @@ mod tests {
 
     #[test]
     fn secrets_are_hidden_in_every_coding() {
-        let redaction = hiding(&[("key", "a\"b c"), ("empty", "")]);
+        let redaction = hiding(&[
+            ("key", "a\"b c"),
+            ("empty", ""),
+            ("odd", "<é/'&+ \u{1f600}>"),
+        ]);
         let twice = serde_json::json!({"said": serde_json::json!({"key": "a\"b c"}).to_string()});
         for (text, shown) in [
             ("k=a\"b c!", "k=[key]!"),
@@ -190,6 +271,31 @@ mod tests {
             ("Basic YSJiIGM=", "Basic [key]"),
             ("in a url YSJiIGM.", "in a url [key]."),
             ("61226220630a", "[key]0a"),
+            (
+                "in a url YSJiIGM%3D or YSJiIGM%3d.",
+                "in a url [key] or [key].",
+            ),
+            ("form a%22b+c", "form [key]"),
+            ("html a&quot;b c a&#34;b c", "html [key] [key]"),
+            (r"PHP <\u00e9\/'&+ \ud83d\ude00>", "PHP [odd]"),
+            (r"Python <\u00e9/'&+ \ud83d\ude00>", "Python [odd]"),
+            (r"upper <\u00E9/'&+ \uD83D\uDE00>", "upper [odd]"),
+            ("slash <é\\/'&+ \u{1f600}>", "slash [odd]"),
+            ("Go \\u003cé/'\\u0026+ \u{1f600}\\u003e", "Go [odd]"),
+            (
+                r".NET \u003C\u00E9/\u0027\u0026\u002B \uD83D\uDE00\u003E",
+                ".NET [odd]",
+            ),
+            (
+                r"all \u003c\u00e9\u002f\u0027\u0026\u002b\u0020\ud83d\ude00\u003e",
+                "all [odd]",
+            ),
+            ("&lt;é/'&amp;+ \u{1f600}&gt;", "[odd]"),
+            ("&lt;é/&#39;&amp;+ \u{1f600}&gt;", "[odd]"),
+            ("&lt;é/&#x27;&amp;+ \u{1f600}&gt;", "[odd]"),
+            ("%3c%c3%a9%2f%27%26%2b%20%f0%9f%98%80%3e", "[odd]"),
+            ("%3c%c3%a9%2f%27%26%2b+%f0%9f%98%80%3e", "[odd]"),
+            ("%3C%C3%A9%2F%27%26%2B+%F0%9F%98%80%3E", "[odd]"),
             ("nothing", "nothing"),
             ("", ""),
         ] {

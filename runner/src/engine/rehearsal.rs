@@ -44,7 +44,7 @@ const MESSAGES: usize = 1_024;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", rename_all_fields = "camelCase")]
 pub enum Seen {
-    /// The setup, a task or the teardown begins.
+    /// The setup, a task or the teardown begins, or something is to be known about it.
     Begins(String),
     /// A request goes out.
     Sent {
@@ -210,6 +210,11 @@ impl Witness {
             extracts: extracts.collect(),
             failure: failure.map(|failure| text(&failure.message(&compiled.check_names))),
         });
+    }
+
+    /// Something of the test is not as it looks.
+    pub(super) fn note(&self, note: String) {
+        self.tell(Seen::Begins(note));
     }
 
     /// A value was set.

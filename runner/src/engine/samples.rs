@@ -4,7 +4,7 @@
 //! kind is counted anyway, and only while samples of it are wanted a text is made. All bounds are
 //! here.
 
-use std::{borrow::Cow, collections::HashMap};
+use std::{borrow::Cow, cell::RefCell, collections::HashMap};
 
 use loadtest_core::series::Outcome;
 
@@ -13,7 +13,6 @@ use super::{
     message::{self, Values},
     redaction::{Redaction, cut},
     rehearsal::origin_of,
-    script::Inputs,
 };
 use crate::{
     clock::Nanos,
@@ -55,8 +54,28 @@ pub struct Wanted {
 }
 
 /// Bytes of a body that are needed to show its beginning without a part of a secret.
-pub fn bytes_needed(inputs: &Inputs) -> usize {
-    BODY_BYTES + Redaction::of(inputs).longest()
+pub fn bytes_needed(values: &Values<'_>) -> usize {
+    BODY_BYTES + redaction_of(values).longest()
+}
+
+/// Of what is secret for everybody, and of what the user and the setup have made of it.
+fn redaction_of(values: &Values<'_>) -> Redaction {
+    let inputs = &values.shared.inputs;
+    let mut made = Vec::new();
+    let memory = values.memory.map(RefCell::borrow);
+    for index in inputs.private.values() {
+        let value = memory.as_ref().and_then(|memory| memory.get(index));
+        let name = inputs.value_names.get(index as usize);
+        if let (Some(value), Some(name)) = (value, name) {
+            made.push((value.as_str().to_owned(), format!("[{name}]")));
+        }
+    }
+    let setup = inputs.setup.get();
+    for index in inputs.private.setup() {
+        let value = setup.and_then(|values| values.get(index as usize));
+        made.extend(value.map(|value| (value.clone(), "[setup]".to_owned())));
+    }
+    Redaction::of(inputs).and_of_made(&made)
 }
 
 /// Makes a sample of a request that has just ended; `status` is 0 without a whole answer.
@@ -69,7 +88,7 @@ pub fn take(
 ) -> FailureSample {
     let (worker, values) = (exchange.worker, &exchange.values);
     let head = connection.sent_head(exchange);
-    let redaction = Redaction::of(&worker.shared.inputs).and_of(&String::from_utf8_lossy(&head));
+    let redaction = redaction_of(values).and_of(&String::from_utf8_lossy(&head));
     let origin = origin_of(worker, exchange.sending.origin);
     let url = origin + message::request_target(&head);
     let needed = BODY_BYTES + redaction.longest();
@@ -91,7 +110,7 @@ pub fn take_of_step(
     reply: &Reply,
     wanted: Wanted,
 ) -> FailureSample {
-    let redaction = Redaction::of(&request.0.shared.inputs);
+    let redaction = redaction_of(request.0);
     let said = Said {
         body: reply.body.clone(),
         is_whole: true,
@@ -221,6 +240,7 @@ impl Admission {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::script::Inputs;
 
     fn said(body: &[u8], length: u64) -> Said {
         Said {

@@ -5,6 +5,8 @@
 
 mod circles;
 
+use std::sync::atomic::AtomicBool;
+
 use circles::{MAX_DEPTH, refuse_circles};
 use loadtest_core::plan::{
     GroupKey, Lane, Loop, MAX_LANES, PauseRange, Plan, Repeat, Scenario, Step, Task, Until, Uses,
@@ -121,6 +123,10 @@ pub struct CompiledRepeat {
     pub passes: Passes,
     /// At most.
     pub max: u32,
+    /// Name of the flow, for messages.
+    pub name: Box<str>,
+    /// Whether it has been told that there was more to do.
+    pub cut_off: AtomicBool,
 }
 
 /// How often a flow is done.
@@ -358,6 +364,8 @@ impl StepCompiler<'_> {
         Ok(CompiledRepeat {
             flow: self.flow(repeat.flow, place)?,
             max: repeat.max,
+            name: self.flow_name(repeat.flow),
+            cut_off: AtomicBool::new(false),
             passes: match &repeat.how {
                 Loop::Times(times) => Passes::Times(*times),
                 Loop::While(when) => {
@@ -377,6 +385,11 @@ impl StepCompiler<'_> {
     fn flow(&self, flow: u32, place: &str) -> Result<usize, CompileError> {
         let known = self.scenario.flows.all.get(flow as usize);
         self.known(known.is_some(), place, "flow", flow)
+    }
+
+    fn flow_name(&self, flow: u32) -> Box<str> {
+        let flow = self.scenario.flows.all.get(flow as usize);
+        flow.map_or("", |flow| &flow.name).into()
     }
 
     fn group(&self, group: u32, place: &str) -> Result<usize, CompileError> {

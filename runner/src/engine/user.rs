@@ -39,6 +39,8 @@ pub struct User {
     pub(super) iteration: u32,
     /// Requests of its own that failed.
     pub(super) failed: u32,
+    /// Passes of repeated flows: after some of them others get a turn.
+    pub(super) passes: u32,
     /// Place of a check that is not part of the judgement of the request under way. As long as it
     /// does not hold, nothing is taken out of the answer.
     pub(super) aside: Option<u16>,
@@ -82,6 +84,7 @@ impl User {
             index,
             iteration: 0,
             failed: 0,
+            passes: 0,
             aside: None,
             begun: false,
             branches: None,
@@ -328,6 +331,7 @@ impl User {
                 index: self.index,
                 iteration: 0,
                 failed: 0,
+                passes: 0,
                 aside: None,
                 begun: true,
                 memory: self.memory.clone(),

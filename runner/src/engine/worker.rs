@@ -11,7 +11,7 @@ use std::{
     future::poll_fn,
     io,
     rc::Rc,
-    sync::{Arc, mpsc as std_mpsc},
+    sync::{Arc, atomic::Ordering, mpsc as std_mpsc},
     task::Poll,
 };
 
@@ -31,6 +31,7 @@ use super::{
     reach::needs_general,
     scenario::{ScenarioRun, Seat},
     script::{Memory, Shared},
+    steps::CompiledRepeat,
     timers::Timers,
 };
 use crate::{
@@ -405,6 +406,22 @@ impl Worker {
             tracing::warn!(problem, "an iteration ended: a value could not be set");
         }
         *last = problem;
+    }
+
+    /// A repeat has ended at its `max`, with more to do: told once, for it may come at the rate of
+    /// the load.
+    #[cold]
+    pub fn note_cut_off(&self, repeat: &CompiledRepeat) {
+        if repeat.cut_off.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        let CompiledRepeat { name, max, .. } = repeat;
+        let note = format!("repeat of flow {name:?} was cut off at its max of {max}: raise `max`");
+        if let Some(witness) = &self.shared.inputs.witness {
+            witness.note(note);
+        } else {
+            tracing::warn!("{note}");
+        }
     }
 
     /// An iteration has ended well: of what is done once, its values are left.

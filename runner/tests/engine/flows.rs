@@ -3,6 +3,10 @@
 use std::time::Duration;
 
 use loadtest_core::plan::{Loop, OnMissing, Step, ValueScope, When};
+use loadtest_runner::{
+    engine::{Seen, rehearse},
+    step_kind::StepKinds,
+};
 
 use crate::{
     harness::{errors, iterations, pause, rate, run, run_to_end, scenario, task, users},
@@ -69,6 +73,54 @@ async fn flows_are_done_where_they_are_called_and_as_often_as_is_said() {
     );
     assert_eq!((ended.total.requests, ended.total.failures), (13, 0));
     assert_eq!((ended.iterations, ended.iterations_failed), (1, 0));
+}
+
+/// What `loadtest try` says of a loop over so many items, of which two are done.
+fn notes_of_items(items: &str) -> Vec<String> {
+    let say = Language::new(&["list", "item", "seen"]);
+    let steps = vec![say.set("list", items), repeat(1, Loop::Times(2), 2)];
+    let nowhere = ([127, 0, 0, 1], 9).into();
+    let plan = say.plan(
+        nowhere,
+        one(steps),
+        &[
+            &[say.set("seen", "$(item)")],
+            &[say.for_each("item", "list", 0, 2)],
+        ],
+    );
+    let scenario = &plan.scenarios[0];
+    let (sender, seen) = std::sync::mpsc::channel();
+    let look = move |seen| sender.send(seen).unwrap();
+    let chosen = (scenario, &scenario.tasks[0]);
+    assert!(rehearse(&plan, chosen, &StepKinds::default(), look).unwrap());
+    let told = seen.into_iter().filter_map(|seen| match seen {
+        Seen::Begins(text) => Some(text),
+        _ => None,
+    });
+    told.collect()
+}
+
+#[test]
+fn a_loop_that_is_cut_off_at_its_max_says_so() {
+    assert_eq!(notes_of_items("[1,2]"), ["main, all"]);
+    let note = "repeat of flow \"flow 0\" was cut off at its max of 2: raise `max`";
+    assert_eq!(notes_of_items("[1,2,3]"), ["main, all", note]);
+}
+
+/// However loops are nested, and whatever they wait for.
+#[tokio::test(flavor = "multi_thread")]
+async fn nested_loops_that_send_nothing_end_with_the_run() {
+    let site = Site::plain(ok).await;
+    let say = Language::new(&["x"]);
+    let flows: Vec<Vec<Step>> = (1..6)
+        .map(|inner| vec![repeat(inner, Loop::Times(50), 50)])
+        .chain([vec![say.set("x", "1")]])
+        .collect();
+    let flows: Vec<&[Step]> = flows.iter().map(Vec::as_slice).collect();
+    let mut plan = say.plan(site.address, one(vec![Step::Call(0)]), &flows);
+    plan.max_duration = Duration::from_secs(1);
+    let ended = tokio::time::timeout(Duration::from_secs(15), run(plan)).await;
+    assert_eq!(ended.unwrap().iterations, 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -16,7 +16,7 @@ use hyper::{
 };
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use loadtest_core::{
-    plan::{Origin, Plan, Protocol, Scenario, Scheme, TargetTls},
+    plan::{Connections, Origin, Plan, Protocol, Scenario, Scheme, TargetTls},
     template::Template,
 };
 use tokio::{
@@ -208,6 +208,16 @@ async fn http_2_is_rendered_checked_and_counted_as_ever() {
         // One at first, and one after each timeout.
         assert_eq!((measured.connections, server.connections()), (4, 4));
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_for_each_request_is_counted_each_time() {
+    let server = Http2::start(None).await;
+    let mut scenario = times(2, 3, vec![get("/a"), get("/b")]);
+    scenario.connections = Connections::PerRequest;
+    let measured = run(server.plan(scenario)).await;
+    assert_eq!((measured.total.requests, measured.total.failures), (12, 0));
+    assert_eq!((measured.connections, server.connections()), (12, 12));
 }
 
 /// A proxy that opens tunnels and names where they led.

@@ -4,8 +4,9 @@ use std::{collections::BTreeMap, io::Write as _, time::Duration};
 
 use flate2::{Compression, write::GzEncoder};
 use loadtest_core::{
-    plan::{Check, Condition, Plan, RawMode, Request, TargetAuth},
+    plan::{Check, Condition, HostRule, Plan, RawMode, Request, TargetAuth, ValueScope},
     series::Outcome,
+    template::Position,
 };
 use loadtest_runner::pool::{FailureSample, Next, Pool};
 
@@ -150,6 +151,55 @@ async fn the_first_of_each_kind_are_kept_without_secrets() {
         "{}",
         unread.note
     );
+}
+
+/// A value that is set from a secret is one, however often it is made into another.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_made_of_a_secret_is_hidden_and_stays_with_its_origin() {
+    let files = Files::new(&[("key", "hush hushy\n")]);
+    let mut say = files.language(&["key"]);
+    for name in ["both", "again", "plain"] {
+        say.value(name, ValueScope::Iteration);
+    }
+    let other = Site::plain(|_: &Seen| json("200", "{}")).await;
+    let elsewhere = other.address;
+    let site = Site::plain(move |seen: &Seen| match &*seen.path {
+        "/moved" => Answer::Bytes(text(
+            "302",
+            &format!("Location: http://{elsewhere}/there\r\n"),
+            "",
+        )),
+        path => json("500", path),
+    })
+    .await;
+    let mut moved = say.get("/moved");
+    moved.follow_redirects = 1;
+    for (name, value) in [("x-made", "$(again)"), ("x-plain", "$(plain)")] {
+        let value = say.template(value, Position::Header);
+        moved.headers.push((name.to_owned(), value));
+    }
+    let steps = vec![
+        say.set("plain", "seen"),
+        say.set("both", "me1:$(secret.key)"),
+        say.set("again", "<$(both)>"),
+        say.go("/fail?a=$(base64 both)&b=$(hex again)&c=$(plain)"),
+        step(moved),
+    ];
+    let scenario = scenario(iterations(1, 1), vec![task("all", 1, steps)]);
+    let mut plan = with_files(say.plan(site.address, scenario, &[]), RawMode::None);
+    plan.target.allowed_hosts = vec![HostRule {
+        host: elsewhere.ip().to_string(),
+        port: None,
+    }];
+    let samples = samples(plan).await;
+    let shown = &samples.values().next().unwrap()[0];
+    let query = "/fail?a=[both]&b=[again]&c=seen";
+    assert_eq!(shown.url, format!("http://{}{query}", site.address));
+    assert_eq!(shown.body, query);
+    let there = other.seen().remove(0);
+    assert_eq!(there.path, "/there");
+    assert!(there.head.contains("x-plain: seen"), "{}", there.head);
+    assert!(!there.head.contains("x-made"), "{}", there.head);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -20,6 +20,7 @@ use reqwest::{
 use super::{
     Connection, Exchange, MAX_BODY_BYTES,
     connect::tls_failure,
+    empty,
     rest::{Rest, store},
 };
 use crate::{
@@ -128,7 +129,7 @@ impl Connection {
         if exchange.sending.message.varies() {
             self.render_once(exchange, times)?;
         }
-        self.body.clear();
+        empty(&mut self.body);
         self.body_too_long = false;
         times.sent = clock::now();
         times.written = times.sent;
@@ -162,7 +163,10 @@ impl Connection {
         let worker = exchange.worker;
         let origin = exchange.sending.origin;
         let rest = self.rest.get_or_insert_default();
-        self.reused = rest.general.is_some();
+        // The answer before has been looked at by now.
+        let kept = rest.general.take();
+        let kept = kept.filter(|_| !exchange.sending.kind.closes);
+        self.reused = kept.is_some();
         let (request, length) = {
             let mut rendered = worker.render.borrow_mut();
             Rest::render(Some(rest), exchange, &mut rendered);
@@ -181,15 +185,14 @@ impl Connection {
             let text = "the general client cannot send this request";
             Failure::said(Outcome::Protocol, text.to_owned())
         })?;
-        if rest.general.is_none() {
+        if !self.reused {
             worker
                 .meter
                 .count(times.sent, times.intended, |set| set.connections += 1);
         }
-        let mut general = match rest.general.take() {
-            // The answer has been looked at by now.
-            Some(general) if !exchange.sending.kind.closes => general,
-            _ => General::new(&worker.compiled)?,
+        let mut general = match kept {
+            Some(general) => general,
+            None => General::new(&worker.compiled)?,
         };
         let received = (&mut self.body, &mut self.body_too_long, &mut self.received);
         let answer = receive(&mut general, request, times, exchange, received);

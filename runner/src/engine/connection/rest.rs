@@ -10,9 +10,10 @@ use std::{
 use loadtest_core::{plan::Scheme, series::Outcome};
 
 use super::{
-    Connection, Exchange, KEPT_CAPACITY, MAX_BODY_BYTES,
+    Connection, Exchange, MAX_BODY_BYTES,
     cookies::{Jar, Now, Place},
     decode::{Decoded, decode},
+    empty,
     general::General,
     stream::Stream,
 };
@@ -161,10 +162,7 @@ impl Connection {
         times: &mut Times,
     ) -> Result<(), Failure> {
         let rendered = &mut self.rest().rendered;
-        rendered.clear();
-        if rendered.capacity() > KEPT_CAPACITY {
-            *rendered = Vec::new();
-        }
+        empty(rendered);
         // What another text complained about is not this message's.
         drop(exchange.values.shared.take_problem());
         exchange.sending.message.render(&exchange.values, rendered);

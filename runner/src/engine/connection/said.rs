@@ -95,7 +95,7 @@ impl Exchange<'_> {
         intended: Nanos,
     ) {
         if self.worker.meter.wants_body(self.request, status, intended) {
-            let needed = samples::bytes_needed(&self.worker.shared.inputs);
+            let needed = samples::bytes_needed(&self.values);
             let room = needed.saturating_sub(body.len());
             body.extend_from_slice(part.get(..room).unwrap_or(part));
         }

@@ -7,7 +7,7 @@ use std::{
 
 use loadtest_core::plan::{Plan, ValueScope};
 
-use super::authorization::Current;
+use super::{authorization::Current, private::Private};
 use crate::engine::rehearsal::Witness;
 
 /// Why something that the plan names cannot be used. The sentence becomes the run's message.
@@ -54,6 +54,8 @@ pub struct Inputs {
     pub authorization: Arc<Current>,
     /// Names of the secrets, for whoever looks.
     pub secret_names: Box<[String]>,
+    /// Values that are made of secrets.
+    pub private: Private,
     /// Whoever looks at every request; nobody in a run.
     pub witness: Option<Arc<Witness>>,
 }
@@ -139,6 +141,7 @@ impl Inputs {
                 .iter()
                 .map(|secret| secret.name.clone())
                 .collect(),
+            private: Private::of(plan),
             witness: None,
         })
     }

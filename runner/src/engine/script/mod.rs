@@ -17,6 +17,7 @@ mod functions;
 mod inputs;
 mod jwt;
 mod memory;
+mod private;
 mod shared;
 mod term;
 #[cfg(test)]
@@ -30,5 +31,6 @@ pub use condition::{Condition, Items};
 pub use extract::{CompiledExtract, extract};
 pub use inputs::{InputError, Inputs};
 pub use memory::{List, Memory, Row, Value};
+pub use private::Private;
 pub use shared::Shared;
 pub use term::{Compiler, Expression, Place, ScriptError, Text};
