@@ -28,7 +28,7 @@ use super::{
 use crate::pool::{Ledger, Pool, PoolError};
 
 /// How long the last document may take when everything else was delivered.
-const END_DOCUMENT: Duration = Duration::from_mins(1);
+pub(super) const END_DOCUMENT: Duration = Duration::from_mins(1);
 
 /// Bits of [`Ledger::run_documents`].
 const START: u64 = 1;
@@ -84,6 +84,7 @@ pub(super) struct Drain {
     restarted: bool,
     /// Whether the document of the start was sent, whatever became of it.
     start_sent: bool,
+    streams: Streams,
 }
 
 /// Where the engine stands, as its pool tells.
@@ -95,6 +96,15 @@ enum Engine {
     Finished,
     /// Its process has ended; what it did not hand over is there for the taking.
     Gone,
+}
+
+/// What is known of templates and streams.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Streams {
+    /// Nothing, or somebody gave up before they were there.
+    Unknown,
+    /// They are ready, as far as they are ours to make.
+    SeenTo,
 }
 
 /// A delivery that has ended.
@@ -148,6 +158,7 @@ impl Drain {
             aggregates_running: false,
             restarted,
             start_sent: ledger.run_documents & START != 0,
+            streams: Streams::Unknown,
             pool,
             intake,
             ledger,
@@ -199,7 +210,12 @@ impl Drain {
             }
             tokio::select! {
                 Some(done) = self.running.join_next() => self.settle(done),
-                () = done(&mut prepared) => ready = true,
+                () = done(&mut prepared) => {
+                    ready = true;
+                    if !self.give_up.given_up() {
+                        self.streams = Streams::SeenTo;
+                    }
+                }
                 () = tokio::time::sleep(LOOK) => {}
             }
         }
@@ -268,8 +284,9 @@ impl Drain {
         )
     }
 
-    /// Writes the document of the run's end, once.
-    pub(super) async fn write_end(&mut self, view: Option<&RunView>) {
+    /// Writes the document of the run's end, once, also after the rest was given up: a server
+    /// that is merely slow takes one document.
+    pub(super) async fn write_end(&mut self, view: Option<&RunView>, longest: Duration) {
         if self.ledger.run_documents & END != 0 {
             return;
         }
@@ -278,17 +295,25 @@ impl Drain {
                            what the run came to";
             return self.account.lasting_problem(problem.to_owned());
         };
-        let batch = self.run.end(view, unix_micros());
-        self.spawn(What::Run(END), batch);
-        if let Ok(Some(done)) = tokio::time::timeout(END_DOCUMENT, self.running.join_next()).await {
-            return self.settle(done);
+        // Without its template the document would make an index with guessed mappings.
+        if self.streams == Streams::SeenTo {
+            self.give_up = GiveUpSwitch::new();
+            let batch = self.run.end(view, unix_micros());
+            self.spawn(What::Run(END), batch);
+            let mut done = tokio::time::timeout(longest, self.running.join_next()).await;
+            if done.is_err() {
+                self.give_up.give_up();
+                done = Ok(self.running.join_next().await);
+            }
+            if let Ok(Some(done)) = done {
+                self.settle(done);
+            }
         }
-        self.give_up.give_up();
-        if let Some(done) = self.running.join_next().await {
-            self.settle(done);
+        // The answer may have come while it was given up.
+        if self.ledger.run_documents & END == 0 {
+            self.account
+                .lasting_problem("the run's end is not in the search server".to_owned());
         }
-        self.account
-            .lasting_problem("the run's end is not in the search server".to_owned());
     }
 
     fn engine(&self) -> Engine {

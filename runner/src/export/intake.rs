@@ -100,6 +100,9 @@ impl Intake {
             match open_spool(&pool, &dir, limit, &account) {
                 Ok((opened, found)) => {
                     suspects.extend(found);
+                    if let Err(error) = opened.try_disk() {
+                        account.trouble_of_spool(Some(&error.to_string()));
+                    }
                     spool = Some(opened);
                 }
                 Err(error) => account.trouble_of_spool(Some(&error.to_string())),

@@ -105,6 +105,10 @@ const LOOK: Duration = Duration::from_millis(50);
 /// How long runner 0 waits for the run's result after it was told to end.
 const WAIT_FOR_RESULT: Duration = Duration::from_secs(30);
 
+/// How long the run's result and its document may take together when the rest was given up: a pod
+/// has 15 seconds beyond the time to drain, and the final report needs some of them.
+const END_AFTER_GIVING_UP: Duration = Duration::from_secs(5);
+
 /// How long the other runners' exporters may take, beyond the time to drain, before this one's
 /// final report is recorded.
 const WAIT_FOR_OTHERS: Duration = Duration::from_mins(1);
@@ -263,14 +267,23 @@ impl Exporter {
     /// What comes after the last record: verification, and the document of the run's end.
     async fn conclude(&self, drain: &mut Drain, ended: Ended, signals: &Signals) {
         drain.abandon_rest(ended);
+        let writes_end = self.args.runner.index == 0 && self.elastic.is_some();
         if ended == Ended::GivenUp {
+            if writes_end && !signals.asked_to_hurry() {
+                let deadline = Instant::now() + END_AFTER_GIVING_UP;
+                let result = tokio::time::timeout_at(deadline, self.wait_for_result(signals)).await;
+                let left = deadline.saturating_duration_since(Instant::now());
+                drain
+                    .write_end(result.ok().flatten().as_deref(), left)
+                    .await;
+            }
             return;
         }
         let requests = drain.verify_requests().await;
         self.account.verified(requests, None);
-        if self.args.runner.index == 0 && self.elastic.is_some() {
+        if writes_end {
             let end = self.wait_for_result(signals).await;
-            drain.write_end(end.as_deref()).await;
+            drain.write_end(end.as_deref(), drain::END_DOCUMENT).await;
         }
         let aggregates = drain.verify_aggregates().await;
         self.account.verified(requests, aggregates);

@@ -215,3 +215,16 @@ fn a_disk_that_comes_back_is_used_again() {
     assert_eq!(intake.account.report().problem, "");
     assert_eq!(Ring::numbers(&intake.take(9, false)), [0, 1, 2, 3]);
 }
+
+/// Nothing can be made on it, as when it is full; what lies there can be read.
+#[test]
+fn what_lies_on_a_disk_that_is_full_is_delivered_after_a_restart() {
+    let mut ring = Ring::new();
+    ring.fill(4);
+    assert_eq!(relieve_all(&ring.intake()), 2);
+    std::fs::create_dir(ring.scratch.0.join("spool/trial")).unwrap();
+    let intake = ring.intake();
+    let problem = intake.account.report().problem;
+    assert!(problem.contains("trial"), "{problem}");
+    assert_eq!(Ring::numbers(&intake.take(9, false)), [0, 1, 2, 3]);
+}

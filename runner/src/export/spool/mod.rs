@@ -160,7 +160,7 @@ impl Spool {
     /// deleted. `held` tells whether the pool still has a block.
     ///
     /// # Errors
-    /// When the directory cannot be made, read or written.
+    /// When the directory cannot be made or read, or a segment cannot be opened.
     pub(super) fn open(
         dir: &Path,
         anchor: Anchor,
@@ -169,10 +169,6 @@ impl Spool {
         held: impl Fn(&BlockParts) -> bool,
     ) -> Result<(Self, Found), SpoolError> {
         fs::create_dir_all(dir).map_err(SpoolError::at(dir))?;
-        let trial = dir.join("trial");
-        fs::write(&trial, b"")
-            .and_then(|()| fs::remove_file(&trial))
-            .map_err(SpoolError::at(&trial))?;
         let mut spool = Self {
             dir: dir.to_owned(),
             anchor,
@@ -192,6 +188,18 @@ impl Spool {
         let beyond = WINDOW - u64::from(mark.done.leading_zeros());
         spool.next = spool.next.max(mark.low + beyond);
         Ok((spool, found))
+    }
+
+    /// Whether the disk takes something now. Apart from [`Self::open`]: what lies on a disk that
+    /// is full can be read all the same.
+    ///
+    /// # Errors
+    /// When it does not.
+    pub(super) fn try_disk(&self) -> Result<(), SpoolError> {
+        let trial = self.dir.join("trial");
+        fs::write(&trial, b"")
+            .and_then(|()| fs::remove_file(&trial))
+            .map_err(SpoolError::at(&trial))
     }
 
     fn recover(

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use tokio::net::TcpListener;
 
 use super::{
-    runner::{Runner, complete},
+    runner::{Runner, complete, view},
     server::{Fault, Server},
     *,
 };
@@ -144,6 +144,39 @@ async fn gives_up(fault: Fault, drain_timeout: Duration, words: &str) {
         (RECORDS, 0)
     );
     assert!(report.problem.contains(words), "{}", report.problem);
+}
+
+/// What an exporter says, and how many documents of the run there are, when the rest was given up
+/// and the server `relents` or not.
+async fn end_after_giving_up(relents: bool) -> (String, usize) {
+    let server = Server::start().await;
+    server.script(std::iter::repeat_n(Fault::Request(429), 100_000));
+    let mut plan = searchable_plan(&[&server.url]);
+    plan.results.drain_timeout = Duration::from_secs(1);
+    let runner = Runner::with_records(plan, 1_000);
+    let mut exporter = runner.start();
+    let ended = exporter.drain.run(&Signals::none()).await.unwrap();
+    assert_eq!(ended, Ended::GivenUp);
+    exporter.drain.abandon_rest(ended);
+    if relents {
+        server.script([]);
+    }
+    let longest = Duration::from_secs(2);
+    exporter.drain.write_end(Some(&view()), longest).await;
+    let report = exporter.account.report();
+    assert!(report.aggregates.balanced(), "{report:?}");
+    (report.problem, server.count("loadtest-runs-shop-ns"))
+}
+
+#[tokio::test]
+async fn a_server_that_was_too_slow_for_the_rest_gets_the_end_of_the_run() {
+    let words = "the run's end is not in the search server";
+    let (problem, documents) = end_after_giving_up(true).await;
+    assert_eq!(documents, 1, "{problem}");
+    assert!(!problem.contains(words), "{problem}");
+    let (problem, documents) = end_after_giving_up(false).await;
+    assert_eq!(documents, 0, "{problem}");
+    assert!(problem.contains(words), "{problem}");
 }
 
 #[tokio::test]

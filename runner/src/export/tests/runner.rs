@@ -160,7 +160,7 @@ impl Runner {
         let ended = drain.run(&Signals::none()).await.unwrap();
         drain.abandon_rest(ended);
         if ended == Ended::Drained && self.plan.results.elasticsearch.is_some() {
-            drain.write_end(Some(&view())).await;
+            drain.write_end(Some(&view()), drain::END_DOCUMENT).await;
             let requests = drain.verify_requests().await;
             account.verified(requests, drain.verify_aggregates().await);
         }
