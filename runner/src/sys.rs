@@ -22,6 +22,17 @@ pub fn thread_cpu_ns() -> u64 {
     clock_ns(libc::CLOCK_THREAD_CPUTIME_ID)
 }
 
+/// Time in which the calling thread ran or would have, had it been given a CPU: waiting for other
+/// threads and for its cgroup's quota is in it. A kernel that does not tell counts the first only.
+pub fn thread_wanted_cpu_ns() -> u64 {
+    let said = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
+    let mut fields = said.split(' ').map(|field| field.parse::<u64>().ok());
+    match (fields.next().flatten(), fields.next().flatten()) {
+        (Some(ran), Some(waited)) => ran + waited,
+        _ => thread_cpu_ns(),
+    }
+}
+
 #[inline]
 fn clock_ns(clock: libc::clockid_t) -> u64 {
     let mut time = libc::timespec {
@@ -160,8 +171,12 @@ mod tests {
     #[test]
     fn time_goes_on() {
         let (wall, cpu) = (monotonic_ns(), thread_cpu_ns());
+        let wanted = thread_wanted_cpu_ns();
         while thread_cpu_ns() - cpu < 1_000_000 {}
         assert!(monotonic_ns() - wall >= 1_000_000);
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        // The kernel brings its books up to date when a thread sleeps.
+        assert!(thread_wanted_cpu_ns() - wanted >= 500_000);
     }
 
     #[test]

@@ -26,10 +26,14 @@ use super::{
     times::{Phases, Times},
 };
 use crate::{
-    clock::{MICRO, Nanos, SECOND, WallAnchor},
+    clock::{self, MICRO, Nanos, SECOND, WallAnchor},
     pool::{FailureSample, Record, RecordWriter},
     sys,
 };
+
+/// A worker that wanted its CPU for this share of a window, had it or not, was the bottleneck: with
+/// a faster target as many arrivals would have waited.
+const BOTTLENECK: f64 = 0.75;
 
 /// What a worker says to the control thread.
 #[derive(Debug)]
@@ -136,6 +140,8 @@ struct Inner {
     anchor: WallAnchor,
     worker: usize,
     worst_lag: Nanos,
+    /// When the window's share of wanted CPU began to be measured, and what was wanted by then.
+    wanted_cpu: (Nanos, u64),
     kinds: Kinds,
     samples: Vec<FailureSample>,
     raw: RawLane,
@@ -182,6 +188,7 @@ impl Meter {
                 anchor,
                 worker,
                 worst_lag: 0,
+                wanted_cpu: (0, 0),
                 kinds: Kinds::new(wants_samples),
                 samples: Vec::new(),
                 raw,
@@ -197,6 +204,7 @@ impl Meter {
         let mut inner = self.inner.borrow_mut();
         inner.warm_until = start.saturating_add(inner.compiled.warm_up);
         inner.window_begin = now;
+        inner.wanted_cpu = (now, sys::thread_wanted_cpu_ns());
         inner.window_end = inner.anchor.next_boundary(now, SECOND);
         // Room is certain: it is the first message.
         drop(inner.outbox.try_send(FromWorker::Began(now)));
@@ -455,6 +463,7 @@ impl Inner {
         {
             writer.flush();
         }
+        self.blame();
         let next = self.next_set();
         let warm_up = match &self.warm_up {
             Some(set) if !set.is_nothing() => {
@@ -478,12 +487,34 @@ impl Inner {
 }
 
 impl Inner {
+    /// Users of a worker that had no CPU to serve them were busy waiting for it, not for the
+    /// target: what came late in such a window is the generator's.
+    fn blame(&mut self) {
+        let (now, wanted) = (clock::now(), sys::thread_wanted_cpu_ns());
+        let (since, wanted_before) = std::mem::replace(&mut self.wanted_cpu, (now, wanted));
+        let length = now.saturating_sub(since);
+        let wanted = wanted.saturating_sub(wanted_before);
+        if is_bottleneck(wanted, length) {
+            for set in [Some(&mut self.set), self.warm_up.as_mut()]
+                .into_iter()
+                .flatten()
+            {
+                set.late_by_generator += std::mem::take(&mut set.late_by_target);
+            }
+        }
+    }
+
     /// An empty set, with the memory of one that came back if there is one.
     fn next_set(&self) -> Box<SeriesSet> {
         let mut set = self.spares.try_recv().unwrap_or_default();
         prepare(&mut set, &self.compiled);
         set
     }
+}
+
+/// Whether a thread that wanted so much CPU within so long could not do more.
+fn is_bottleneck(wanted: Nanos, length: Nanos) -> bool {
+    length > 0 && wanted as f64 >= length as f64 * BOTTLENECK
 }
 
 /// Gives an empty set its rows.
